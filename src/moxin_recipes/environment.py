@@ -1,0 +1,106 @@
+"""Which Hub this process talks to, and where the embedded one lives; standard library only.
+
+huggingface_hub reads its variables once, when it is first imported, so they have to be right
+before that: `moxin_recipes/__init__.py` calls `choose()` for every stage, and the command line
+calls it again with its `--hub` option, before either imports a Hugging Face library.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from moxin_recipes.hub.server.launcher import Identity, identity
+
+PUBLIC_ENDPOINT = "https://huggingface.co"
+# Loopback counts as offline for the clients, and the staging switch beats HF_ENDPOINT.
+_SWITCHED_OFF = (
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_DATASETS_OFFLINE",
+    "HUGGINGFACE_CO_STAGING",
+)
+_OURS = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", *_SWITCHED_OFF)
+_CALLERS = {name: os.environ.get(name) for name in _OURS}
+
+
+def home() -> Path:
+    """Folder of everything the embedded default makes: `hub/`, `runs/`, `report/`, `cache/`."""
+    return Path(os.environ.get("MOXIN_HOME", ".moxin")).absolute()
+
+
+def local_hub() -> Identity:
+    """Port and token of the embedded Hub of this home; made at the first call."""
+    return identity(home() / "hub")
+
+
+def local_variables(who: Identity, cache: Path) -> dict[str, str]:
+    """Environment variables with which any Hugging Face client uses the embedded Hub."""
+    loopback = ["127.0.0.1", "localhost"]
+    bypass = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
+    no_proxy = ",".join(dict.fromkeys(bypass + loopback))
+    return {
+        "HF_ENDPOINT": who.endpoint,
+        "HF_TOKEN": who.token,
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+        **dict.fromkeys(_SWITCHED_OFF, "0"),
+    }
+
+
+def choose(hub: str | None = None) -> None:
+    """Points the environment at a Hub: `local`, `hf` or a URL.
+
+    Without an argument: MOXIN_HUB, else HF_ENDPOINT as it stands, else the public Hub where a
+    token is at hand and the embedded Hub where none is.
+    """
+    hub = hub or os.environ.get("MOXIN_HUB")
+    if hub is None and "HF_ENDPOINT" not in os.environ:
+        hub = "hf" if _has_token() else "local"
+    if hub is None:
+        pass  # HF_ENDPOINT as it stands
+    elif hub == "local":
+        os.environ.update(local_variables(local_hub(), home() / "cache"))
+        os.environ.pop("HUGGING_FACE_HUB_TOKEN", None)
+        # Loopback takes a moment; its progress bars would bury those of training.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    else:
+        for name, value in _CALLERS.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        os.environ.pop("HF_ENDPOINT", None)
+        if hub != "hf":
+            # Only the public Hub has the Xet storage that its client otherwise uploads to.
+            os.environ.update({"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"})
+    if hub is not None:
+        os.environ["MOXIN_HUB"] = hub
+    # TRL counts its users, and `evaluate` the metrics that are loaded, even from a local file.
+    os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"})
+
+
+def is_local() -> bool:
+    """Whether the Hub in use is the embedded one of this home."""
+    endpoint = os.environ.get("HF_ENDPOINT")
+    return endpoint is not None and endpoint == local_hub().endpoint
+
+
+def _has_token() -> bool:
+    folder = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    stored = Path(os.environ.get("HF_TOKEN_PATH", folder / "token"))
+    named = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    return any(os.environ.get(name) for name in named) or stored.is_file()
+
+
+def log_to_stderr() -> None:
+    """Plain lines on standard error, without what the libraries have to say to each other."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    # TRL calls what transformers is about to rename, at every step.
+    warnings.filterwarnings("ignore", ".*will be removed in v6", FutureWarning)

@@ -1,0 +1,86 @@
+"""Who may do what: bearer tokens, the Host check, and upload URLs that are signed and expire."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from moxin_recipes.hub.server.errors import HubError
+from moxin_recipes.hub.server.launcher import proof
+
+USER = "local"
+UPLOAD_SECONDS = 12 * 3600
+# A page of a foreign name whose DNS points here must not get at this Hub through a browser.
+_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
+
+
+class Role(enum.IntEnum):
+    """What a request's token allows."""
+
+    NOBODY = 0
+    READ = 1
+    WRITE = 2
+
+
+class Gate:
+    """Checks tokens, hosts and signatures; knows the two tokens of a root."""
+
+    def __init__(self, write_token: str, read_token: str) -> None:
+        self._tokens = {Role.WRITE: write_token.encode(), Role.READ: read_token.encode()}
+        self._write_token = write_token
+        self._key = hmac.new(write_token.encode(), b"upload urls", hashlib.sha256).digest()
+
+    def role(self, authorization: str | None) -> Role:
+        """The role of an Authorization header; a missing one is NOBODY.
+
+        Raises:
+            HubError: 401 for a header that is no token of this Hub.
+        """
+        if authorization is None:
+            return Role.NOBODY
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            given = token.strip().encode()
+            for role, known in self._tokens.items():
+                if hmac.compare_digest(given, known):
+                    return role
+        raise HubError(401, "Invalid credentials in Authorization header")
+
+    def proof(self, nonce: str) -> str:
+        """The answer to a nonce by which a launcher knows the Hub of its root."""
+        return proof(self._write_token, nonce)
+
+    def sign(self, url: str, fields: Mapping[str, str | int]) -> str:
+        """`url` with these fields, an expiry and a signature over all of it."""
+        query = {name: str(value) for name, value in fields.items()}
+        query["expires"] = str(int(time.time()) + UPLOAD_SECONDS)
+        return f"{url}?{urlencode({**query, 'signature': self._signature(query)})}"
+
+    def verify(self, query: Mapping[str, str]) -> dict[str, str]:
+        """The signed fields of a URL made by `sign`.
+
+        Raises:
+            HubError: 403 if the signature is wrong or too old.
+        """
+        fields = {name: value for name, value in query.items() if name != "signature"}
+        given = query.get("signature", "").encode(errors="replace")
+        if not hmac.compare_digest(given, self._signature(fields).encode()):
+            raise HubError(403, "This upload URL is not signed by this Hub")
+        if int(fields["expires"]) < time.time():
+            raise HubError(403, "This upload URL has expired; ask for another")
+        return fields
+
+    def _signature(self, fields: Mapping[str, str]) -> str:
+        text = urlencode(sorted(fields.items()), errors="replace")
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def check_host(host: str | None) -> None:
+    """Refuses (403) every Host but the loopback's own names."""
+    if host is None or not _HOST.fullmatch(host):
+        raise HubError(403, "This Hub answers to 127.0.0.1 and localhost only")

@@ -1,0 +1,42 @@
+"""The errors a client sees: a status, a message, and the code by which clients tell them apart."""
+
+from __future__ import annotations
+
+import errno
+
+
+class HubError(Exception):
+    """An answer other than success; `code` is one of the Hub's, such as RepoNotFound."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, **more: object) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.more = more  # further members of the JSON answer
+        self.headers: dict[str, str] = {}
+
+
+def bad_request(message: str) -> HubError:
+    return HubError(400, message)
+
+
+def repo_not_found() -> HubError:
+    return HubError(404, "Repository not found", "RepoNotFound")
+
+
+def revision_not_found(revision: str) -> HubError:
+    return HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+
+def entry_not_found(message: str = "Entry not found") -> HubError:
+    return HubError(404, message, "EntryNotFound")
+
+
+def from_os(error: OSError) -> HubError | None:
+    """What an operating system's refusal means to a client; None if it is our own fault."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return HubError(507, "No space left on the Hub's disk; nothing was changed")
+    if error.errno in (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
+        return bad_request("This name cannot be stored beside those that exist")
+    return None

@@ -1,0 +1,168 @@
+"""Care for a root, with its server running or not: checking every byte, collecting garbage."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+
+from moxin_recipes.hub.server.lfs import BigFiles
+from moxin_recipes.hub.server.objects import Objects
+from moxin_recipes.hub.server.repository import Repository
+from moxin_recipes.hub.server.store import Store
+
+# Anything younger may belong to an upload or a commit that is still on its way.
+GRACE_SECONDS = 24 * 3600.0
+_SUBMODULE = 0o160000
+
+
+@dataclass
+class Fsck:
+    """What a check saw; sound if `problems` is empty."""
+
+    repositories: int = 0
+    objects: int = 0  # git objects that references lead to
+    files: int = 0  # big files, referred to or not
+    bytes: int = 0  # of big files
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Gc:
+    """What a collection took away."""
+
+    objects: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+def fsck(root: Path) -> Fsck:
+    """Re-hashes every git object that a reference leads to, and every big file.
+
+    Finds: objects missing or damaged, references to nothing, big files missing, damaged or of
+    another size than their pointers say.
+    """
+    store, report = Store(root), Fsck()
+    sound: dict[str, int] = {}
+    for oid in store.files:
+        problem = _check_file(store.files, oid, report)
+        if problem is None:
+            sound[oid] = store.files.size(oid) or 0
+        else:
+            report.problems.append(problem)
+    for repository in store:
+        report.repositories += 1
+        name = f"{repository.info.prefix}{repository.info.id}"
+        report.problems += [f"{name}: {text}" for text in _check(repository, sound, report)]
+    return report
+
+
+def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
+    """Deletes git objects and big files that no reference leads to, older than `grace` seconds.
+
+    Commits wait while it runs.
+
+    Raises:
+        RuntimeError: a reference leads to an object that is missing or damaged. What lies behind
+            it cannot be known, so nothing is deleted.
+    """
+    store, report = Store(root), Gc()
+    with store.collecting(exclusive=True):
+        repositories = list(store)
+        reached = [_reached(repository) for repository in repositories]
+        oldest = time.time() - grace
+        for repository, (objects, _) in zip(repositories, reached, strict=True):
+            _collect_objects(repository.objects, objects, oldest, report)
+        for oid in set(store.files).difference(*(files for _, files in reached)):
+            path = store.files.path(oid)
+            found = path.stat()
+            if found.st_mtime < oldest:
+                path.unlink()
+                report.files += 1
+                report.bytes += found.st_size
+        store.files.sweep()
+    return report
+
+
+def _collect_objects(objects: Objects, reached: set[ObjectID], oldest: float, report: Gc) -> None:
+    for sha in objects.loose():
+        path = objects.loose_path(sha)
+        found = path.stat()
+        if sha not in reached and found.st_mtime < oldest:
+            path.unlink()
+            report.objects += 1
+            report.bytes += found.st_size
+
+
+def _reached(repository: Repository) -> tuple[set[ObjectID], set[str]]:
+    """The git objects and the big files that references lead to."""
+    objects: set[ObjectID] = set()
+    files: set[str] = set()
+    pending = list(repository.tips())
+    while pending:
+        sha = pending.pop()
+        if sha in objects:
+            continue
+        objects.add(sha)
+        try:
+            thing = repository.objects.store[sha]
+            if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
+                files.add(lfs)
+            pending += _links(thing)
+        except Exception as error:
+            name = f"{repository.info.prefix}{repository.info.id}"
+            raise RuntimeError(f"{name}: object {sha.decode()} is missing or damaged") from error
+    return objects, files
+
+
+def _links(thing: ShaFile) -> list[ObjectID]:
+    if isinstance(thing, Commit):
+        return [thing.tree, *thing.parents]
+    if isinstance(thing, Tree):
+        return [sha for _, mode, sha in thing.iteritems() if sha and mode != _SUBMODULE]
+    if isinstance(thing, Tag):
+        return [thing.object[1]]
+    return []
+
+
+def _check(repository: Repository, sound: dict[str, int], report: Fsck) -> Iterator[str]:
+    """The problems of one repository."""
+    seen: set[ObjectID] = set()
+    pending = list(repository.tips())
+    if not pending:
+        yield "no reference at all"
+    while pending:
+        sha = pending.pop()
+        if sha in seen:
+            continue
+        seen.add(sha)
+        report.objects += 1
+        try:
+            thing = repository.objects.store[sha]
+            thing.check()  # which hashes it, too
+            pending += _links(thing)
+        except KeyError:
+            yield f"object {sha.decode()} is missing"
+            continue
+        except Exception as error:  # damage takes many forms in a parser; all are findings
+            yield f"object {sha.decode()} is damaged: {error!r}"
+            continue
+        if isinstance(thing, Blob):
+            content = repository.objects.content(sha)
+            if content.lfs is not None and sound.get(content.lfs) != content.size:
+                yield f"big file {content.lfs} is missing, damaged or not of {content.size} bytes"
+
+
+def _check_file(files: BigFiles, oid: str, report: Fsck) -> str | None:
+    report.files += 1
+    try:
+        with files.path(oid).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            report.bytes += file.tell()
+    except OSError as error:
+        return f"big file {oid} cannot be read: {error.strerror}"
+    return None if digest == oid else f"big file {oid} has the content of {digest}"

@@ -1,0 +1,75 @@
+"""A stream on its way into a file: joined to large buffers, hashed as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from moxin_recipes.hub.server.errors import bad_request
+
+_BUFFER = 1 << 20
+
+
+class Sink:
+    """Takes a stream into one region of a file: at most `size` bytes from `offset` on."""
+
+    def __init__(self, path: Path, offset: int, size: int, hasher: hashlib._Hash | None) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        self._position = offset
+        self._end = offset + size
+        self._hasher = hasher
+
+    @property
+    def hasher(self) -> hashlib._Hash:
+        assert self._hasher is not None  # noqa: S101
+        return self._hasher
+
+    async def fill(self, chunks: AsyncIterator[bytes]) -> None:
+        """Writes all chunks; one buffer is filled while the one before is written and hashed.
+
+        Raises:
+            HubError: 400 unless exactly `size` bytes came.
+        """
+        await pour(chunks, self._write)
+        if self._position != self._end:
+            raise bad_request("Fewer bytes came than were announced")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write(self, data: bytes) -> None:
+        if self._position + len(data) > self._end:
+            raise bad_request("More bytes came than were announced")
+        if self._hasher is not None:
+            self._hasher.update(data)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, self._position)
+            self._position += written
+            view = view[written:]
+
+
+async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytes], None]) -> None:
+    """Hands the chunks to `write` in a thread, joined to about 1 MiB; holds two buffers at most."""
+    writing: asyncio.Task[None] | None = None
+    buffer = bytearray()
+    try:
+        async for chunk in chunks:
+            buffer += chunk
+            if len(buffer) >= _BUFFER:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(run_in_threadpool(write, bytes(buffer)))
+                buffer.clear()
+        if writing is not None:
+            await writing
+        if buffer:
+            await run_in_threadpool(write, bytes(buffer))
+    finally:
+        if writing is not None:
+            await asyncio.wait({writing})  # never leave a thread writing to a file that is closed
