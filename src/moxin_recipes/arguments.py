@@ -1,0 +1,204 @@
+"""The keys of each stage beside those of transformers' and TRL's own dataclasses."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+RewardName = Literal["math", "format"]  # the rewards of rewards.py
+
+
+@dataclass(kw_only=True)
+class StageArguments:
+    """Keys that every stage has.
+
+    References (`model_name_or_path`, `dataset_name`, …) read `REPOSITORY[@REVISION]`; a repository
+    without a namespace is in the current one. Keys `hub_…_id` name what a stage pushes.
+    """
+
+    stage: str
+    accelerate_config: str = "accelerate_configs/cpu.yaml"
+    output_dir: str | None = None
+    seed: int = 42
+    push_to_hub: bool = True
+    hub_private_repo: bool = True
+
+
+@dataclass(kw_only=True)
+class Source:
+    """One source of documents: real text of this machine, or a dataset on the Hub."""
+
+    name: str
+    dataset: str = "local"  # or REPOSITORY[@REVISION] on the Hub
+    config: str | None = None
+    split: str = "train"
+    text_column: str = "text"
+    license: str = "unknown"
+    max_bytes: int | None = None
+    min_characters: int = 200  # shorter documents are removed
+    heldout_fraction: float = 0.01  # of the documents, by content hash; never trained on
+
+
+@dataclass(kw_only=True)
+class DataArguments(StageArguments):
+    """`data`: raw documents and generated problems → corpus, tokenizer, tokens, chat sets."""
+
+    sources: list[Source]
+    hub_corpus_id: str
+    hub_tokens_id: str
+    hub_tokenizer_id: str | None = None  # trained here; or else tokenizer_name_or_path
+    hub_chat_id: str | None = None
+    hub_preferences_id: str | None = None
+    hub_problems_id: str | None = None
+    tokenizer_name_or_path: str | None = None
+    vocab_size: int = 32000
+    heldout_bytes: int = 20_000  # of each source, in the set that bits per byte is measured on
+    tokenizer_bytes: int = 1_000_000  # of each source, that a new tokenizer is trained on
+    shard_tokens: int = 100_000_000
+    maths_documents: int = 0
+    chat_rows: int = 0
+    preference_rows: int = 0
+    problem_rows: int = 0  # to distill
+    rl_rows: int = 0
+    test_rows: int = 0  # of each held-out split
+    chain_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # operations, to distill
+    rl_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # for GRPO and its test
+
+
+@dataclass(kw_only=True)
+class InitArguments(StageArguments):
+    """`init`: a Mistral of the given shape with random weights."""
+
+    hub_model_id: str
+    tokenizer_name_or_path: str
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    sliding_window: int
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+    dtype: str = "float32"
+    parameters: int | None = None  # expected number of parameters; another one is an error
+    # As in pretrain: bits per byte before training, on the same held-out set.
+    dataset_name: str | None = None
+    eval_context_length: int = 256
+
+
+@dataclass(kw_only=True)
+class MixtureItem:
+    """One source of a pretraining mixture; weights are shares of sequences and sum to 1."""
+
+    source: str
+    weight: float
+
+
+@dataclass(kw_only=True)
+class TrainingStageArguments(StageArguments):
+    """Keys that the training stages share."""
+
+    hub_model_id: str
+    global_batch_size: int  # sequences a step; completions in GRPO
+    dataset_name: str
+    push_checkpoints: bool = True  # each local checkpoint becomes the branch `step-000100`
+
+
+@dataclass(kw_only=True)
+class PretrainArguments(TrainingStageArguments):
+    """`pretrain`: one phase on packed tokens."""
+
+    model_name_or_path: str
+    context_length: int
+    mixture: list[MixtureItem]
+    eval_context_length: int = 256  # the same for all phases, so that they compare
+    attn_implementation: str | None = None
+
+    def token_patterns(self) -> list[str]:
+        """The files of the tokens repository that this phase reads."""
+        return [*(f"{item.source}/train-*" for item in self.mixture), "*/heldout*"]
+
+
+@dataclass(kw_only=True)
+class PostTrainingArguments(TrainingStageArguments):
+    """Keys of `sft`, `dpo` and `grpo`; `problems_name` scores the result on held-out problems."""
+
+    dataset_config: str | None = None
+    dataset_train_split: str = "train"
+    problems_name: str | None = None
+    answer_format: Literal["plain", "chain"] = (
+        "plain"  # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
+    )
+    eval_split: str = "test"
+    eval_rows: int = 400
+    eval_samples: int = 1  # above 1: sampled pass@1 at temperature 1
+    eval_max_new_tokens: int = 64
+
+
+@dataclass(kw_only=True)
+class SftArguments(PostTrainingArguments):
+    """`sft`: chats in the column `messages`."""
+
+    chat_template: str | None = None  # a file of templates/, or a path
+    pad_token: str | None = None  # for a tokenizer that has none
+
+
+@dataclass(kw_only=True)
+class DpoArguments(PostTrainingArguments):
+    """`dpo`: pairs; those of the test split are scored after training."""
+
+    dataset_test_split: str | None = None
+
+
+@dataclass(kw_only=True)
+class GrpoArguments(PostTrainingArguments):
+    """`grpo`: verifiable rewards by name."""
+
+    rewards: list[RewardName] = field(default_factory=lambda: ["math"])
+    max_prompt_length: int = 1024  # longer prompts are counted and kept aside
+
+
+@dataclass(kw_only=True)
+class DistillArguments(StageArguments):
+    """`distill`: a teacher's worked solutions, kept where a verifier agrees."""
+
+    dataset_name: str
+    hub_dataset_id: str
+    dataset_config: str | None = None
+    dataset_split: str = "train"
+    teacher: str = "program"
+    samples: int = 1  # solutions asked for each problem
+    rewards: list[RewardName] = field(default_factory=lambda: ["math"])
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """One task on one model: `model` is an entry of `models`, as written there."""
+
+    task: str  # of tasks/, or of lm-eval
+    model: str
+    num_fewshot: int = 0
+    chat: bool = False  # ask in the model's chat template
+
+
+@dataclass(kw_only=True)
+class EvaluateArguments(StageArguments):
+    """`evaluate`: lm-eval tasks on several models; scores go to a dataset and to their cards."""
+
+    models: list[str]
+    evaluations: list[Evaluation]
+    hub_scores_id: str
+    problems_name: str | None = None  # held-out items, for the tasks of tasks/
+    limit: int | None = None  # items of each task; all when it is not given
+    eval_batch_size: int = 32
+
+
+@dataclass(kw_only=True)
+class ReleaseArguments(StageArguments):
+    """`release`: an index of every artifact with its commit; opens them when `publish` is set."""
+
+    hub_model_id: str
+    models: list[str]
+    datasets: list[str]
+    publish: bool = False

@@ -1,0 +1,258 @@
+"""The `moxin` command; it answers at once and loads a library only when a command needs it."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moxin_recipes import environment, recipe
+from moxin_recipes.strict import RecipeError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from rich.console import Console
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `moxin`."""
+    top = argparse.ArgumentParser(
+        prog="moxin", description="Recipes from raw text to a reasoning model.", allow_abbrev=False
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+
+    def which_hub(of: argparse.ArgumentParser) -> None:
+        of.add_argument("--hub", help="local, hf, or the URL of a Hub")
+        of.add_argument("--namespace", help="namespace of repositories named without one")
+
+    run = command("run", "Run the stages of a ladder that are not done yet.")
+    run.add_argument("ladder", type=Path)
+    run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
+    run.add_argument("--only", action="append", default=[], metavar="STAGE")
+    run.add_argument("--force", action="append", default=[], metavar="STAGE")
+    run.add_argument("--accelerate-config", type=Path, metavar="FILE")
+    which_hub(run)
+    check = command("check", "Check recipes against the installed libraries, without a GPU.")
+    check.add_argument("ladder", type=Path, help="a folder of recipes, or one recipe")
+    check.add_argument("--online", action="store_true", help="unresolved inputs are errors")
+    which_hub(check)
+    status = command("status", "Show each stage: done or not, where, and its scores.")
+    status.add_argument("ladder", type=Path)
+    status.add_argument("--json", action="store_true")
+    which_hub(status)
+    hub = command("hub", "The embedded Hub.")
+    actions = hub.add_subparsers(dest="action", required=True)
+    serve = actions.add_parser("serve", help="serve it until interrupted", allow_abbrev=False)
+    serve.add_argument("--port", type=int)
+    env = actions.add_parser("env", help="print the variables that use it", allow_abbrev=False)
+    listing = actions.add_parser("ls", help="list its repositories", allow_abbrev=False)
+    fsck = actions.add_parser("fsck", help="re-hash everything it holds", allow_abbrev=False)
+    gc = actions.add_parser("gc", help="delete what no reference leads to", allow_abbrev=False)
+    add = actions.add_parser("add", help="put files into a repository", allow_abbrev=False)
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("--as", dest="repo", required=True, metavar="NAMESPACE/REPO")
+    add.add_argument("--type", choices=["model", "dataset", "space"], default="model")
+    for action in (serve, env, listing, fsck, gc, add):
+        action.add_argument("--root", type=Path, help="folder of the Hub's files")
+    return top
+
+
+def main() -> None:
+    """Entry point; bad input ends with one line on standard error and exit code 1."""
+    options = parser().parse_args()
+    environment.log_to_stderr()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if options.command == "hub":
+            return _hub(options)
+        _choose_hub(options)
+        {"run": _run, "check": _check, "status": _status}[options.command](options)
+    except RecipeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    except RuntimeError as error:
+        if type(error).__name__ in ("HubError", "MissingError", "StageFailed"):
+            sys.exit(f"error: {error}")
+        if options.command == "hub":  # the launcher's, which imports nothing of ours
+            sys.exit(f"error: {error}")
+        raise
+    return None
+
+
+def _choose_hub(options: argparse.Namespace) -> None:
+    if options.hub:
+        environment.choose(options.hub)
+    if options.namespace:
+        os.environ["MOXIN_NAMESPACE"] = options.namespace
+
+
+def _run(options: argparse.Namespace) -> None:
+    from moxin_recipes import figure, ladder, status
+    from moxin_recipes.hub import session
+
+    session.start()
+    where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
+    log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
+    ladder.run(
+        options.ladder,
+        start=options.start,
+        only=options.only,
+        force=options.force,
+        accelerate_config=options.accelerate_config,
+    )
+    found = status.states(options.ladder)
+    console = _console()
+    console.print(status.table(found))
+    for met, sentence in status.targets(options.ladder, found):
+        word = {True: "met   ", False: "missed", None: "–     "}[met]
+        console.print(f"{word} {sentence}", highlight=False, soft_wrap=True)
+    picture = environment.home() / "report" / f"{options.ladder.resolve().name}.png"
+    if figure.draw(found, picture):
+        console.print(f"curves: {picture}", highlight=False, soft_wrap=True)
+
+
+def _console() -> "Console":
+    """The terminal, or 120 columns where the output goes to a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from moxin_recipes import status
+    from moxin_recipes.hub import session
+
+    session.start()
+    found = status.states(options.ladder)
+    if options.json:
+        sys.stdout.write(json.dumps(status.rows(found), indent=1) + "\n")
+        return
+    _console().print(status.table(found))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from moxin_recipes import ladder
+    from moxin_recipes.hub import pull, session
+
+    one = options.ladder.is_file()
+    recipes = [recipe.load(options.ladder)] if one else ladder.read(options.ladder)
+    for of in recipes:
+        processes = ladder.processes(ladder.launcher_file(of))
+        recipe.fill(of, processes, on_hardware=False)
+        steps = ""
+        if of.stage in recipe.TRAINING_STAGES:
+            micro, count = recipe.batches(of, processes)
+            steps = f", {processes} processes × {micro} sequences × {count} accumulations"
+        log.info("%-22s %s%s: ok", of.name, of.stage, steps)
+    ladder.check_mixtures(recipes)
+    session.start()
+    unresolved = []
+    for reference in ladder.check_references(recipes):
+        try:
+            found = pull.resolve(reference)
+            log.info("  %s: %s@%s", reference.key, found.repo, found.commit)
+        except session.MissingError:
+            unresolved.append(f"{reference.key}: {reference.repo}@{reference.revision}")
+            log.info("  unresolved  %s", unresolved[-1])
+    if unresolved and options.online:
+        sys.exit(f"error: {len(unresolved)} inputs are unresolved, the first: {unresolved[0]}")
+
+
+def _hub(options: argparse.Namespace) -> None:
+    root = (options.root or environment.home() / "hub").absolute()
+    actions = {
+        "serve": _serve,
+        "env": _env,
+        "ls": _ls,
+        "add": _add,
+        "gc": _gc,
+        "fsck": _fsck,
+    }
+    actions[options.action](root, options)
+
+
+def _serve(root: Path, options: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import launcher
+
+    who = launcher.identity(root, options.port)
+    process = launcher.ensure(who)
+    log.info("serving %s at %s; `moxin hub env` has the variables", root, who.endpoint)
+    if process is None:
+        log.info("it was running already")
+    else:
+        process.wait()
+
+
+def _env(root: Path, _: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import launcher
+
+    variables = environment.local_variables(launcher.identity(root), environment.home() / "cache")
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def _client(root: Path) -> "HfApi":
+    """A client of the embedded Hub at `root`, which is started when it does not answer."""
+    from moxin_recipes.hub.server import launcher
+
+    who = launcher.identity(root)
+    os.environ.update(environment.local_variables(who, environment.home() / "cache"))
+    launcher.ensure(who)
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+def _add(root: Path, options: argparse.Namespace) -> None:
+    missing = [path for path in options.files if not path.is_file()]
+    if missing:
+        raise RecipeError(f"{missing[0]}: there is no such file")
+    api = _client(root)
+    from huggingface_hub import CommitOperationAdd
+
+    api.create_repo(options.repo, repo_type=options.type, private=True, exist_ok=True)
+    operations = [CommitOperationAdd(path.name, path) for path in options.files]
+    done = api.create_commit(
+        options.repo, operations, repo_type=options.type, commit_message="Added"
+    )
+    sys.stdout.write(f"{options.repo}@{done.oid}\n")
+
+
+def _ls(root: Path, _: argparse.Namespace) -> None:
+    api = _client(root)
+    for kind, repos in (("model", api.list_models()), ("dataset", api.list_datasets())):
+        for repo in repos:
+            sys.stdout.write(f"{kind}\t{repo.id}\t{repo.sha}\n")
+
+
+def _gc(root: Path, _: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import maintenance
+
+    gone = maintenance.gc(root)
+    sys.stdout.write(
+        f"deleted {gone.objects} objects and {gone.files} big files, {gone.bytes:,} bytes\n"
+    )
+
+
+def _fsck(root: Path, _: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import maintenance
+
+    found = maintenance.fsck(root)
+    sys.stdout.write(
+        f"{found.repositories} repositories, {found.objects} objects, {found.files} big files, "
+        f"{found.bytes:,} bytes: {len(found.problems)} problems\n"
+    )
+    for problem in found.problems:
+        sys.stdout.write(f"{problem}\n")
+    if found.problems:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Documents, problems, tokens and the order in which training reads them."""

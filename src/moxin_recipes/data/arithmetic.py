@@ -1,0 +1,162 @@
+"""Verifiable arithmetic: seeded problems and their worked solutions.
+
+A problem is a signed sum. One-step questions add to, or take from, a number of two digits; chains
+add and subtract single digits, and their running total never leaves 0 … ``MAX_TOTAL``. The two
+ranges do not meet: no line of a worked chain gives away a one-step question.
+
+Which split a problem belongs to is a hash of its sorted terms, so neither a wording, nor an order
+of the terms, nor a seed can bring an evaluation item into a training set.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "rl", "test"]
+Style = Literal["full", "short"]
+
+TEST_PERCENT = 30  # of all expressions: 400 one-step problems and thousands of chains
+RL_PERCENT = 10
+MAX_TOTAL = 20  # running totals of a chain: few enough facts for a model of 1M parameters
+ONE_STEP_FIRST = (MAX_TOTAL + 1, 99)
+ONE_STEP_SECOND = (1, 9)
+LONGEST = 8  # operations of the longest chain that is ever made
+
+_SIGNS = {1: "+", -1: "-"}
+_WORDINGS = ("What is {}?", "Compute {}.", "How much is {}?", "Work out {}.")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A signed sum, such as ``(7, 5, -3)`` for 7+5-3, with the words that ask for it."""
+
+    terms: tuple[int, ...]
+    question: str
+
+    @classmethod
+    def parse(cls, expression: str, question: str) -> "Problem":
+        """The problem of an `expression` such as 7+5-3; the inverse of that property."""
+        return cls(tuple(int(term) for term in re.findall(r"[+-]?\d+", expression)), question)
+
+    @property
+    def expression(self) -> str:
+        return _expression(self.terms)
+
+    @property
+    def canonical(self) -> str:
+        """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem."""
+        return " ".join(str(term) for term in sorted(self.terms))
+
+    @property
+    def answer(self) -> str:
+        return str(sum(self.terms))
+
+    @property
+    def steps(self) -> int:
+        """Number of operations, the measure of difficulty."""
+        return len(self.terms) - 1
+
+
+def _expression(terms: Sequence[int]) -> str:
+    return "".join(
+        str(term) if index == 0 else f"{_SIGNS[1 if term > 0 else -1]}{abs(term)}"
+        for index, term in enumerate(terms)
+    )
+
+
+def equation(problem: Problem, answer: str | None = None) -> str:
+    """``27+5=32``: how a chat answers a sum; a wrong `answer` makes a rejected one."""
+    return f"{problem.expression}={problem.answer if answer is None else answer}"
+
+
+def bucket_of(text: str) -> Split:
+    """The split of a text, by its hash alone."""
+    percent = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
+    if percent < TEST_PERCENT:
+        return "test"
+    return "rl" if percent < TEST_PERCENT + RL_PERCENT else "train"
+
+
+def split_of(problem: Problem) -> Split:
+    """The one split that a problem belongs to: a pure function of its canonical expression."""
+    return bucket_of(problem.canonical)
+
+
+def _draw_terms(steps: int, rng: random.Random) -> tuple[int, ...]:
+    if steps == 1:
+        first, second = rng.randint(*ONE_STEP_FIRST), rng.randint(*ONE_STEP_SECOND)
+        return (first, second if rng.random() < 0.5 or second > first else -second)
+    terms = [rng.randint(1, 9)]
+    for _ in range(steps):
+        total = sum(terms)
+        choices = [t for t in range(-9, 10) if t != 0 and 0 <= total + t <= MAX_TOTAL]
+        sign = rng.choice(sorted({1 if t > 0 else -1 for t in choices}))
+        terms.append(rng.choice([t for t in choices if t * sign > 0]))
+    return tuple(terms)
+
+
+def stream(split: Split, seed: int, steps: Sequence[int] = (1,)) -> Iterator[Problem]:
+    """Endless problems of a split, repeats included; `steps` are drawn evenly."""
+    if not steps or not all(1 <= s <= LONGEST for s in steps):
+        raise ValueError(f"steps must lie in 1 … {LONGEST}, got {list(steps)}")
+    rng = random.Random(f"{split} {seed} {sorted(steps)}")
+    while True:
+        terms = _draw_terms(rng.choice(list(steps)), rng)
+        problem = Problem(terms, rng.choice(_WORDINGS).format(_expression(terms)))
+        if split_of(problem) == split:
+            yield problem
+
+
+def problems(split: Split, seed: int, count: int, steps: Sequence[int] = (1,)) -> list[Problem]:
+    """`count` problems of a split, no expression twice; raises ValueError if there are too few."""
+    found: dict[str, Problem] = {}
+    misses = 0
+    for problem in stream(split, seed, steps):
+        if len(found) == count:
+            break
+        misses = misses + 1 if problem.expression in found else 0
+        if misses > 2_000:
+            raise ValueError(
+                f"only {len(found)} of {count} {split} problems of {list(steps)} steps"
+            )
+        found.setdefault(problem.expression, problem)
+    return list(found.values())
+
+
+def running_totals(problem: Problem) -> list[str]:
+    """The chain, one operation a line: 7+5-3 gives ``["7+5=12", "12-3=9"]``."""
+    lines = []
+    total = problem.terms[0]
+    for term in problem.terms[1:]:
+        lines.append(f"{_expression((total, term))}={total + term}")
+        total += term
+    return lines
+
+
+def chain_prefix(problem: Problem) -> str:
+    """The beginning of a completion that forces the full chain: ``<think>``, then ``7+5=``."""
+    return f"<think>\n{running_totals(problem)[0].partition('=')[0]}="
+
+
+def worked(problem: Problem, style: Style, rng: random.Random, slip: bool = False) -> str:
+    """A worked solution: every running total ("full") or the bare equation ("short").
+
+    With `slip` the last line ends in a wrong number.
+    """
+    answer = wrong(problem, rng) if slip else problem.answer
+    if style == "short":
+        return equation(problem, answer)
+    lines = running_totals(problem)
+    lines[-1] = f"{lines[-1].partition('=')[0]}={answer}"
+    return "\n".join(lines)
+
+
+def wrong(problem: Problem, rng: random.Random) -> str:
+    """A plausible wrong answer: off by a little, by a ten, or with one sign turned round."""
+    right = sum(problem.terms)
+    turned = right - 2 * rng.choice(problem.terms[1:])
+    candidates = {right + d for d in (-10, -2, -1, 1, 2, 10)} | {turned}
+    return str(rng.choice(sorted(c for c in candidates if c >= 0 and c != right)))

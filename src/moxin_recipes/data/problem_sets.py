@@ -1,0 +1,85 @@
+"""The generated chat, preference and problem sets of a small ladder, as parquet splits."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from moxin_recipes.arguments import DataArguments
+from moxin_recipes.data import arithmetic, arithmetic_rows
+from moxin_recipes.data.arithmetic import Problem, Split
+
+Row = dict[str, Any]
+
+
+def write_split(folder: Path, split: str, rows: list[Row]) -> int:
+    """Writes `SPLIT.parquet`, or nothing where there are no rows; the number of rows."""
+    if rows:
+        folder.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(rows).to_parquet(folder / f"{split}.parquet")
+    return len(rows)
+
+
+def chat(folder: Path, own: DataArguments) -> dict[str, int]:
+    """`train` and `test` chats of one turn."""
+    return {
+        "train": write_split(
+            folder, "train", arithmetic_rows.chat_rows("train", own.seed, own.chat_rows)
+        ),
+        "test": write_split(
+            folder, "test", arithmetic_rows.chat_rows("test", own.seed, own.test_rows)
+        ),
+    }
+
+
+def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
+    """`train` and `test` pairs of a right answer and a worse one."""
+    make = arithmetic_rows.preference_rows
+    return {
+        "train": write_split(folder, "train", make("train", own.seed, own.preference_rows)),
+        "test": write_split(folder, "test", make("test", own.seed, own.test_rows)),
+    }
+
+
+def problems(folder: Path, own: DataArguments) -> dict[str, int]:
+    """Problems by use: `train` to distill, `rl` for GRPO, and three splits that nothing trains on.
+
+    `one_step` is what SFT is about, `test` what CoT SFT and GRPO are about, `choices` holds
+    multiple-choice items. No split shares an expression with another (`arithmetic.split_of`).
+    """
+    wanted: dict[str, tuple[Split, int, list[int]]] = {
+        "train": ("train", own.problem_rows, own.chain_steps),
+        "rl": ("rl", own.rl_rows, own.rl_steps),
+        "test": ("test", own.test_rows, own.rl_steps),
+        "one_step": ("test", own.test_rows, [1]),
+    }
+    counts = {}
+    for name, (split, count, steps) in wanted.items():
+        found = arithmetic.problems(split, own.seed, count, steps)
+        counts[name] = write_split(folder / "problems", name, [_row(p) for p in found])
+    choices = arithmetic_rows.choice_rows(own.seed, own.test_rows)
+    counts["choices"] = write_split(folder / "choices", "test", choices)
+    return counts
+
+
+def _row(problem: Problem) -> Row:
+    return {
+        **arithmetic_rows.problem_row(problem),
+        "expression": problem.expression,
+        "chain_prefix": arithmetic.chain_prefix(problem),
+    }
+
+
+def sample_texts(own: DataArguments, count: int = 1500) -> list[str]:
+    """Chats and worked chains as running text, so that the tokenizer learns their marks."""
+    rng = random.Random(f"sample {own.seed}")
+    chats = arithmetic_rows.chat_rows("train", own.seed, count)
+    texts = [
+        f"<|user|>\n{first['content']}\n<|assistant|>\n{second['content']}"
+        for first, second in (row["messages"] for row in chats)
+    ]
+    for problem in arithmetic.problems("train", own.seed, count, own.chain_steps):
+        answer = arithmetic_rows.teacher(problem, 1, rng)[0]
+        texts.append(f"<|user|>\n{problem.question}\n<|assistant|>\n{answer}")
+    return texts

@@ -1,0 +1,105 @@
+"""The Hub of this process: reachable or started, its namespace, its errors in one line."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from functools import cache
+
+import httpx2
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from moxin_recipes import environment
+from moxin_recipes.hub.server import launcher
+
+
+class HubError(RuntimeError):
+    """What the Hub refused or could not do, with the way out, in one line."""
+
+
+class MissingError(HubError):
+    """A repository or a revision that does not exist."""
+
+
+@cache
+def api() -> HfApi:
+    """The one client of this process."""
+    return HfApi()
+
+
+def start(rank: int = 0, timeout: float = 120.0) -> None:
+    """Makes the embedded Hub answer when it is the one in use.
+
+    Rank 0 starts it when nothing answers and ends it at exit; other ranks wait up to `timeout`
+    seconds. Any other Hub is left alone.
+    """
+    if not environment.is_local():
+        return
+    who = environment.local_hub()
+    if rank == 0:
+        try:
+            launcher.ensure(who)
+        except RuntimeError as error:
+            raise HubError(str(error)) from error
+        return
+    deadline = time.monotonic() + timeout
+    while not launcher.answers(who):
+        if time.monotonic() > deadline:
+            raise HubError(f"the Hub at {who.endpoint} did not answer in {timeout:.0f} s")
+        time.sleep(0.2)
+
+
+@cache
+def namespace() -> str:
+    """The namespace of repository names written without one: MOXIN_NAMESPACE, else the user's."""
+    given = os.environ.get("MOXIN_NAMESPACE")
+    if given:
+        return given
+    with errors("the current user"):
+        return str(api().whoami()["name"])
+
+
+def qualified(repo: str) -> str:
+    """`moxin-nano-sft` → `NAMESPACE/moxin-nano-sft`; a full name stays as it is."""
+    return repo if "/" in repo else f"{namespace()}/{repo}"
+
+
+@contextlib.contextmanager
+def errors(what: str) -> Iterator[None]:
+    """Turns the client's exceptions about `what` into a HubError of one line."""
+    endpoint = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise MissingError(
+            f"{what}: no such revision on {endpoint}; "
+            "run the stage that makes it, or change the key"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise MissingError(
+            f"{what}: no such repository on {endpoint}, or no access to it; "
+            "run the stage that makes it, or change the key"
+        ) from error
+    except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+        raise HubError(f"{what}: {' '.join(str(error).split())}") from error
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code == 507:
+            reason = "its disk is full; free some space and give the same command again"
+        elif error.response is not None and error.response.status_code == 401:
+            reason = "the token is missing or wrong; set HF_TOKEN or use --hub local"
+        else:
+            reason = " ".join(str(error).split())
+        raise HubError(f"{what}: {endpoint} refused: {reason}") from error
+    except (httpx2.TransportError, ConnectionError, LocalEntryNotFoundError) as error:
+        raise HubError(
+            f"{what}: the Hub at {endpoint} does not answer ({type(error).__name__}); "
+            "start it (`moxin hub serve`) or check the network, then give the same command again"
+        ) from error

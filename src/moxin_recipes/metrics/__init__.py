@@ -1,0 +1,1 @@
+"""Stage metrics as local modules of the `evaluate` library."""

@@ -1,0 +1,212 @@
+"""What all stages share: start, inputs, resume, training, the final push."""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from moxin_recipes import environment, recipe
+from moxin_recipes.hub import manifest as manifests
+from moxin_recipes.hub import session
+from moxin_recipes.hub.pull import Parent, download, resolve
+from moxin_recipes.hub.push import push
+from moxin_recipes.recipe import Recipe
+from moxin_recipes.strict import RecipeError
+
+log = logging.getLogger(__name__)
+# What tells a process that it is one of several.
+_DISTRIBUTED = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+class Run:
+    """One launch of one recipe in this process.
+
+    `arguments` is the stage's own dataclass, `trainer_arguments` those of transformers and TRL;
+    `parents` are the pinned inputs and `key` decides skip and resume.
+    """
+
+    def __init__(self, of: Recipe) -> None:
+        self.recipe = of
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.processes = int(os.environ.get("WORLD_SIZE", "1"))
+        self.arguments, *self.trainer_arguments = recipe.fill(of, self.processes)
+        session.start(self.rank)
+        self.parents = [resolve(reference) for reference in of.references]
+        self.key = of.key([(parent.key, parent.payload) for parent in self.parents])
+        self.folder = of.output_dir
+        self.state = self.folder / f"state-{self.key[:12]}"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = self._alone()
+        if self.trainer_arguments:
+            # Checkpoints of another recipe or other inputs are never found, so never resumed from.
+            self.trainer_arguments[-1].output_dir = str(self.state)
+        if self.is_main:
+            where = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
+            log.info("Hub %s, namespace %s, key %s", where, session.namespace(), self.key[:12])
+        self.seconds_before = 0.0
+        self._began = time.monotonic()
+
+    def _alone(self) -> IO[str] | None:
+        """Holds the stage's folder: two runs of one stage at a time would mix their files."""
+        if not self.is_main:
+            return None
+        lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(
+                f"{self.folder}: another process runs this stage; wait for it, or end it"
+            ) from None
+        return lock
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on this key, those before an interruption included."""
+        return self.seconds_before + time.monotonic() - self._began
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is rank 0, the one that writes and pushes."""
+        return self.rank == 0
+
+    def parent(self, key: str, position: int = 0) -> Parent:
+        """The pinned input of a recipe key."""
+        return [parent for parent in self.parents if parent.key == key][position]
+
+    def pull(self, key: str, patterns: list[str] | None = None) -> Path:
+        """Folder with the files of an input."""
+        return download(self.parent(key), patterns)
+
+    def manifest(self, **facts: Any) -> dict[str, Any]:
+        """The manifest without its payload; `facts` are metrics, counts, items, tokens, notes."""
+        return {
+            "format": 1,
+            "stage": self.recipe.stage,
+            "recipe_name": self.recipe.name,
+            "recipe_file": f"recipes/{self.recipe.ladder}/{self.recipe.path.name}",
+            "key": self.key,
+            "recipe": {k: v for k, v in self.recipe.resolved.items() if k != "output_dir"},
+            "trainer": self._trainer_values(),
+            "parents": [parent.as_dict() for parent in self.parents],
+            "code": manifests.code(),
+            "libraries": manifests.libraries(),
+            "hardware": manifests.hardware(self.processes),
+            "seconds": round(self.seconds, 1),
+            **facts,
+        }
+
+    def _trainer_values(self) -> dict[str, Any]:
+        """What transformers and TRL made of the recipe, defaults of this version included."""
+        elsewhere = ("_", "hub_", "push_", "output_", "logging_dir", "run_name")
+        values: dict[str, Any] = {}
+        for filled in self.trainer_arguments:
+            values |= {
+                name: value
+                for name, value in vars(filled).items()
+                if isinstance(value, str | int | float | bool | list | dict | None)
+                and not name.startswith(elsewhere)
+            }
+        return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]
+
+    def finish(self, outputs: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+        """Pushes the outputs (hub key → folder, facts); then the local state may go.
+
+        The first one is made from none of the others and goes last. Each gets the stage's tag and,
+        as the last act, `done-KEY12`.
+        """
+        if not self.is_main:
+            return
+        if not self.arguments.push_to_hub:
+            log.info("not pushed (push_to_hub: false); the result is in %s", self.folder)
+            return
+        tags = (self.recipe.tag, f"done-{self.key[:12]}")
+        for hub_key, (folder, facts) in reversed(outputs.items()):
+            push(
+                folder,
+                self.recipe.values[hub_key],
+                recipe.output_type(hub_key),
+                self.manifest(**facts),
+                private=self.arguments.hub_private_repo,
+                tags=tags,
+            )
+        shutil.rmtree(self.state)
+
+
+def launch(main: Callable[[Run], None]) -> None:
+    """The command line of a stage module: `--config RECIPE [--key value …]`.
+
+    Bad input ends with one line on standard error and exit code 1. Stages that do not train are
+    one process: other ranks leave before any collective.
+    """
+    environment.log_to_stderr()
+    folder = environment.home()
+    try:
+        of = _recipe_of_command_line(sys.argv[1:])
+        folder = of.output_dir
+        if of.stage not in recipe.TRAINING_STAGES:
+            if os.environ.get("RANK", "0") != "0":
+                return
+            for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
+                os.environ.pop(name, None)
+        main(Run(of))
+    except (RecipeError, session.HubError) as error:
+        sys.exit(f"error: {error}")
+    except Exception as error:
+        if not _disk_is_full(error, folder):
+            raise
+        sys.exit(
+            f"error: the disk of {folder} is full; free some space and give the same command again "
+            "(the stage goes on from its last whole checkpoint)"
+        )
+
+
+def _disk_is_full(error: BaseException | None, folder: Path) -> bool:
+    """Whether an exception comes from a full disk; each library words that differently."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        if "No space left on device" in str(error) or "os error 28" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    exists = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(exists).free < 4096  # torch says only that a write failed
+
+
+def _recipe_of_command_line(words: list[str]) -> Recipe:
+    words = [part for word in words for part in _split_config(word)]
+    if "--config" not in words or words.index("--config") + 1 == len(words):
+        raise RecipeError("give the recipe: --config recipes/LADDER/STAGE.yaml [--key value …]")
+    at = words.index("--config")
+    return recipe.load(Path(words[at + 1]), words[:at] + words[at + 2 :])
+
+
+def _split_config(word: str) -> list[str]:
+    return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a reader sees all of it or the file before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
+    temporary.replace(path)
+
+
+def clear(folder: Path) -> Path:
+    """An empty folder at this path."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,1 @@
+"""The stages: each reads from top to bottom and is launched as `-m moxin_recipes.stages.NAME`."""

@@ -1,0 +1,62 @@
+"""Direct preference optimisation, length-normalised (paper §4: Tülu 3's `dpo_norm`, β = 5).
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml \
+      -m moxin_recipes.stages.dpo --config recipes/moxin-nano/31-dpo.yaml
+
+Needs: the SFT model, which is the reference too, and pairs (`prompt`, `chosen`, `rejected`).
+Pushes: the Instruct model.
+"""
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
+
+from moxin_recipes.arguments import DpoArguments
+from moxin_recipes.data.chat import load_split
+from moxin_recipes.run import Run, launch
+from moxin_recipes.training import measure
+from moxin_recipes.training.checkpoints import train
+
+COLUMNS = ["prompt", "chosen", "rejected"]
+
+
+def main(run: Run) -> None:
+    """Pull, build, train, measure, push."""
+    own: DpoArguments = run.arguments
+    model_config: ModelConfig = run.trainer_arguments[0]
+    args: DPOConfig = run.trainer_arguments[1]
+    start = run.pull("model_name_or_path")
+    pairs = run.pull("dataset_name")
+    config, key = own.dataset_config, "dataset_name"
+    train_pairs = load_split(pairs, config, own.dataset_train_split, COLUMNS, key)
+    # Several processes would repeat pairs to fill the last batch.
+    whole = len(train_pairs) - len(train_pairs) % own.global_batch_size
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(
+            start, dtype=model_config.dtype, attn_implementation=model_config.attn_implementation
+        ),
+        args=args,
+        train_dataset=train_pairs.select(range(whole)),
+        eval_dataset=(
+            load_split(pairs, config, own.dataset_test_split, COLUMNS, key)
+            if own.dataset_test_split
+            else None
+        ),
+        processing_class=AutoTokenizer.from_pretrained(start),
+        peft_config=get_peft_config(model_config),
+    )
+    facts = train(run, trainer)
+    preferences = trainer.evaluate() if own.dataset_test_split else {}
+    if run.is_main:
+        facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
+        facts |= measure.held_out(run, own)
+        if preferences:
+            accuracy = preferences["eval_rewards/accuracies"]
+            count = len(trainer.eval_dataset)
+            facts["metrics"]["preference_accuracy"] = round(accuracy, 4)
+            error = (accuracy * (1 - accuracy) / count) ** 0.5
+            facts["metrics"]["preference_accuracy_stderr"] = round(error, 4)
+        run.finish({"hub_model_id": (run.folder, facts)})
+
+
+if __name__ == "__main__":
+    launch(main)

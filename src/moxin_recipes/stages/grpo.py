@@ -1,0 +1,76 @@
+"""Group-relative policy optimisation on verifiable rewards (paper §4, after DeepScaleR).
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml \
+      -m moxin_recipes.stages.grpo --config recipes/moxin-nano/42-grpo.yaml
+
+Needs: the CoT model, problems (`problem`, `answer`). Pushes: the Reasoning model.
+"""
+
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
+
+from moxin_recipes import rewards
+from moxin_recipes.arguments import GrpoArguments
+from moxin_recipes.data.chat import load_split
+from moxin_recipes.run import Run, launch
+from moxin_recipes.strict import RecipeError
+from moxin_recipes.training import measure
+from moxin_recipes.training.checkpoints import train
+
+
+def main(run: Run) -> None:
+    """Pull, build, train, measure, push."""
+    own: GrpoArguments = run.arguments
+    model_config: ModelConfig = run.trainer_arguments[0]
+    args: GRPOConfig = run.trainer_arguments[1]
+    start = run.pull("model_name_or_path")
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    problems = load_split(
+        run.pull("dataset_name"),
+        own.dataset_config,
+        own.dataset_train_split,
+        ["problem", "answer"],
+        "dataset_name",
+    )
+    prompts = as_prompts(problems, tokenizer, own.max_prompt_length)
+    args.model_init_kwargs = {
+        "dtype": model_config.dtype,
+        "attn_implementation": model_config.attn_implementation,
+    }
+    trainer = GRPOTrainer(
+        model=str(start),  # by name: the reference model is loaded from there too
+        reward_funcs=[rewards.for_trl(name) for name in own.rewards],
+        args=args,
+        train_dataset=prompts,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_config),
+    )
+    facts = train(run, trainer)
+    if run.is_main:
+        facts["counts"] = {
+            "problems": len(problems),
+            "left out (prompt too long)": len(problems) - len(prompts),
+        }
+        facts["summary"] = f"Reinforced on verifiable rewards (`{run.recipe.name}`)."
+        facts |= measure.held_out(run, own)
+        rewarded = [row["reward"] for row in facts["log"] if "reward" in row][-10:]
+        facts["metrics"]["reward"] = round(sum(rewarded) / len(rewarded), 4)
+        run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def as_prompts(problems: Dataset, tokenizer: PreTrainedTokenizerBase, longest: int) -> Dataset:
+    """Rows of `prompt` (one user turn) and `answer`, without prompts of over `longest` tokens."""
+    rows = []
+    for row in problems:
+        prompt = [{"role": "user", "content": row["problem"]}]
+        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
+        if len(ids["input_ids"]) <= longest:
+            rows.append({"prompt": prompt, "answer": row["answer"]})
+    if not rows:
+        raise RecipeError(f"`max_prompt_length`: no prompt has at most {longest} tokens")
+    return Dataset.from_list(rows)
+
+
+if __name__ == "__main__":
+    launch(main)

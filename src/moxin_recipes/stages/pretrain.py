@@ -1,0 +1,53 @@
+"""One phase of pretraining on packed tokens (paper §3.4: 2k, 4k, capability enhancement).
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml \
+      -m moxin_recipes.stages.pretrain --config recipes/moxin-nano/20-pretrain-2k.yaml
+
+Needs: the tag of the phase before, and tokens. Pushes: the base model, and a branch
+`PHASE-step-000100` for each checkpoint.
+"""
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+
+from moxin_recipes.arguments import PretrainArguments
+from moxin_recipes.data.order import Mixture
+from moxin_recipes.run import Run, launch
+from moxin_recipes.training import measure
+from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.trainers import PretrainTrainer
+
+
+def main(run: Run) -> None:
+    """Pull, build, train, measure, push."""
+    own: PretrainArguments = run.arguments
+    args: TrainingArguments = run.trainer_arguments[0]
+    start = run.pull("model_name_or_path")
+    tokens = run.pull("dataset_name", own.token_patterns())
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    model = AutoModelForCausalLM.from_pretrained(
+        start, dtype="float32", attn_implementation=own.attn_implementation
+    )
+    mixture = Mixture(
+        tokens,
+        own.mixture,
+        own.context_length,
+        length=args.max_steps * own.global_batch_size,
+        seed=own.seed,
+        bos=tokenizer.bos_token_id,
+    )
+    trainer = PretrainTrainer(
+        model=model, args=args, train_dataset=mixture, processing_class=tokenizer
+    )
+    facts = train(run, trainer)
+    if run.is_main:
+        facts["tokens"] = len(mixture) * own.context_length
+        facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["summary"] = (
+            f"Base model after `{run.recipe.name}`: {facts['tokens']:,} tokens in sequences of "
+            f"{own.context_length}."
+        )
+        run.finish({"hub_model_id": (run.folder, facts)})
+
+
+if __name__ == "__main__":
+    launch(main)

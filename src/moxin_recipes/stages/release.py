@@ -1,0 +1,53 @@
+"""The release: one index of every artifact with its commit; opens the repositories if asked to.
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml \
+      -m moxin_recipes.stages.release --config recipes/moxin-nano/60-release.yaml
+
+Needs: everything that is to be released. Pushes: the final model again under the release's name,
+with the index as `release.json` and in the card.
+"""
+
+import shutil
+
+from moxin_recipes.arguments import ReleaseArguments
+from moxin_recipes.hub.manifest import CARD, MANIFEST
+from moxin_recipes.hub.pull import download
+from moxin_recipes.hub.session import api, errors
+from moxin_recipes.run import Run, clear, launch, write_json
+
+
+def main(run: Run) -> None:
+    """Collect, push, and publish where the recipe says so."""
+    own: ReleaseArguments = run.arguments
+    folder = clear(run.folder / "hub_model_id")
+    final = [parent for parent in run.parents if parent.key == "models"][-1]
+    for path in sorted(download(final).iterdir()):
+        if path.name not in (CARD, MANIFEST) and not path.name.startswith("."):
+            shutil.copy(path, folder)
+    write_json(folder / "release.json", [parent.as_dict() for parent in run.parents])
+    rows = [
+        f"| {parent.type} | {parent.repo} | {parent.revision} | `{parent.commit}` |"
+        for parent in run.parents
+    ]
+    notes = [
+        "## Every artifact\n",
+        "| type | repository | revision | commit |",
+        "|---|---|---|---|",
+    ]
+    facts = {
+        "summary": f"Release of the ladder; the weights are those of {final.repo}.",
+        "notes": [*notes, *rows],
+    }
+    if own.publish and own.push_to_hub:  # before the push that means done
+        own.hub_private_repo = False
+        for repo, kind in sorted({(parent.repo, parent.type) for parent in run.parents}):
+            with errors(repo):
+                api().update_repo_settings(repo, repo_type=kind, private=False)
+        with errors(own.hub_model_id):
+            release = api().create_repo(own.hub_model_id, private=False, exist_ok=True).repo_id
+            api().update_repo_settings(release, private=False)
+    run.finish({"hub_model_id": (folder, facts)})
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,1 @@
+"""What trains and measures: trainers, checkpoints, held-out scores."""

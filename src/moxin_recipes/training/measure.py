@@ -1,0 +1,222 @@
+"""Held-out scores of a saved model: bits per byte, and answers to unseen problems."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from moxin_recipes import metrics, rewards
+from moxin_recipes.arguments import PostTrainingArguments
+from moxin_recipes.data.chat import load_split
+from moxin_recipes.data.tokens import TokenStream, packed, token_bytes
+from moxin_recipes.run import Run
+from moxin_recipes.strict import RecipeError
+
+_BATCH = 256  # prompts generated together
+
+
+@cache
+def _metric(name: str) -> evaluate.EvaluationModule:
+    return evaluate.load(str(Path(str(metrics.__file__)).parent / f"{name}.py"))
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, Tokenizer]:
+    """A saved model in float32 (bfloat16 on a GPU) and its tokenizer, ready to score."""
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    return model.to("cuda" if gpu else "cpu"), AutoTokenizer.from_pretrained(folder)
+
+
+@torch.no_grad()
+def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
+    """`bits_per_byte` over all sources' held-out tokens and `bits_per_byte/SOURCE` of each.
+
+    Windows of `context` tokens, documents isolated as in training; a last part window is left out.
+    """
+    model, tokenizer = load(folder)
+    lengths = token_bytes(tokenizer)
+    sources = sorted(path.parent.name for path in tokens.glob("*/heldout.parquet"))
+    if not sources:
+        raise RecipeError("`dataset_name`: these tokens have no held-out documents to measure on")
+    nats: dict[str, list[float]] = {}
+    sizes: dict[str, list[int]] = {}
+    for source in sources:
+        stream = TokenStream(tokens / source, "heldout")
+        windows = [
+            packed(stream.read(start, context), tokenizer.bos_token_id)
+            for start in range(0, len(stream) - context + 1, context)
+        ]
+        for start in range(0, len(windows), 16):
+            batch = windows[start : start + 16]
+            nats.setdefault(source, []).append(_nats(model, batch))
+            labels = np.concatenate([window["labels"] for window in batch])
+            sizes.setdefault(source, []).append(int(lengths[labels[labels >= 0]].sum()))
+    scores = {
+        f"bits_per_byte/{name}": _bits(nats[name], sizes[name]) for name in sources if name in nats
+    }
+    whole = _bits(list(chain(*nats.values())), list(chain(*sizes.values())))
+    return {"bits_per_byte": whole, **scores}
+
+
+def _bits(nats: list[float], sizes: list[int]) -> float:
+    result = _metric("bits_per_byte").compute(predictions=nats, references=sizes)
+    return round(float(result["bits_per_byte"]), 4)
+
+
+def _nats(model: PreTrainedModel, batch: list[dict[str, np.ndarray]]) -> float:
+    inputs = {
+        key: torch.from_numpy(np.stack([window[key] for window in batch])).to(model.device)
+        for key in ("input_ids", "position_ids")
+    }
+    labels = torch.from_numpy(np.stack([window["labels"] for window in batch])).to(model.device)
+    logits = model(**inputs, use_cache=False).logits[:, :-1].float()
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
+    )
+    return float(total)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model said, special tokens removed, and whether it ended by itself (EOS)."""
+
+    text: str
+    ended: bool
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: list[str],
+    max_new_tokens: int,
+    sample_seed: int | None = None,
+) -> list[Completion]:
+    """One completion a prompt: greedy, or sampled at temperature 1 when a seed is given."""
+    if sample_seed is not None:
+        torch.manual_seed(sample_seed)
+    completions = {}
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), _BATCH):
+        part = order[start : start + _BATCH]
+        inputs = tokenizer(
+            [prompts[i] for i in part],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_token_type_ids=False,
+        ).to(model.device)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=sample_seed is not None,
+            temperature=1.0 if sample_seed is not None else None,
+            top_k=0 if sample_seed is not None else None,
+            top_p=1.0 if sample_seed is not None else None,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )[:, inputs["input_ids"].shape[1] :]
+        for i, ids in zip(part, output, strict=True):
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            completions[i] = Completion(text, bool((ids == tokenizer.eos_token_id).any()))
+    return [completions[i] for i in range(len(prompts))]
+
+
+def plain_reward(completion: str, answer: str) -> float:
+    """1 if the reply, or what follows its last `=`, is the answer."""
+    return float(completion.strip().rpartition("=")[2] == answer)
+
+
+def chain_reward(completion: str, answer: str) -> float:
+    """The training reward `math`."""
+    return rewards.math(completion, answer).reward
+
+
+REWARD_OF_FORMAT: dict[str, Callable[[str, str], float]] = {
+    "plain": plain_reward,
+    "chain": chain_reward,
+}
+
+
+def answers(
+    folder: Path,
+    problems: Dataset,
+    answer_format: str,
+    *,
+    samples: int,
+    max_new_tokens: int,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Scores on `problem`/`answer` rows: (metrics, per-problem accuracies).
+
+    `accuracy` is sampled pass@1 where `samples` > 1 (then `greedy_accuracy` stands beside it),
+    greedy else; `ended` and `well_formed` are shares of those completions. Where problems have a
+    `chain_prefix`, `forced_chain_accuracy` is greedy with the full chain begun for the model.
+    """
+    model, tokenizer = load(folder)
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": problem}], tokenize=False, add_generation_prompt=True
+        )
+        for problem in problems["problem"]
+    ]
+    wanted = list(problems["answer"])
+    reward = REWARD_OF_FORMAT[answer_format]
+
+    def run(texts: list[str], sample_seed: int | None = None) -> list[Completion]:
+        return generate(model, tokenizer, texts, max_new_tokens, sample_seed)
+
+    greedy = run(prompts)
+    rounds = [run(prompts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
+    flat = [completion for completions in rounds for completion in completions]
+    right = [reward(c.text, a) for cs in rounds for c, a in zip(cs, wanted, strict=True)]
+    which = list(range(len(prompts))) * len(rounds)
+    result = _metric("pass_at_one").compute(predictions=right, references=which)
+    items = {"accuracy": result.pop("items")}
+    scores = {**result, "ended": float(np.mean([c.ended for c in flat]))}
+    if answer_format == "chain":
+        well = [rewards.form(c.text, "").reward for c in flat]
+        scores["well_formed"] = float(np.mean(well))
+    if samples > 1:
+        found = [reward(c.text, a) for c, a in zip(greedy, wanted, strict=True)]
+        scores["greedy_accuracy"] = float(np.mean(found))
+    if answer_format == "chain" and "chain_prefix" in problems.column_names:
+        starts = list(problems["chain_prefix"])
+        forced = run([p + s for p, s in zip(prompts, starts, strict=True)])
+        found = [reward(s + c.text, a) for s, c, a in zip(starts, forced, wanted, strict=True)]
+        scores["forced_chain_accuracy"] = float(np.mean(found))
+        items["forced_chain_accuracy"] = found
+    return {name: round(value, 4) for name, value in scores.items()}, items
+
+
+def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
+    """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems."""
+    if own.problems_name is None:
+        return {"metrics": {}}
+    problems = load_split(
+        run.pull("problems_name"),
+        "problems",
+        own.eval_split,
+        ["problem", "answer"],
+        "problems_name",
+    )
+    scores, items = answers(
+        run.folder,
+        problems.select(range(min(own.eval_rows, len(problems)))),
+        own.answer_format,
+        samples=own.eval_samples,
+        max_new_tokens=own.eval_max_new_tokens,
+        seed=own.seed,
+    )
+    return {"metrics": scores, "items": items}

@@ -1,0 +1,165 @@
+"""A miniature of the nano ladder, run once for the session by the commands that users type."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+# Before anything of the package is imported: nothing of a test lies in the checkout, and none of
+# the caller's tokens or endpoints are seen.
+_HOME = tempfile.mkdtemp(prefix="moxin-tests-")
+for _name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MOXIN_NAMESPACE"):
+    os.environ.pop(_name, None)
+os.environ.update(
+    {"MOXIN_HOME": _HOME, "MOXIN_HUB": "local", "OMP_NUM_THREADS": "1", "HF_TOKEN": "hf_not_real"}
+)
+
+from moxin_recipes.hub.server import launcher  # noqa: E402 (the package reads the variables)
+
+# What makes each recipe of moxin-nano small enough for a few seconds.
+SMALL: dict[str, dict[str, Any]] = {
+    "00-data": {
+        "vocab_size": 512,
+        "tokenizer_bytes": 100_000,
+        "maths_documents": 300,
+        "chat_rows": 200,
+        "preference_rows": 64,
+        "problem_rows": 120,
+        "rl_rows": 60,
+        "test_rows": 40,
+        "heldout_bytes": 4000,
+    },
+    "10-init": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "parameters": None,
+    },
+    "pretrain": {"max_steps": 6, "save_steps": 3, "warmup_steps": 2, "logging_steps": 1},
+    "sft": {"num_train_epochs": 1, "save_steps": 3, "logging_steps": 1},
+    "dpo": {"save_steps": 1, "logging_steps": 1},
+    "grpo": {
+        "max_steps": 3,
+        "save_steps": 1,
+        "global_batch_size": 16,
+        "per_device_train_batch_size": 8,
+        "max_completion_length": 16,
+    },
+    "50-evaluate": {"limit": 4},
+}
+MEASURE = {"eval_rows": 12, "eval_samples": 2, "eval_max_new_tokens": 12}
+
+
+def write_ladder(folder: Path) -> Path:
+    """The recipes of moxin-nano with small numbers, and its targets, in `folder`."""
+    folder.mkdir(parents=True)
+    for path in sorted((ROOT / "recipes" / "moxin-nano").glob("*.yaml")):
+        values = yaml.safe_load(path.read_text())
+        if isinstance(values, dict):
+            values |= SMALL.get(values["stage"], {}) | SMALL.get(path.stem, {})
+            values |= {key: MEASURE[key] for key in MEASURE if key in values}
+            for source in values.get("sources", []):
+                source["max_bytes"] = 150_000
+        (folder / path.name).write_text(yaml.safe_dump(values, sort_keys=False))
+    return folder
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A home with its own Hub, and a ladder to run there."""
+
+    home: Path
+    ladder: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Variables of a child process: nothing but this home's Hub."""
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MOXIN_"))}
+        # A token lies about, as on many machines: it must not lead anywhere.
+        return keep | {
+            "MOXIN_HOME": str(self.home),
+            "HF_TOKEN": "hf_not_real",
+            "PYTHONPATH": str(ROOT / "tests" / "watch"),
+            "MOXIN_TEST_CONNECTIONS": str(self.home / "connections.log"),
+            "COLUMNS": "200",
+            **more,
+        }
+
+    def command(self, *words: str) -> list[str]:
+        """`moxin …` of this interpreter."""
+        return [str(Path(sys.executable).parent / "moxin"), *words]
+
+    def moxin(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs `moxin …` to its end, output captured."""
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment(**variables),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=540,
+        )
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`moxin run LADDER --hub local …`."""
+        return self.moxin("run", str(self.ladder), "--hub", "local", *words, **variables)
+
+    def launch(
+        self, stage: str, recipe: str, *words: str, config: str = "cpu", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`accelerate launch … -m moxin_recipes.stages.STAGE --config RECIPE …`."""
+        launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+        return subprocess.run(
+            [
+                *(*launcher, "--quiet"),
+                *("--config_file", f"accelerate_configs/{config}.yaml"),
+                *("-m", f"moxin_recipes.stages.{stage}"),
+                *("--config", str(self.ladder / f"{recipe}.yaml"), *words),
+            ],
+            env=self.environment(MOXIN_HUB="local", **variables),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=540,
+        )
+
+
+@contextlib.contextmanager
+def serving(place: Workplace) -> Iterator[None]:
+    """`moxin hub serve` for as long as the block runs."""
+    hub = subprocess.Popen(
+        place.command("hub", "serve"), env=place.environment(), stderr=subprocess.DEVNULL
+    )
+    while not launcher.answers(launcher.identity(place.home / "hub")):
+        assert hub.poll() is None, "the Hub ended"
+        time.sleep(0.05)
+    yield
+    hub.terminate()
+    hub.wait()
+
+
+def new_workplace(folder: Path) -> Workplace:
+    """An empty home and a fresh miniature ladder."""
+    return Workplace(folder / "home", write_ladder(folder / "recipes" / "mini"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """The miniature ladder after one undisturbed run, its Hub kept running for the session."""
+    place = new_workplace(tmp_path_factory.mktemp("finished"))
+    with serving(place):
+        done = place.run()
+        assert done.returncode == 0, done.stderr[-3000:]
+        (place.home / "first-run.txt").write_text(done.stdout + done.stderr)
+        yield place

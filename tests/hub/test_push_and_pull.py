@@ -1,0 +1,146 @@
+"""The hand-off, against a running Hub: what is pushed once, pinned, found again, and refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moxin_recipes.hub import session
+from moxin_recipes.hub.manifest import payload_digest, payload_files
+from moxin_recipes.hub.pull import Parent, commit_of, download, read_manifest, resolve
+from moxin_recipes.hub.push import BackgroundPusher, move_tag, push
+from moxin_recipes.recipe import Reference
+
+MANIFEST: dict[str, Any] = {
+    "stage": "sft",
+    "recipe_name": "30-sft",
+    "recipe_file": "recipes/x/30-sft.yaml",
+    "key": "k1",
+    "recipe": {"stage": "sft"},
+    "parents": [],
+    "code": {"version": "0"},
+    "libraries": {"python": "3"},
+    "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
+    "seconds": 1.0,
+    "summary": "A thing.",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hub() -> None:
+    session.start()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "made"
+    (made / "inner").mkdir(parents=True)
+    (made / "weights.safetensors").write_bytes(bytes(200_000))
+    (made / "inner" / "notes.txt").write_text("a note")
+    (made / "state-abc").mkdir()
+    (made / "state-abc" / "optimizer.pt").write_bytes(b"x")
+    return made
+
+
+def do(folder: Path, repo: str, key: str = "k1", **options: Any) -> str:
+    return push(folder, repo, "model", {**MANIFEST, "key": key}, private=True, **options)
+
+
+def test_a_push_carries_its_manifest_and_nothing_local(folder: Path) -> None:
+    commit = do(folder, "push-a", tags=("sft", "done-k1"))
+    parent = resolve(Reference("model_name_or_path", "model", "push-a", "sft"))
+    assert parent.commit == commit
+    assert parent.payload == payload_digest(payload_files(folder))
+    there = download(parent)
+    names = {p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file()}
+    assert names == {
+        ".gitattributes", "README.md", "inner/notes.txt", "moxin.json", "weights.safetensors"
+    }  # fmt: skip
+    manifest = json.loads((there / "moxin.json").read_text())
+    assert manifest["files"]["inner/notes.txt"]["size"] == 6
+    assert session.api().model_info("local/push-a").private
+
+
+def test_the_same_push_is_not_made_twice(folder: Path) -> None:
+    first = do(folder, "push-b", tags=("sft",))
+    assert do(folder, "push-b", tags=("sft", "done-k1")) == first
+    assert len(session.api().list_repo_commits("local/push-b")) == 2  # its creation, and the push
+    assert do(folder, "push-b", key="k2") != first
+
+
+def test_what_is_gone_from_the_folder_is_gone_from_the_tree(folder: Path) -> None:
+    do(folder, "push-c")
+    (folder / "inner" / "notes.txt").unlink()
+    (folder / "more.json").write_text("{}")
+    commit = do(folder, "push-c", tags=("sft",))
+    files = session.api().list_repo_files("local/push-c", revision=commit)
+    assert "inner/notes.txt" not in files
+    assert "more.json" in files
+
+
+def test_tags_move_and_scores_pushed_later_change_no_payload(folder: Path) -> None:
+    first = do(folder, "push-d", tags=("sft",))
+    (folder / "more.json").write_text("{}")
+    second = do(folder, "push-d", key="k2", tags=("sft",))
+    assert commit_of("local/push-d", "model", "sft") == second
+    move_tag("local/push-d", "model", "sft", first)
+    assert commit_of("local/push-d", "model", "sft") == first
+    session.api().upload_file(
+        path_or_fileobj=b"# card with scores", path_in_repo="README.md", repo_id="local/push-d"
+    )
+    head = resolve(Reference("models", "model", "push-d", "main"))
+    before = read_manifest("local/push-d", "model", second)
+    assert before
+    assert head.payload == before["payload"]
+
+
+def test_checkpoints_go_out_in_the_background(folder: Path) -> None:
+    pusher = BackgroundPusher(folder / "state-abc")
+    options = {"repo": "push-e", "repo_type": "model", "manifest": MANIFEST, "private": True}
+    for step in (1, 2):
+        pusher.submit([folder / "weights.safetensors"], f"s{step}", branch=f"s{step}", **options)
+    (folder / "weights.safetensors").unlink()  # rotated away meanwhile
+    pusher.finish()
+    assert {ref.name for ref in session.api().list_repo_refs("local/push-e").branches} == {
+        "main",
+        "s1",
+        "s2",
+    }
+    assert not list((folder / "state-abc").glob(".push-*"))
+
+
+def test_a_background_push_that_fails_is_not_lost_in_silence(folder: Path) -> None:
+    pusher = BackgroundPusher(folder / "state-abc")
+    pusher.submit(
+        [folder / "weights.safetensors"],
+        "s1",
+        repo="not a name",
+        repo_type="model",
+        manifest=MANIFEST,
+        private=True,
+    )
+    with pytest.raises(Exception, match="not a name"):
+        pusher.finish()
+
+
+@pytest.mark.parametrize(
+    ("repo", "revision", "words"),
+    [("push-none", "main", "no such repository"), ("push-a", "nowhere", "no such revision")],
+)
+def test_a_reference_that_leads_nowhere_names_its_key(
+    folder: Path, repo: str, revision: str, words: str
+) -> None:
+    do(folder, "push-a")
+    with pytest.raises(session.MissingError, match=words) as caught:
+        resolve(Reference("dataset_name", "model", repo, revision))
+    assert f"`dataset_name`: local/{repo}@{revision}" in str(caught.value)
+
+
+def test_a_repository_without_a_manifest_is_pinned_by_its_commit() -> None:
+    api = session.api()
+    api.create_repo("local/plain", exist_ok=True)
+    commit = api.model_info("local/plain").sha
+    assert resolve(Reference("k", "model", "plain", "main")) == Parent(
+        "k", "model", "local/plain", "main", str(commit), f"commit:{commit}"
+    )

@@ -1,0 +1,107 @@
+"""Bad input: one line that names the key or file and the way out, exit code 1, nothing lost."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Workplace
+from tests.test_ladder import status
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line a failed command ended with."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines, done.stderr[-2000:]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"learnin_rate": 1e-4}, "unknown key `learnin_rate`; did you mean `learning_rate`?"),
+        ({"max_steps": 2.5}, "`max_steps` must be int, not 2.5 (float)"),
+        ({"dataset_name": "moxin-nano-nothing@data"}, "no such repository"),
+        ({"dataset_name": "moxin-nano-chat@nowhere"}, "no such revision"),
+        ({"dataset_name": "moxin-nano-preferences@data"}, "no column `messages` (it has: prompt,"),
+    ],
+)
+def test_a_stage_refuses_a_wrong_recipe(
+    finished: Workplace, change: dict[str, object], expected: str
+) -> None:
+    before = status(finished)
+    path = finished.ladder / "broken.yaml"
+    values = yaml.safe_load((finished.ladder / "30-sft.yaml").read_text())
+    path.write_text(yaml.safe_dump({**values, **change, "hub_model_id": "broken"}))
+    done = finished.launch("sft", "broken")
+    path.unlink()
+    assert expected in error_of(done)
+    assert status(finished) == before
+
+
+def test_check_accepts_both_ladders_and_names_what_is_unresolved(finished: Workplace) -> None:
+    nano = finished.moxin("check", str(ROOT / "recipes" / "moxin-nano"), "--hub", "local")
+    assert nano.returncode == 0, nano.stderr
+    large = finished.moxin("check", str(ROOT / "recipes" / "moxin-7b"), "--hub", "local")
+    assert large.returncode == 0, large.stderr
+    assert large.stderr.count(": ok") == 12
+    assert "unresolved  dataset_name: allenai/tulu-3-sft-mixture@main" in large.stderr
+    online = finished.moxin(
+        "check", str(ROOT / "recipes" / "moxin-7b"), "--online", "--hub", "local"
+    )
+    assert "inputs are unresolved" in error_of(online)
+
+
+def test_a_hub_that_is_down(finished: Workplace) -> None:
+    done = finished.moxin("run", str(finished.ladder), "--hub", "http://127.0.0.1:9")
+    message = error_of(done)
+    assert "the Hub at http://127.0.0.1:9 does not answer" in message
+    assert "give the same command again" in message
+
+
+def test_a_full_disk(finished: Workplace, tmp_path: Path) -> None:
+    before = status(finished)
+    recipe = finished.ladder / "30-sft.yaml"
+    text = recipe.read_text()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    recipe.write_text(f"{text}\noutput_dir: {disk}\n")
+    # A file system of 600 kB in a mount namespace of its own; the checkpoint needs more.
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = finished.command("run", str(finished.ladder), "--only", "30-sft", "--force", "30-sft")
+    mounted = f'mount -t tmpfs -o size=600k none {disk} && exec "$@"'
+    done = subprocess.run(
+        ["/usr/bin/unshare", *user, "--mount", "sh", "-c", mounted, "sh", *command],
+        env=finished.environment(MOXIN_HUB="local"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    recipe.write_text(text)
+    assert "is full; free some space and give the same command again" in error_of(done)
+    assert status(finished) == before
+
+
+def test_a_running_stage_is_not_started_twice(finished: Workplace) -> None:
+    import fcntl
+
+    folder = finished.home / "runs" / "mini" / "30-sft"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = finished.run("--only", "30-sft", "--force", "30-sft")
+    assert "another process runs this stage" in error_of(done)
+
+
+def test_no_token_in_what_is_left_behind(finished: Workplace) -> None:
+    token = (finished.home / "hub" / "token").read_text().strip()
+    assert (finished.home / "hub" / "token").stat().st_mode & 0o777 == 0o600
+    for path in finished.home.rglob("*"):
+        if path.is_file() and path.suffix in (".json", ".log", ".md", ".txt", ".yaml"):
+            text = path.read_text(errors="replace")
+            assert token not in text, path
+            assert "hf_not_real" not in text, path

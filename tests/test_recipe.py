@@ -1,0 +1,133 @@
+"""Recipes: strict keys and types, the command line on top, keys that decide skip and resume."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moxin_recipes import recipe
+from moxin_recipes.strict import RecipeError
+
+SFT: dict[str, Any] = {
+    "stage": "sft",
+    "model_name_or_path": "base@pretrain",
+    "dataset_name": "chat@data",
+    "hub_model_id": "sft",
+    "global_batch_size": 32,
+    "per_device_train_batch_size": 8,
+    "bf16": False,
+}
+
+
+def load(folder: Path, *overrides: str, **changes: Any) -> recipe.Recipe:
+    path = folder / "30-sft.yaml"
+    path.write_text(yaml.safe_dump({**SFT, **changes}))
+    return recipe.load(path, list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learnin_rate": 1e-4}, "unknown key `learnin_rate`; did you mean `learning_rate`?"),
+        ({"zzzzzz": 1}, "unknown key `zzzzzz`"),
+        ({"max_steps": 2.5}, "`max_steps` must be int, not 2.5 (float)"),
+        ({"max_steps": True}, "`max_steps` must be int, not True (bool)"),
+        ({"learning_rate": "fast"}, "`learning_rate` must be float, not 'fast' (str)"),
+        ({"bf16": "yes please"}, "`bf16` must be bool | None"),
+        ({"lr_scheduler_type": "cosin"}, "cosin is not a valid SchedulerType"),
+        ({"gradient_accumulation_steps": 2}, "it follows from global_batch_size"),
+        ({"hub_token": "hf_x"}, "secrets do not belong in a recipe"),
+        ({"trust_remote_code": True}, "no code of a repository is run here"),
+        ({"env": {"A": "b"}}, "`env` is not a key of a recipe"),
+        ({"global_batch_size": 12}, "`global_batch_size` 12 is not a multiple of"),
+    ],
+)
+def test_a_wrong_key_or_type_is_one_clear_error(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.fill(load(tmp_path, **changes), processes=1)
+    assert message in str(caught.value)
+    assert "30-sft.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stage: sft\nseed: 1\nseed: 2\n", "`seed` is given twice, in lines 2 and 3"),
+        ("stage: bake\n", "`stage` must be one of data, init, pretrain"),
+        ("stage: [sft\n", "not YAML"),
+        ("", "`stage` must be one of"),
+    ],
+)
+def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "30-sft.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"30-sft\.yaml") as caught:
+        recipe.load(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nested_lists_are_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "00-data.yaml"
+    path.write_text(
+        "stage: data\nhub_corpus_id: a\nhub_tokens_id: b\nsources: [{name: x, max_byte: 1}]\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        recipe.check(recipe.load(path))
+    assert "`sources[0].max_byte`; did you mean `max_bytes`?" in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "30-sft.yaml"
+    path.write_text("stage: sft\nseed: 1\n")
+    with pytest.raises(RecipeError, match="`hub_model_id` is missing"):
+        recipe.check(recipe.load(path))
+
+
+def test_the_command_line_wins_and_is_not_abbreviated(tmp_path: Path) -> None:
+    of = load(tmp_path, "--learning_rate", "4e-6", "--max_steps=7", "--push_to_hub", "false")
+    own, _, args = recipe.fill(of, processes=2)
+    assert args.learning_rate == 4e-6
+    assert args.max_steps == 7
+    assert own.push_to_hub is False
+    assert args.gradient_accumulation_steps == 2
+    _, _, many = recipe.fill(of, processes=16)
+    assert (many.per_device_train_batch_size, many.gradient_accumulation_steps) == (2, 1)
+    with pytest.raises(RecipeError, match="unknown key `learning_rat`"):
+        recipe.check(load(tmp_path, "--learning_rat", "1e-5"))
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "30-sft.yaml"
+    path.write_text(yaml.safe_dump(SFT) + "learning_rate: 5e-6\nsave_strategy: no\n")
+    assert recipe.load(path).values["learning_rate"] == 5e-6
+    assert recipe.load(path).values["save_strategy"] == "no"
+    assert recipe.load(path).values["bf16"] is False
+
+
+def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
+    parents = [("dataset_name", "d1"), ("model_name_or_path", "m1")]
+    key = load(tmp_path).key(parents)
+    same = load(tmp_path, output_dir="/x", hub_model_id="y", logging_steps=3, save_steps=9)
+    assert same.key(parents) == key
+    assert load(tmp_path).key(parents[::-1]) != key  # the last model is the released one
+    assert load(tmp_path, weight_decay=0).key(parents) == load(tmp_path, weight_decay=0.0).key(
+        parents
+    )
+    assert load(tmp_path, dataset_name="chat@other").key(parents) == key  # its payload counts
+    assert load(tmp_path, learning_rate=1e-5).key(parents) != key
+    assert load(tmp_path).key([("dataset_name", "d2"), ("model_name_or_path", "m1")]) != key
+
+
+def test_references_and_outputs_are_plain_data(tmp_path: Path) -> None:
+    of = load(tmp_path)
+    assert of.references == [
+        recipe.Reference("dataset_name", "dataset", "chat", "data"),
+        recipe.Reference("model_name_or_path", "model", "base", "pretrain"),
+    ]
+    assert of.outputs == {"hub_model_id": "sft"}
+    assert of.tag == "sft"

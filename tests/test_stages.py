@@ -1,0 +1,90 @@
+"""Each stage by itself, as `accelerate launch` starts it, on one process and on two."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import Workplace
+from tests.test_ladder import python, status
+
+TRAINING = {
+    "pretrain": "20-pretrain-2k",
+    "sft": "30-sft",
+    "dpo": "31-dpo",
+    "grpo": "42-grpo",
+}
+OTHERS = {
+    "data": "00-data",
+    "init": "10-init",
+    "distill": "40-distill",
+    "evaluate": "50-evaluate",
+    "release": "60-release",
+}
+
+
+def steps(folder: Path) -> list[float]:
+    """Losses, then gradient norms of all steps, from the last checkpoint of a run."""
+    (path,) = folder.glob("state-*/checkpoint-3/trainer_state.json")
+    history = json.loads(path.read_text())["log_history"]
+    return [row[key] for key in ("loss", "grad_norm") for row in history if "loss" in row]
+
+
+@pytest.mark.parametrize("stage", TRAINING)
+def test_a_training_stage_on_two_processes(finished: Workplace, tmp_path: Path, stage: str) -> None:
+    recipe = TRAINING[stage]
+    options = ["--max_steps", "3", "--save_steps", "3", "--logging_steps", "1"]
+    done = finished.launch(
+        *(stage, recipe, "--output_dir", str(tmp_path), "--push_to_hub", "false"),
+        *options,
+        config="ddp",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "not pushed (push_to_hub: false)" in done.stderr
+    alone = tmp_path / "alone"
+    done = finished.launch(
+        *(stage, recipe, "--output_dir", str(alone), "--push_to_hub", "false"),
+        *options,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = load_file(alone / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert set(one) == set(two)
+    if stage != "grpo":  # two processes sample other completions
+        assert len(steps(tmp_path)) == 6
+        assert steps(tmp_path) == pytest.approx(steps(alone), rel=1e-5)
+    assert not list(tmp_path.glob("*.bin"))
+
+
+@pytest.mark.parametrize("stage", OTHERS)
+def test_another_stage_on_two_processes_is_done_by_the_first(
+    finished: Workplace, tmp_path: Path, stage: str
+) -> None:
+    before = status(finished)
+    done = finished.launch(
+        *(stage, OTHERS[stage], "--output_dir", str(tmp_path), "--push_to_hub", "false"),
+        config="ddp",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("not pushed (push_to_hub: false)") == 1
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".safetensors")]
+    assert status(finished) == before
+
+
+def test_a_stage_pushes_by_itself_with_overrides(finished: Workplace) -> None:
+    done = finished.launch(
+        *("sft", "30-sft", "--max_steps", "2", "--learning_rate", "4e-6"),
+        *("--hub_model_id", "tried-sft"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    code = """
+from transformers import AutoModelForCausalLM
+from huggingface_hub import HfApi
+AutoModelForCausalLM.from_pretrained("local/tried-sft", revision="sft")
+api = HfApi()
+tags = [tag.name for tag in api.list_repo_refs("local/tried-sft").tags]
+done = [tag for tag in tags if tag.startswith("done-")]
+print(len(done), api.model_info("local/tried-sft").private)
+api.delete_repo("local/tried-sft")
+"""
+    assert python(finished, code).split() == ["1", "True"]

@@ -1,0 +1,67 @@
+"""Checkpoints: only a whole one of this very key is gone on from."""
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moxin_recipes.hub.manifest import sha256_file
+from moxin_recipes.training import checkpoints
+
+
+def seal(folder: Path, step: int, key: str = "k") -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir()
+    (checkpoint / "model.safetensors").write_bytes(bytes(range(100)))
+    (checkpoint / "optimizer.pt").write_bytes(b"state")
+    files = {path.name: sha256_file(path) for path in checkpoint.iterdir()}
+    seal_file = {"key": key, "seconds": float(step), "files": files}
+    (checkpoint / "moxin.json").write_text(json.dumps(seal_file))
+    return checkpoint
+
+
+def run(folder: Path) -> Any:
+    return SimpleNamespace(state=folder, key="k")
+
+
+def test_whole_ones_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    before, last = seal(tmp_path, 9), seal(tmp_path, 100)
+    assert checkpoints.whole(run(tmp_path)) == [before, last]
+
+
+@pytest.mark.parametrize(
+    ("harm", "word"),
+    [
+        (lambda c: (c / "moxin.json").unlink(), "not written to its end"),
+        (lambda c: (c / "optimizer.pt").write_bytes(b"stAte"), "optimizer.pt is not what"),
+        (lambda c: (c / "model.safetensors").unlink(), "model.safetensors is not what"),
+    ],
+)
+def test_a_broken_one_is_named_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: Any, word: str
+) -> None:
+    before, last = seal(tmp_path, 9), seal(tmp_path, 100)
+    harm(last)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.whole(run(tmp_path)) == [before]
+    assert word in caplog.text
+
+
+def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
+    seal(tmp_path, 5, key="other")
+    assert checkpoints.whole(run(tmp_path)) == []
+
+
+def test_torch_files_stay_at_home(tmp_path: Path) -> None:
+    names = [path.name for path in checkpoints.model_files(seal(tmp_path, 1))]
+    assert names == ["model.safetensors"]
+
+
+def test_the_log_is_thinned_and_has_no_clock() -> None:
+    history = [{"loss": 1.0, "step": i, "step_time": 2.0, "eval_runtime": 3.0} for i in range(950)]
+    rows = checkpoints.thinned(history)
+    assert 150 < len(rows) <= 200
+    assert set(rows[0]) == {"loss", "step"}
