@@ -127,6 +127,8 @@ class PostTrainingArguments(TrainingStageArguments):
     dataset_config: str | None = None
     dataset_train_split: str = "train"
     problems_name: str | None = None
+    problems_config: str | None = "problems"  # null: the only one of its repository
+    prompt_suffix: str = ""  # after each problem, in GRPO's prompts and in held-out ones
     answer_format: Literal["plain", "chain"] = (
         "plain"  # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     )
@@ -138,10 +140,13 @@ class PostTrainingArguments(TrainingStageArguments):
 
 @dataclass(kw_only=True)
 class SftArguments(PostTrainingArguments):
-    """`sft`: chats in the column `messages`."""
+    """`sft`: chats in the column `messages`, or `conversations` of `from` and `value`."""
 
     chat_template: str | None = None  # a file of templates/, or a path
     pad_token: str | None = None  # for a tokenizer that has none
+    # Instead of the model's own, where chats are longer than what it was trained on.
+    rope_theta: float | None = None
+    sliding_window: int | None = None  # tokens; 0 is full attention
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,6 @@
-"""Chats: one BOS, the assistant's words and their end are learned, rows are packed whole."""
+"""Chats: one BOS, the assistant's words and their end are learned."""
 
 import pytest
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.data import chat
@@ -38,39 +37,22 @@ def test_the_prompt_is_how_a_chat_begins(tokenizer: PreTrainedTokenizerBase) -> 
     assert whole == f"{prompt}so</s>"
 
 
-def test_rows_hold_whole_chats_in_an_order_of_each_epoch(
+def test_turns_in_the_sharegpt_way(tokenizer: PreTrainedTokenizerBase) -> None:
+    said = [{"from": "human", "value": "how?"}, {"from": "gpt", "value": "so"}]
+    wanted = turns("how?", "so")
+    assert chat.messages_of({"conversations": said, "label": "x"}) == wanted
+    assert chat.messages_of({"messages": wanted}) == wanted
+
+
+def test_role_tags_are_text_and_the_end_is_learned_once(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
-    rows, left_out = chat.packed_rows(chats, tokenizer, 64, epochs=2, seed=1, batch=1)
-    assert not left_out
-    epochs: list[str] = []
-    for row in rows:
-        assert {len(row[key]) for key in ("input_ids", "labels", "position_ids")} == {64}
-        starts = [i for i, token in enumerate(row["input_ids"]) if token == tokenizer.bos_token_id]
-        assert all(row["position_ids"][start] == 0 for start in starts)
-        epochs += [
-            tokenizer.decode(row["input_ids"][s:]).split("<|assistant|>\n")[1] for s in starts
-        ]
-    answers = [text.split("</s>")[0] for text in epochs]
-    assert sorted(answers[:30]) == sorted(answers[30:]) == sorted(map(str, range(30)))
-    assert answers[:30] != answers[30:]
-    again, _ = chat.packed_rows(chats, tokenizer, 64, epochs=2, seed=1, batch=1)
-    assert again.to_dict() == rows.to_dict()
-
-
-def test_what_cannot_be_used_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
-    chats = Dataset.from_dict(
-        {"messages": [turns("a", "b"), turns("a"), turns("long " * 90, "b"), turns("c", "d")]}
-    )
-    _, left_out = chat.packed_rows(chats, tokenizer, 64, epochs=1, seed=0, batch=1)
-    assert left_out == [1, 2]
-    with pytest.raises(RecipeError, match="4 rows, but the chats fill 1"):
-        chat.packed_rows(chats, tokenizer, 64, epochs=1, seed=0, batch=4)
-    with pytest.raises(RecipeError, match=r"1.5 is not a whole number"):
-        chat.packed_rows(chats, tokenizer, 64, epochs=1.5, seed=0, batch=1)
-    with pytest.raises(RecipeError, match="none of the 4 chats fits 3 tokens"):
-        chat.packed_rows(chats, tokenizer, 3, epochs=1, seed=0, batch=1)
+    tags = [token for token in tokenizer.all_special_tokens if "|" in token]
+    assert not tags
+    ids, labels = chat.encode(turns("how?", "so"), tokenizer)
+    assert ids.count(tokenizer.eos_token_id) == labels.count(tokenizer.eos_token_id) == 1
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
 def test_a_tokenizer_without_padding_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax, logsigmoid
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from moxin_recipes.data import chat
+from moxin_recipes.data.packing import PackedRows, encode_chats
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 CHATS = [
@@ -33,16 +34,19 @@ def close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> No
 
 def packed_sft(tiny: Tiny, folder: Path) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradient of one step on all chats: packed, in two micro-batches."""
-    rows, left_out = chat.packed_rows(
-        Dataset.from_dict({"messages": CHATS}), tiny.tokenizer, 64, 1, 0, 1
+    encoded = encode_chats(
+        Dataset.from_dict({"messages": CHATS}), tiny.tokenizer, 64, folder / "chats"
     )
-    assert not left_out
+    rows = PackedRows(encoded, 64, 1, 0, 1, tiny.tokenizer.pad_token_id)
     assert 1 < len(rows) < len(CHATS)
     args = SFTConfig(
         **quiet(folder, per_device_train_batch_size=1, gradient_accumulation_steps=len(rows))
     )
     trainer = PackedSFTTrainer(
-        model=tiny.model(), args=args, train_dataset=rows, processing_class=tiny.tokenizer
+        model=tiny.model(),
+        args=args,
+        train_dataset=rows.as_dataset(),
+        processing_class=tiny.tokenizer,
     )
     trainer.train()
     return trainer.state.log_history[0]["loss"], gradient(tiny.model(), trainer.model)

@@ -33,7 +33,7 @@ def main(run: Run) -> None:
         ["problem", "answer"],
         "dataset_name",
     )
-    prompts = as_prompts(problems, tokenizer, own.max_prompt_length)
+    prompts = as_prompts(problems, tokenizer, own.max_prompt_length, own.prompt_suffix)
     args.model_init_kwargs = {
         "dtype": model_config.dtype,
         "attn_implementation": model_config.attn_implementation,
@@ -59,11 +59,13 @@ def main(run: Run) -> None:
         run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def as_prompts(problems: Dataset, tokenizer: PreTrainedTokenizerBase, longest: int) -> Dataset:
+def as_prompts(
+    problems: Dataset, tokenizer: PreTrainedTokenizerBase, longest: int, suffix: str = ""
+) -> Dataset:
     """Rows of `prompt` (one user turn) and `answer`, without prompts of over `longest` tokens."""
     rows = []
     for row in problems:
-        prompt = [{"role": "user", "content": row["problem"]}]
+        prompt = [{"role": "user", "content": row["problem"] + suffix}]
         ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
         if len(ids["input_ids"]) <= longest:
             rows.append({"prompt": prompt, "answer": row["answer"]})

@@ -154,11 +154,12 @@ def answers(
     problems: Dataset,
     answer_format: str,
     *,
+    suffix: str = "",
     samples: int,
     max_new_tokens: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Scores on `problem`/`answer` rows: (metrics, per-problem accuracies).
+    """Scores on `problem`/`answer` rows, asked with `suffix`: (metrics, per-problem accuracies).
 
     `accuracy` is sampled pass@1 where `samples` > 1 (then `greedy_accuracy` stands beside it),
     greedy else; `ended` and `well_formed` are shares of those completions. Where problems have a
@@ -167,7 +168,9 @@ def answers(
     model, tokenizer = load(folder)
     prompts = [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": problem + suffix}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         for problem in problems["problem"]
     ]
@@ -206,7 +209,7 @@ def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
         return {"metrics": {}}
     problems = load_split(
         run.pull("problems_name"),
-        "problems",
+        own.problems_config,
         own.eval_split,
         ["problem", "answer"],
         "problems_name",
@@ -215,6 +218,7 @@ def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
         run.folder,
         problems.select(range(min(own.eval_rows, len(problems)))),
         own.answer_format,
+        suffix=own.prompt_suffix,
         samples=own.eval_samples,
         max_new_tokens=own.eval_max_new_tokens,
         seed=own.seed,
