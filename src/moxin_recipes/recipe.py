@@ -58,6 +58,8 @@ _REFUSED = {
     "packing": "chats are always packed, and never see each other",
     "assistant_only_loss": "only the assistant's words are learned, always",
     "model_revision": "write model_name_or_path: REPOSITORY@REVISION",
+    "load_in_4bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
+    "load_in_8bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
     "env": "set environment variables where the stage is launched",
 }
 # They say where and how a stage runs, logs and pushes, not what comes out of it.

@@ -24,6 +24,7 @@ def main(run: Run) -> None:
     own: DpoArguments = run.arguments
     model_config: ModelConfig = run.trainer_arguments[0]
     args: DPOConfig = run.trainer_arguments[1]
+    args.include_num_input_tokens_seen = "non_padding"  # kept in checkpoints; TRL's count is not
     start = run.pull("model_name_or_path")
     pairs = run.pull("dataset_name")
     config, key = own.dataset_config, "dataset_name"
@@ -47,6 +48,7 @@ def main(run: Run) -> None:
     facts = train(run, trainer)
     preferences = trainer.evaluate() if own.dataset_test_split else {}
     if run.is_main:
+        facts["tokens"] = trainer.state.num_input_tokens_seen
         facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)
         if preferences:

@@ -11,6 +11,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.push import BackgroundPusher
 from moxin_recipes.run import Run, write_json
+from moxin_recipes.training import adapters
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     """
     checkpoints = Checkpoints(run)
     trainer.add_callback(checkpoints)
+    adapters.name_base(trainer, run.parent("model_name_or_path"))
     found = whole(run)
     if found:
         log.info("going on from %s", found[-1])
@@ -136,6 +138,7 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     trainer.save_model(str(run.folder))
     checkpoints.finish()
     if run.is_main:
+        adapters.merge(trainer, run.folder, run.pull("model_name_or_path"))
         (run.folder / "training_args.bin").unlink()
     history = trainer.state.log_history
     return {"log": thinned(history), "tokens": _tokens(history)}
