@@ -12,6 +12,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTr
 
 from moxin_recipes.data import chat
 from moxin_recipes.data.packing import PackedRows, encode_chats
+from moxin_recipes.training.grpo import CpuGRPOTrainer
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 CHATS = [
@@ -202,7 +203,7 @@ def grpo(tiny: Tiny, folder: Path, reward: Any, **more: Any) -> GRPOTrainer:
         "use_bias_correction_kl": False,
         "seed": 3,
     }
-    return GRPOTrainer(
+    return CpuGRPOTrainer(
         model=str(tiny.folder),
         reward_funcs=[reward],
         args=GRPOConfig(**quiet(folder, **{**values, **more})),

@@ -8,7 +8,7 @@ Needs: the CoT model, problems (`problem`, `answer`). Pushes: the Reasoning mode
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
+from trl import GRPOConfig, ModelConfig, get_peft_config
 
 from moxin_recipes import rewards
 from moxin_recipes.arguments import GrpoArguments
@@ -17,6 +17,7 @@ from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.grpo import CpuGRPOTrainer
 
 
 def main(run: Run) -> None:
@@ -38,7 +39,7 @@ def main(run: Run) -> None:
         "dtype": model_config.dtype,
         "attn_implementation": model_config.attn_implementation,
     }
-    trainer = GRPOTrainer(
+    trainer = CpuGRPOTrainer(
         model=str(start),  # by name: the reference model is loaded from there too
         reward_funcs=[rewards.for_trl(name) for name in own.rewards],
         args=args,

@@ -1,0 +1,172 @@
+"""Sampling of many completions of few prompts without a GPU: each prompt is read once.
+
+What it saves beside `generate`: the repeated prompts of a group, the copy of the whole cache for
+each new token (it grows in place), rows that have ended, the random numbers of a draw from the
+whole vocabulary (one a row is enough), and the bookkeeping of each step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    PreTrainedModel,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.cache_utils import Cache, DynamicLayer
+
+_ROOM = 64  # tokens that a cache has room for at first; it doubles
+_ALIVE = 0.75  # rows that have ended are dropped once fewer than this share go on
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn; neutral values leave a step out."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float | None = None
+
+    def warpers(self) -> LogitsProcessorList:
+        """transformers' own filters, in its order."""
+        found = LogitsProcessorList()
+        if self.top_k:
+            found.append(TopKLogitsWarper(top_k=self.top_k))
+        if self.top_p < 1.0:
+            found.append(TopPLogitsWarper(top_p=self.top_p))
+        if self.min_p is not None:
+            found.append(MinPLogitsWarper(min_p=self.min_p))
+        return found
+
+
+class _GrowingLayer(DynamicLayer):
+    """Keys and values (rows, heads, room, head size) of which `length` tokens are written."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        if not self.is_initialized or self.length > self.keys.shape[-2]:
+            self._grow(key_states, value_states, start)
+        self.keys[:, :, start : self.length] = key_states
+        self.values[:, :, start : self.length] = value_states
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def _grow(self, keys: torch.Tensor, values: torch.Tensor, filled: int) -> None:
+        rows, heads, _, _ = keys.shape
+        room = max(_ROOM, 2 * self.length)
+        wider = [new.new_zeros(rows, heads, room, new.shape[-1]) for new in (keys, values)]
+        if filled:
+            wider[0][:, :, :filled] = self.keys[:, :, :filled]
+            wider[1][:, :, :filled] = self.values[:, :, :filled]
+        self.keys, self.values = wider
+        self.is_initialized = True
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    longest: int,
+    sampling: Sampling,
+    ends: list[int],
+    pad: int,
+) -> list[list[int]]:
+    """One completion a prompt, of at most `longest` tokens, up to and with the first of `ends`.
+
+    Equal prompts are read once. The draws come from torch's default generator. The model needs
+    `sdpa` attention; its sliding window is kept to.
+    """
+    places = {tuple(prompt): None for prompt in prompts}
+    order = {prompt: place for place, prompt in enumerate(places)}
+    width = max(len(prompt) for prompt in order)
+    ids = torch.full((len(order), width), pad)
+    seen = torch.zeros(len(order), width + longest, dtype=torch.bool)
+    for place, prompt in enumerate(order):
+        ids[place, width - len(prompt) :] = torch.tensor(prompt)
+        seen[place, width - len(prompt) :] = True
+    cache = Cache(layers=[_GrowingLayer() for _ in range(model.config.num_hidden_layers)])
+    logits = model(
+        input_ids=ids,
+        attention_mask=seen[:, :width].long(),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    rows = torch.tensor([order[tuple(prompt)] for prompt in prompts])
+    _select(cache, rows)
+    said = _decode(model, cache, logits[rows], seen[rows], width, longest, sampling, ends)
+    return [row.tolist() for row in said]
+
+
+def _decode(
+    model: PreTrainedModel,
+    cache: Cache,
+    logits: torch.Tensor,
+    seen: torch.Tensor,
+    width: int,
+    longest: int,
+    sampling: Sampling,
+    ends: list[int],
+) -> list[torch.Tensor]:
+    """The tokens of each row of `logits` (rows, vocabulary), which follow `width` read ones."""
+    total = len(logits)
+    said = torch.empty(total, longest, dtype=torch.long)
+    lengths = torch.full((total,), longest)
+    alive = torch.arange(total)  # the row of `said` that each row of the cache goes on with
+    going = torch.ones(total, dtype=torch.bool)
+    warpers, stop = sampling.warpers(), torch.tensor(ends)
+    window = model.config.sliding_window
+    for step in range(longest):
+        tokens = draw(logits.float(), sampling.temperature, warpers)
+        said[alive, step] = tokens
+        ended = torch.isin(tokens, stop) & going
+        lengths[alive[ended]] = step + 1
+        going &= ~ended
+        if step + 1 == longest or not going.any():
+            break
+        if going.float().mean() < _ALIVE:
+            _select(cache, going)
+            alive, tokens, seen = alive[going], tokens[going], seen[going]
+            going = going[going]
+        place = width + step
+        mask = seen[:, None, None, : place + 1]
+        if window is not None and place + 1 > window:
+            mask = mask.clone()
+            mask[..., : place + 1 - window] = False
+        logits = model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=torch.full((1, 1), place),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    return [row[:length] for row, length in zip(said, lengths.tolist(), strict=True)]
+
+
+def draw(logits: torch.Tensor, temperature: float, warpers: LogitsProcessorList) -> torch.Tensor:
+    """One token a row from the softmax of `logits` (rows, vocabulary), one random number each."""
+    if temperature != 1.0:
+        logits = logits / temperature
+    logits = warpers(None, logits)
+    total = logits.softmax(-1, dtype=torch.float64).cumsum(-1)
+    point = torch.rand(len(logits), 1, dtype=torch.float64) * total[:, -1:]
+    return torch.searchsorted(total, point, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def _select(cache: Cache, rows: torch.Tensor) -> None:
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[rows], layer.values[rows]
