@@ -39,6 +39,7 @@ def load(folder: Path, *overrides: str, **changes: Any) -> recipe.Recipe:
         ({"gradient_accumulation_steps": 2}, "it follows from global_batch_size"),
         ({"hub_token": "hf_x"}, "secrets do not belong in a recipe"),
         ({"trust_remote_code": True}, "no code of a repository is run here"),
+        ({"load_in_4bit": True}, "LoRA keys (use_peft) save memory"),
         ({"env": {"A": "b"}}, "`env` is not a key of a recipe"),
         ({"global_batch_size": 12}, "`global_batch_size` 12 is not a multiple of"),
     ],

@@ -1,0 +1,50 @@
+"""How problems are asked: the recipe's suffix in training and when scored, over-long ones aside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from tests.training.conftest import Tiny
+
+from moxin_recipes.data.chat import load_split
+from moxin_recipes.stages.grpo import as_prompts
+from moxin_recipes.strict import RecipeError
+from moxin_recipes.training import measure
+
+SUFFIX = " Answer in \\boxed{}."
+PROBLEMS = Dataset.from_list(
+    [{"problem": "12 or 13?", "answer": "12"}, {"problem": "many " * 60, "answer": "13"}]
+)
+
+
+def test_grpo_asks_with_the_suffix_and_leaves_out_what_is_too_long(tiny: Tiny) -> None:
+    prompts = as_prompts(PROBLEMS, tiny.tokenizer, 64, SUFFIX)
+    assert prompts.to_list() == [
+        {"prompt": [{"role": "user", "content": "12 or 13?" + SUFFIX}], "answer": "12"}
+    ]
+    with pytest.raises(RecipeError, match="`max_prompt_length`: no prompt has at most 3 tokens"):
+        as_prompts(PROBLEMS, tiny.tokenizer, 3, SUFFIX)
+
+
+def test_held_out_problems_are_asked_the_same_way(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answered(_: Any, __: Any, prompts: list[str], *___: Any) -> list[measure.Completion]:
+        asked.extend(prompts)
+        return [measure.Completion("<think>\n</think>\n\\boxed{12}", True)] * len(prompts)
+
+    monkeypatch.setattr(measure, "generate", answered)
+    scores, _ = measure.answers(
+        *(tiny.folder, PROBLEMS, "chain"), suffix=SUFFIX, samples=1, max_new_tokens=4, seed=0
+    )
+    assert all(prompt.endswith(f"{SUFFIX}\n<|assistant|>\n") for prompt in asked)
+    assert scores["accuracy"] == 0.5
+
+
+def test_a_public_test_set_needs_no_config_of_its_own(tmp_path: Path) -> None:
+    PROBLEMS.to_parquet(tmp_path / "test.parquet")
+    found = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
+    assert found["answer"][:] == ["12", "13"]
