@@ -4,23 +4,41 @@ from pathlib import Path
 
 from moxin_recipes.ladder import State
 
-# What to draw of each kind of stage: key of the log, label of the axis.
+# What to draw of each kind of stage: keys of the log with the labels of their axes.
 _CURVES = {
-    "pretrain": ("loss", "training loss (nats a token)"),
-    "sft": ("loss", "training loss (nats a token)"),
-    "dpo": ("rewards/accuracies", "reward accuracy in training"),
-    "grpo": ("reward", "mean reward"),
+    "pretrain": {"loss": "training loss (nats a token)"},
+    "sft": {"loss": "training loss (nats a token)"},
+    "dpo": {"rewards/accuracies": "reward accuracy in training"},
+    "grpo": {
+        "reward": "mean reward",
+        "completions/mean_length": "tokens a completion",
+        "entropy": "entropy (nats a token)",
+        "kl": "KL to the start (nats a token)",
+        "frac_reward_zero_std": "groups without variance",
+    },
 }
+Panel = tuple[str, str, list[tuple[float, float]]]  # title, label, (step, value)
+
+
+def panels(state: State) -> list[Panel]:
+    """What there is to draw of a stage."""
+    log = (state.manifest or {}).get("log") or []
+    found = []
+    for key, label in _CURVES.get(state.recipe.stage, {}).items():
+        points = [(row["step"], row[key]) for row in log if key in row]
+        if points:
+            found.append((state.recipe.name, label, points))
+    return found
 
 
 def draw(found: list[State], path: Path) -> Path | None:
-    """One panel a training stage; None when there is nothing to draw yet."""
+    """A panel for each curve of the training stages; None when there is nothing to draw yet."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawn = [s for s in found if s.recipe.stage in _CURVES and (s.manifest or {}).get("log")]
+    drawn = [panel for state in found for panel in panels(state)]
     if not drawn:
         return None
     columns = min(4, len(drawn))
@@ -30,11 +48,9 @@ def draw(found: list[State], path: Path) -> Path | None:
     )
     for axis in axes.flat[len(drawn) :]:
         axis.set_visible(False)
-    for axis, state in zip(axes.flat, drawn, strict=False):
-        key, label = _CURVES[state.recipe.stage]
-        points = [row for row in (state.manifest or {})["log"] if key in row]
-        axis.plot([p["step"] for p in points], [p[key] for p in points], color="#3b6ea5", lw=1.4)
-        axis.set_title(state.recipe.name, fontsize=10, loc="left")
+    for axis, (title, label, points) in zip(axes.flat, drawn, strict=False):
+        axis.plot(*zip(*points, strict=True), color="#3b6ea5", lw=1.4)
+        axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("step", fontsize=8)
         axis.set_ylabel(label, fontsize=8)
         axis.tick_params(labelsize=8)
