@@ -88,6 +88,20 @@ def test_one_number_a_row_is_enough_at_the_very_ends() -> None:
     assert draw(logits, 1.0, LogitsProcessorList()).tolist() == [1] * 5
 
 
+def test_the_likeliest_tokens_are_those_of_generate(tiny: Tiny) -> None:
+    model, pad = tiny.model(), tiny.tokenizer.pad_token_id
+    found = sample(model, PROMPTS, 20, Sampling(temperature=0.0), [2], pad)
+    for prompt, ids in zip(PROMPTS, found, strict=True):
+        wanted = model.generate(
+            input_ids=torch.tensor([prompt]),
+            max_new_tokens=20,
+            do_sample=False,
+            pad_token_id=pad,
+            eos_token_id=2,
+        )
+        assert wanted[0, len(prompt) :].tolist() == ids
+
+
 @pytest.mark.parametrize("options", [{}, {"beta": 0.0, "temperature": 1.0}, {"entropy_coef": 0.1}])
 def test_loss_gradient_and_log_are_trls(
     tiny: Tiny, tmp_path: Path, options: dict[str, Any]

@@ -20,6 +20,7 @@ from moxin_recipes.data.chat import load_split
 from moxin_recipes.data.tokens import TokenStream, packed, token_bytes
 from moxin_recipes.run import Run
 from moxin_recipes.strict import RecipeError
+from moxin_recipes.training.rollouts import Sampling, sample
 
 _BATCH = 256  # prompts generated together
 
@@ -109,27 +110,18 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
-        inputs = tokenizer(
-            [prompts[i] for i in part],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_token_type_ids=False,
-        ).to(model.device)
-        output = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=sample_seed is not None,
-            temperature=1.0 if sample_seed is not None else None,
-            top_k=0 if sample_seed is not None else None,
-            top_p=1.0 if sample_seed is not None else None,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )[:, inputs["input_ids"].shape[1] :]
-        for i, ids in zip(part, output, strict=True):
+        given = tokenizer([prompts[i] for i in part], add_special_tokens=False)["input_ids"]
+        found = sample(
+            model,
+            given,
+            max_new_tokens,
+            Sampling(temperature=0.0 if sample_seed is None else 1.0),
+            [tokenizer.eos_token_id],
+            tokenizer.pad_token_id,
+        )
+        for i, ids in zip(part, found, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
-            completions[i] = Completion(text, bool((ids == tokenizer.eos_token_id).any()))
+            completions[i] = Completion(text, ids[-1] == tokenizer.eos_token_id)
     return [completions[i] for i in range(len(prompts))]
 
 

@@ -1,4 +1,4 @@
-"""Sampling of many completions of few prompts without a GPU: each prompt is read once.
+"""Completions of many prompts without a server: each different prompt is read once.
 
 What it saves beside `generate`: the repeated prompts of a group, the copy of the whole cache for
 each new token (it grows in place), rows that have ended, the random numbers of a draw from the
@@ -25,7 +25,7 @@ _ALIVE = 0.75  # rows that have ended are dropped once fewer than this share go 
 class Sampling:
     """How a token is drawn; neutral values leave a step out."""
 
-    temperature: float = 1.0
+    temperature: float = 1.0  # 0 takes the likeliest token
     top_k: int = 0
     top_p: float = 1.0
     min_p: float | None = None
@@ -93,10 +93,11 @@ def sample(
     places = {tuple(prompt): None for prompt in prompts}
     order = {prompt: place for place, prompt in enumerate(places)}
     width = max(len(prompt) for prompt in order)
-    ids = torch.full((len(order), width), pad)
-    seen = torch.zeros(len(order), width + longest, dtype=torch.bool)
+    device = model.device
+    ids = torch.full((len(order), width), pad, device=device)
+    seen = torch.zeros(len(order), width + longest, dtype=torch.bool, device=device)
     for place, prompt in enumerate(order):
-        ids[place, width - len(prompt) :] = torch.tensor(prompt)
+        ids[place, width - len(prompt) :] = torch.tensor(prompt, device=device)
         seen[place, width - len(prompt) :] = True
     cache = Cache(layers=[_GrowingLayer() for _ in range(model.config.num_hidden_layers)])
     logits = model(
@@ -106,7 +107,7 @@ def sample(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    rows = torch.tensor([order[tuple(prompt)] for prompt in prompts])
+    rows = torch.tensor([order[tuple(prompt)] for prompt in prompts], device=device)
     _select(cache, rows)
     said = _decode(model, cache, logits[rows], seen[rows], width, longest, sampling, ends)
     return [row.tolist() for row in said]
@@ -124,11 +125,14 @@ def _decode(
 ) -> list[torch.Tensor]:
     """The tokens of each row of `logits` (rows, vocabulary), which follow `width` read ones."""
     total = len(logits)
-    said = torch.empty(total, longest, dtype=torch.long)
-    lengths = torch.full((total,), longest)
-    alive = torch.arange(total)  # the row of `said` that each row of the cache goes on with
-    going = torch.ones(total, dtype=torch.bool)
-    warpers, stop = sampling.warpers(), torch.tensor(ends)
+    device = logits.device
+    said = torch.empty(total, longest, dtype=torch.long, device=device)
+    lengths = torch.full((total,), longest, device=device)
+    alive = torch.arange(
+        total, device=device
+    )  # the row of `said` that each row of the cache goes on with
+    going = torch.ones(total, dtype=torch.bool, device=device)
+    warpers, stop = sampling.warpers(), torch.tensor(ends, device=device)
     window = model.config.sliding_window
     for step in range(longest):
         tokens = draw(logits.float(), sampling.temperature, warpers)
@@ -150,7 +154,7 @@ def _decode(
         logits = model(
             input_ids=tokens[:, None],
             attention_mask=mask,
-            position_ids=torch.full((1, 1), place),
+            position_ids=torch.full((1, 1), place, device=device),
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
@@ -159,11 +163,13 @@ def _decode(
 
 def draw(logits: torch.Tensor, temperature: float, warpers: LogitsProcessorList) -> torch.Tensor:
     """One token a row from the softmax of `logits` (rows, vocabulary), one random number each."""
+    if temperature == 0.0:
+        return logits.argmax(-1)
     if temperature != 1.0:
         logits = logits / temperature
     logits = warpers(None, logits)
     total = logits.softmax(-1, dtype=torch.float64).cumsum(-1)
-    point = torch.rand(len(logits), 1, dtype=torch.float64) * total[:, -1:]
+    point = torch.rand_like(total[:, -1:]) * total[:, -1:]
     return torch.searchsorted(total, point, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
