@@ -27,7 +27,10 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
         ({"max_steps": 2.5}, "`max_steps` must be int, not 2.5 (float)"),
         ({"dataset_name": "moxin-nano-nothing@data"}, "no such repository"),
         ({"dataset_name": "moxin-nano-chat@nowhere"}, "no such revision"),
-        ({"dataset_name": "moxin-nano-preferences@data"}, "no column `messages` (it has: prompt,"),
+        (
+            {"dataset_name": "moxin-nano-preferences@data"},
+            "no column `messages` or `conversations` (it has: prompt,",
+        ),
     ],
 )
 def test_a_stage_refuses_a_wrong_recipe(

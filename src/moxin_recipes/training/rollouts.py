@@ -128,9 +128,8 @@ def _decode(
     device = logits.device
     said = torch.empty(total, longest, dtype=torch.long, device=device)
     lengths = torch.full((total,), longest, device=device)
-    alive = torch.arange(
-        total, device=device
-    )  # the row of `said` that each row of the cache goes on with
+    # The row of `said` that each row of the cache goes on with.
+    alive = torch.arange(total, device=device)
     going = torch.ones(total, dtype=torch.bool, device=device)
     warpers, stop = sampling.warpers(), torch.tensor(ends, device=device)
     window = model.config.sliding_window
