@@ -5,7 +5,7 @@ BIN := .venv/bin
 LOCAL := env -u HF_TOKEN -u HUGGING_FACE_HUB_TOKEN -u HF_ENDPOINT -u HF_HUB_OFFLINE \
 	-u TRANSFORMERS_OFFLINE -u HUGGINGFACE_CO_STAGING -u MOXIN_HUB -u MOXIN_NAMESPACE MOXIN_HUB=local
 
-.PHONY: demo test lint bench soak
+.PHONY: demo test lint bench soak look
 
 demo: .venv/ready
 	@$(LOCAL) $(BIN)/moxin run recipes/moxin-nano --hub local
@@ -23,6 +23,9 @@ bench: .venv/ready
 
 soak: .venv/ready
 	$(LOCAL) $(BIN)/python -m pytest -m soak tests
+
+look: .venv/ready
+	PYTHONPATH=tests/hub/server $(LOCAL) $(BIN)/python tests/hub/server/look.py
 
 .venv/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

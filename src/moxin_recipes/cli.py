@@ -187,6 +187,7 @@ def _serve(root: Path, options: argparse.Namespace) -> None:
     who = launcher.identity(root, options.port)
     process = launcher.ensure(who)
     log.info("serving %s at %s; `moxin hub env` has the variables", root, who.endpoint)
+    log.info("to look at it, within ten minutes and once: %s", launcher.page_address(who))
     if process is None:
         log.info("it was running already")
     else:
@@ -220,11 +221,11 @@ def _add(root: Path, options: argparse.Namespace) -> None:
     api = _client(root)
     from huggingface_hub import CommitOperationAdd
 
-    api.create_repo(options.repo, repo_type=options.type, private=True, exist_ok=True)
+    # Clients insist on a namespace; the Hub knows this one as none.
+    repo = options.repo if "/" in options.repo else f"_/{options.repo}"
+    api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)
     operations = [CommitOperationAdd(path.name, path) for path in options.files]
-    done = api.create_commit(
-        options.repo, operations, repo_type=options.type, commit_message="Added"
-    )
+    done = api.create_commit(repo, operations, repo_type=options.type, commit_message="Added")
     sys.stdout.write(f"{options.repo}@{done.oid}\n")
 
 

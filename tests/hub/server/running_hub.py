@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -80,6 +81,23 @@ class Hub:
             return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
+
+    def ask(self, request: bytes, whole: bool = True) -> bytes:
+        """Sends bytes, whatever they are, and reads until the server closes.
+
+        After a request that is not `whole` the server is told that there is no more.
+        """
+        with socket.create_connection(("127.0.0.1", self.who.port), timeout=30) as connection:
+            answer = b""
+            try:
+                connection.sendall(request)
+                if not whole:
+                    connection.shutdown(socket.SHUT_WR)
+                while chunk := connection.recv(1 << 16):
+                    answer += chunk
+            except ConnectionError:
+                pass  # it closes on what is no HTTP, at once
+        return answer
 
     def run(self, script: str, *arguments: str, cache: Path) -> str:
         """Runs a Python script as a user of this Hub would, in a process of its own."""

@@ -75,16 +75,21 @@ def test_life_of_a_repository(api: HfApi, kind: str) -> None:
     assert api.create_repo(name.lower(), repo_type=kind, exist_ok=True, **more).repo_id == name
     info = api.repo_info(name.upper(), repo_type=kind)
     assert (info.id, info.author, info.private) == (name, "some-org", True)
-    assert [sibling.rfilename for sibling in info.siblings] == [".gitattributes"]
+    first = [".gitattributes", "README.md"] if kind == "space" else [".gitattributes"]
+    assert [sibling.rfilename for sibling in info.siblings] == first
     api.update_repo_settings(name, private=False, gated="manual", repo_type=kind)
     info = api.repo_info(name, repo_type=kind)
     assert (info.private, info.gated) == (False, "manual")
     api.move_repo(name, f"other-org/Moved-{kind}", repo_type=kind)
-    assert not api.repo_exists(name, repo_type=kind)
+    assert (
+        api.repo_info(name, repo_type=kind).id == f"other-org/Moved-{kind}"
+    )  # the old id leads on
+    with pytest.raises(RepositoryNotFoundError):  # but nobody deletes by a name that is gone
+        api.delete_repo(name, repo_type=kind)
     moved = api.repo_info(f"other-org/Moved-{kind}", repo_type=kind)
     assert (moved.id, moved.sha) == (f"other-org/Moved-{kind}", info.sha)
     api.create_repo(name, repo_type=kind, **more)
-    with pytest.raises(HfHubHTTPError, match=r"A repository called .* already exists"):
+    with pytest.raises(HfHubHTTPError, match=rf"A {kind} repository called .* already"):
         api.move_repo(name, f"other-org/Moved-{kind}", repo_type=kind)
     for repo_id in (name, f"other-org/Moved-{kind}"):
         api.delete_repo(repo_id, repo_type=kind)
@@ -145,8 +150,9 @@ def test_commit_operations(api: HfApi, repo: str) -> None:
     assert sorted(api.list_repo_files(repo)) == [
         ".gitattributes", "b.bin", "copies/b.bin", "copies/one.txt",
     ]  # fmt: skip
-    with pytest.raises(EntryNotFoundError, match="A file with this name doesn't exist"):
-        api.create_commit(repo, [CommitOperationDelete("copies")], commit_message="no folder")
+    for missing in ("copies/two.txt", "copies/b.bin/"):
+        with pytest.raises(EntryNotFoundError, match="with this name doesn't exist"):
+            api.create_commit(repo, [CommitOperationDelete(missing)], commit_message="missing")
     commits = api.list_repo_commits(repo)
     assert [commit.title for commit in commits] == ["third", "second", "first", "initial commit"]
     assert commits[2].message == "with words"
@@ -166,7 +172,7 @@ def test_unchanged_files_are_not_sent_again(api: HfApi, repo: str) -> None:
 def test_stale_parent(api: HfApi, repo: str) -> None:
     parent = api.model_info(repo).sha
     api.create_commit(repo, [_add("x", "1")], commit_message="mine", parent_commit=parent)
-    with pytest.raises(HfHubHTTPError, match="A commit has happened since") as caught:
+    with pytest.raises(HfHubHTTPError, match="The branch was updated since") as caught:
         api.create_commit(repo, [_add("x", "2")], commit_message="late", parent_commit=parent)
     assert caught.value.response.status_code == 412
     assert _read(api, repo, "x") == b"1"
@@ -229,11 +235,15 @@ def test_branches(api: HfApi, repo: str) -> None:
     api.create_branch(repo, branch="a/b/c", revision=start)
     api.create_branch(repo, branch="a/b/c", exist_ok=True)
     for taken in ("a/b/c", "main"):
-        with pytest.raises(HfHubHTTPError, match="Reference already exists") as caught:
+        with pytest.raises(
+            HfHubHTTPError, match=f"Reference refs/heads/{taken} already exists"
+        ) as caught:
             api.create_branch(repo, branch=taken)
         assert caught.value.response.status_code == 409
     with pytest.raises(RevisionNotFoundError):
         api.create_branch(repo, branch="from-nowhere", revision="nowhere")
+    with pytest.raises(RevisionNotFoundError):
+        api.create_tag(repo, tag="bad name", revision="nowhere")
     for bad in ("refs/heads/x", "a..b", "x.lock", "a b", "0" * 40, "a~1", "é" * 300):
         with pytest.raises(BadRequestError):
             api.create_branch(repo, branch=bad)
@@ -252,7 +262,7 @@ def test_branches(api: HfApi, repo: str) -> None:
     with pytest.raises(HfHubHTTPError, match="Cannot delete refs/heads/main"):
         api.delete_branch(repo, branch="main")
     api.delete_branch(repo, branch="a/b/c")
-    with pytest.raises(HfHubHTTPError, match="Reference does not exist"):
+    with pytest.raises(HfHubHTTPError, match="Invalid rev id"):
         api.delete_branch(repo, branch="a/b/c")
     api.create_branch(repo, branch="a")  # the folder that a/b/c needed is gone
     assert not api.revision_exists(repo, "a/b/c")
@@ -294,28 +304,6 @@ def test_super_squash(api: HfApi, repo: str) -> None:
         api.super_squash_history(repo, branch="nowhere")
     with pytest.raises(BadRequestError):
         api.super_squash_history(repo, branch="before")
-
-
-def test_pull_requests(api: HfApi, repo: str) -> None:
-    made = api.create_commit(repo, [_add("x", "1")], commit_message="proposal", create_pr=True)
-    assert (made.pr_num, made.pr_revision) == (1, "refs/pr/1")
-    assert made.pr_url == f"{api.endpoint}/{repo}/discussions/1"
-    assert api.file_exists(repo, "x", revision="refs/pr/1")
-    assert not api.file_exists(repo, "x")
-    draft = api.create_pull_request(repo, title="A draft", description="more to come")
-    assert (draft.num, draft.is_pull_request, draft.status) == (2, True, "open")
-    api.create_commit(repo, [_add("y", "1")], commit_message="y", revision=draft.git_reference)
-    assert api.file_exists(repo, "y", revision="refs/pr/2")
-    refs = api.list_repo_refs(repo, include_pull_requests=True)
-    assert [ref.ref for ref in refs.pull_requests or []] == ["refs/pr/1", "refs/pr/2"]
-    assert [found.num for found in api.get_repo_discussions(repo)] == [2, 1]
-    api.super_squash_history(repo, branch="refs/pr/2")
-    assert len(api.list_repo_commits(repo, revision="refs/pr/2")) == 1
-    for nowhere in ("nowhere", str(api.model_info(repo).sha)):
-        with pytest.raises(RevisionNotFoundError):
-            api.create_commit(
-                repo, [_add("z", "1")], commit_message="z", revision=nowhere, create_pr=True
-            )
 
 
 def test_trees_and_paths(api: HfApi, repo: str) -> None:
@@ -396,6 +384,24 @@ def test_upload_and_download_folders(api: HfApi, repo: str, tmp_path: Path) -> N
     assert set(api.list_repo_files(repo)) == {*kept, "new.json", ".gitattributes"} - {"config.json"}
 
 
+def test_ids_without_a_namespace(hub: Hub, api: HfApi, tmp_path: Path) -> None:
+    """As the public gpt2 has none; `moxin hub add … --as gpt2` makes them."""
+    status, _, _ = hub.request("GET", "/api/models/gpt2", token=None)
+    api.create_repo("_/gpt2", private=True)
+    assert hub.request("GET", "/api/models/gpt2", token=None)[0] == status == 401  # still closed
+    done = api.create_commit("gpt2", [_add("a/b.bin", b"\0x")], commit_message="seeded")
+    api.create_branch("gpt2", branch="refs-are-paths/too")
+    assert api.model_info("GPT2", revision="refs-are-paths/too").sha == done.oid
+    assert api.model_info("gpt2").id == "gpt2"
+    assert [entry.path for entry in api.list_repo_tree("gpt2", "a")] == ["a/b.bin"]
+    got = hf_hub_download(
+        "gpt2", "a/b.bin", endpoint=api.endpoint, token=api.token, cache_dir=tmp_path
+    )
+    assert Path(got).read_bytes() == b"\0x"
+    assert "gpt2" in {info.id for info in api.list_models()}
+    assert hub.request("GET", "/gpt2/resolve/main/a/b.bin", token=None)[0] == 401
+
+
 def test_scheduler(api: HfApi, tmp_path: Path) -> None:
     with CommitScheduler(
         repo_id="local/scheduled", folder_path=tmp_path, every=60, hf_api=api, repo_type="dataset"
@@ -441,10 +447,18 @@ def test_cards(hub: Hub, api: HfApi, repo: str, monkeypatch: pytest.MonkeyPatch)
         )
     assert ModelCard(text + "# A card").data.license == "apache-2.0"
     assert DatasetCard("---\nlicense: mit\n---\n").data.license == "mit"
+    with pytest.raises(ValueError, match='"license" must be one of'):
+        ModelCard("---\nlicense: my-own\n---\n").validate()
+    with pytest.raises(ValueError, match='"model-index" must be an array'):
+        api.create_commit(
+            repo, [_add("README.md", "---\nmodel-index: foo\n---\n")], commit_message="no list"
+        )
+    with pytest.warns(UserWarning, match="empty or missing yaml"):
+        api.create_commit(repo, [_add("README.md", "# Only words")], commit_message="bare")
 
 
 def test_what_is_not_there(hub: Hub, api: HfApi, repo: str) -> None:
-    for missing in ("moxin-org/none", "gpt2"):
+    for missing in ("moxin-org/none", "gpt-none"):
         with pytest.raises(RepositoryNotFoundError):
             api.repo_info(missing, revision="main")
         with pytest.raises(RepositoryNotFoundError):
@@ -455,6 +469,7 @@ def test_what_is_not_there(hub: Hub, api: HfApi, repo: str) -> None:
         api.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id="moxin-org/none")
     status, _, body = hub.request("GET", f"/api/models/{repo}/xet-read-token/main")
     assert (status, b"no such endpoint" in body) == (404, True)
+    assert hub.request("GET", "/api/agent-harnesses", token=None)[0] == 404
     assert hub.request("PATCH", f"/api/models/{repo}")[0] == 405
 
 

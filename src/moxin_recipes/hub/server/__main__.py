@@ -17,8 +17,14 @@ import uvicorn
 
 from moxin_recipes.hub.server.app import App
 from moxin_recipes.hub.server.auth import Gate
-from moxin_recipes.hub.server.launcher import Identity, answers, identity, read_token
-from moxin_recipes.hub.server.store import Store
+from moxin_recipes.hub.server.launcher import (
+    Identity,
+    answers,
+    identity,
+    read_token,
+    user_name,
+)
+from moxin_recipes.hub.server.store import Store, is_name
 
 logger = logging.getLogger("moxin_recipes.hub.server")
 _PATIENCE = 30.0  # seconds for another server of this root to end
@@ -29,6 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A Hugging Face Hub in a folder, on 127.0.0.1.")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--user", help="whose Hub this is; kept in ROOT/user")
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
@@ -38,6 +45,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     who = identity(options.root, options.port)
+    if options.user is not None:
+        if not is_name(options.user):
+            parser.error("--user: letters, digits, '-', '_' and '.', as in a repository's id")
+        user_name(who.root, options.user)
     with (who.root / "server.lock").open("a") as lock:
         if not _acquire(lock, who):
             logger.info("another server has %s", who.root)

@@ -10,8 +10,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from moxin_recipes.hub.server import routes_files, routes_git, routes_repos
-from moxin_recipes.hub.server.auth import Gate, check_host
+from moxin_recipes.hub.server import (
+    pages,
+    routes_discussions,
+    routes_files,
+    routes_git,
+    routes_repos,
+)
+from moxin_recipes.hub.server.auth import Gate, Role, check_host
 from moxin_recipes.hub.server.errors import HubError, from_os
 from moxin_recipes.hub.server.lfs import PART
 from moxin_recipes.hub.server.store import Store
@@ -20,14 +26,22 @@ from moxin_recipes.hub.server.web import Call, Router, drain, error_response
 logger = logging.getLogger(__name__)
 
 
+TABLES = (
+    routes_repos.router,
+    routes_git.router,
+    routes_files.router,
+    routes_discussions.router,
+    pages.router,  # last: their paths are the most general
+)
+
+
 class App:
     """One Hub: a store and its gate behind the endpoint table."""
 
     def __init__(self, store: Store, gate: Gate) -> None:
         self._store = store
         self._gate = gate
-        tables = (routes_repos.router, routes_git.router, routes_files.router)
-        self._router = Router([route for table in tables for route in table.routes])
+        self._router = Router([route for table in TABLES for route in table.routes])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,9 +75,14 @@ class App:
     async def _answer(self, request: Request) -> Response:
         try:
             check_host(request.headers.get("host"))
-            role = self._gate.role(request.headers.get("authorization"))
-            call = Call(request, self._store, self._gate, role, {})
             raw_path = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
+            role = self._gate.role(request.headers.get("authorization"))
+            reads = request.method in ("GET", "HEAD") and not raw_path.startswith(
+                ("/api/", "/lfs/")
+            )
+            if role is Role.NOBODY and reads:  # what a browser that was let in may look at
+                role = self._gate.browser_role(request.cookies)
+            call = Call(request, self._store, self._gate, role, {})
             return await self._router.answer(call, raw_path)
         except HubError as error:
             found = error
@@ -80,4 +99,6 @@ class App:
             found = HubError(500, "Internal error; the Hub's log says more")
         if found.status != 413:
             await drain(request, PART * 2)
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return pages.error_page(found)
         return error_response(found)

@@ -6,15 +6,16 @@ import enum
 import hashlib
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from moxin_recipes.hub.server.errors import HubError
-from moxin_recipes.hub.server.launcher import proof
+from moxin_recipes.hub.server.launcher import page_key, proof
 
-USER = "local"
 UPLOAD_SECONDS = 12 * 3600
+_SESSION_SECONDS = 12 * 3600
 # A page of a foreign name whose DNS points here must not get at this Hub through a browser.
 _HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
 
@@ -33,6 +34,7 @@ class Gate:
     def __init__(self, write_token: str, read_token: str) -> None:
         self._tokens = {Role.WRITE: write_token.encode(), Role.READ: read_token.encode()}
         self._write_token = write_token
+        self._opened: dict[str, int] = {}  # keys of pages that were used, until they expire
         self._key = hmac.new(write_token.encode(), b"upload urls", hashlib.sha256).digest()
 
     def role(self, authorization: str | None) -> Role:
@@ -75,9 +77,45 @@ class Gate:
             raise HubError(403, "This upload URL has expired; ask for another")
         return fields
 
+    def open_session(self, key: str) -> tuple[str, str]:
+        """Trades a page's key for the name and value of a browser's cookie; a key works once.
+
+        Raises:
+            HubError: 403 if it was used, is too old, or is none of this Hub's.
+        """
+        now = int(time.time())
+        self._opened = {used: end for used, end in self._opened.items() if end > now}
+        if key in self._opened or not self._is_signed(key, "") or _end(key) <= now:
+            raise HubError(403, "This address was opened before or is too old; ask for another")
+        self._opened[key] = _end(key)
+        fields = f"{secrets.token_hex(12)}.{now + _SESSION_SECONDS}"
+        return self._cookie, f"{fields}.{page_key(self._write_token, 'session:' + fields)}"
+
+    def browser_role(self, cookies: Mapping[str, str]) -> Role:
+        """What a browser's cookies allow: to read, once a page's address was opened in it."""
+        value = cookies.get(self._cookie, "")
+        valid = self._is_signed(value, "session:") and _end(value) > time.time()
+        return Role.READ if valid else Role.NOBODY
+
+    @property
+    def _cookie(self) -> str:
+        # Cookies know hosts, but no ports: each root has a name of its own.
+        return "moxin-hub-" + page_key(self._write_token, "cookie")[:12]
+
+    def _is_signed(self, value: str, purpose: str) -> bool:
+        fields, _, signature = value.rpartition(".")
+        if not value.isascii():
+            return False
+        return hmac.compare_digest(signature, page_key(self._write_token, purpose + fields))
+
     def _signature(self, fields: Mapping[str, str]) -> str:
         text = urlencode(sorted(fields.items()), errors="replace")
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _end(signed: str) -> int:
+    """When a key or a session that is signed ends, in seconds of the epoch."""
+    return int(signed.split(".")[1])
 
 
 def check_host(host: str | None) -> None:

@@ -17,7 +17,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _BLOCK = re.compile(r"([|>])([-+]?)(?:\s+#.*)?")
 _DEEPEST = 50
-_LONGEST_SCALAR = 1000  # lines
+# A value in several lines is looked at again with each of them: an end for texts made to be slow.
+_MOST_SCANNED = 4 << 20  # characters
+_LONGEST_FLOW = 1 << 16
 
 
 class YamlError(ValueError):
@@ -52,6 +54,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._raw = text.splitlines()
         self._next = 0
+        self._scanned = 0
 
     def document(self) -> Any:
         value = self._node(0, 0)
@@ -132,11 +135,9 @@ class _Reader:
         if text[0] in "|>":
             raise Unsupported
         blanks = 0  # a single line break is a space, n + 1 of them are n
-        while not _is_whole(text):
+        while not self._is_whole(text):
             if self._next >= len(self._raw):
                 raise YamlError(f"line {number}: a quote or a bracket is never closed")
-            if self._next > number + _LONGEST_SCALAR:
-                raise Unsupported
             if more := self._raw[self._next].strip():
                 text += ("\n" * blanks or " ") + more
             blanks = 0 if more else blanks + 1
@@ -145,9 +146,20 @@ class _Reader:
             while (line := self._peek()) and line.indent > indent:
                 if _key(line.text):
                     raise YamlError(f"line {line.number}: a mapping is not expected here")
+                self._scan(text)
                 text = f"{_uncomment(text)} {line.text}"
                 self._next += 1
         return _simple(text, number)
+
+    def _is_whole(self, text: str) -> bool:
+        """Whether the quotes and brackets that a value opens are closed in it."""
+        self._scan(text)
+        return text[0] not in "\"'[{" or _flow_end(text, 0) is not None
+
+    def _scan(self, text: str) -> None:
+        self._scanned += len(text)
+        if self._scanned > _MOST_SCANNED or (text[0] in "[{" and len(text) > _LONGEST_FLOW):
+            raise Unsupported
 
     def _block(self, style: str, chomping: str, indent: int) -> str:
         lines: list[str] = []
@@ -183,11 +195,6 @@ def _key(text: str) -> tuple[str, str] | None:
 
 def _is_item(text: str) -> bool:
     return text == "-" or text.startswith("- ")
-
-
-def _is_whole(text: str) -> bool:
-    """Whether the quotes and brackets that a value opens are closed in it."""
-    return text[0] not in "\"'[{" or _flow_end(text, 0) is not None
 
 
 def _uncomment(text: str) -> str:

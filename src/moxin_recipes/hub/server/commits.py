@@ -90,7 +90,7 @@ class Draft:
             tree = self._apply(old_tree)
             if create_pr:
                 new = repository.commit(tree, [head], message)
-                number = discussions.open_pull_request(repository, title, description, ref, new)
+                number = discussions.create(repository, title, description, ref, new)
                 return Result(new.decode(), number)
             if tree == old_tree:
                 return Result(head.decode(), None)

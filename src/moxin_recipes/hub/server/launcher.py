@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ALIVE_ROUTE = "/api/local/alive"
+PAGE_ROUTE = "/-/open"
+_KEY_SECONDS = 600  # in which a page's address can be opened, once
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that
 # the port of a stopped Hub is still free when it comes back.
 _PORTS = range(20000, 32000)
@@ -69,9 +71,30 @@ def read_token(root: Path) -> str:
     return _once(root / "token-read", _new_token)
 
 
+def user_name(root: Path, name: str | None = None) -> str:
+    """Whose Hub this is: the name in ROOT/user, or "local"; a given `name` is put on file."""
+    file = Path(root) / "user"
+    if name is not None:
+        _replace(file, name)
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text().strip()
+    return "local"
+
+
 def proof(token: str, nonce: str) -> str:
     """What only a holder of the token can answer to a nonce."""
     return hmac.new(token.encode(), b"alive:" + nonce.encode(), hashlib.sha256).hexdigest()
+
+
+def page_address(who: Identity) -> str:
+    """An address for a browser: for ten minutes, and once, it opens a session that sees all."""
+    fields = f"{secrets.token_hex(12)}.{int(time.time()) + _KEY_SECONDS}"
+    return f"{who.endpoint}{PAGE_ROUTE}?key={fields}.{page_key(who.token, fields)}"
+
+
+def page_key(token: str, fields: str) -> str:
+    """The signature in a page's address and in its cookie, which the token alone can make."""
+    return hmac.new(token.encode(), b"page:" + fields.encode(), hashlib.sha256).hexdigest()
 
 
 def answers(who: Identity, timeout: float = 2.0) -> bool:

@@ -13,15 +13,16 @@ from pathlib import Path
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.refs import DiskRefsContainer, Ref, check_ref_format
 
-from moxin_recipes.hub.server.auth import USER
 from moxin_recipes.hub.server.errors import HubError, bad_request, revision_not_found
 from moxin_recipes.hub.server.objects import Objects
 
 MAIN = "refs/heads/main"
+# What stands for the namespace of repositories without one, such as the public gpt2, in folders and
+# where a client insists on a namespace: _/gpt2.
+NAMELESS = "_"
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")
 _FULL = ("refs/heads/", "refs/tags/", "refs/pr/", "refs/convert/")
-_AUTHOR = f"{USER} <{USER}@localhost>".encode()
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Info:
         """What stands before the id in a URL."""
         return "" if self.type == "model" else f"{self.type}s/"
 
+    @property
+    def path(self) -> str:
+        """The path of its address. Clients stumble over one without a namespace: they get `_`."""
+        return self.prefix + (self.id if "/" in self.id else f"{NAMELESS}/{self.id}")
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -56,9 +62,10 @@ class Reference:
 class Repository:
     """A bare git repository; all moves of references go through compare-and-swap."""
 
-    def __init__(self, folder: Path, info: Info, lock: threading.RLock) -> None:
+    def __init__(self, folder: Path, info: Info, lock: threading.RLock, user: str) -> None:
         self.folder = folder
         self.info = info
+        self.user = user  # who writes commits here
         self.lock = lock  # held by whoever changes references; one per repository
         self.objects = Objects(folder)
         self._refs = DiskRefsContainer(folder)
@@ -122,14 +129,12 @@ class Repository:
 
     # Changing
 
-    def commit(
-        self, tree: ObjectID, parents: list[ObjectID], message: str, author: bytes = _AUTHOR
-    ) -> ObjectID:
+    def commit(self, tree: ObjectID, parents: list[ObjectID], message: str) -> ObjectID:
         """Writes a commit object; no reference points at it yet."""
         commit = Commit()
         commit.tree = tree
         commit.parents = parents
-        commit.author = commit.committer = author
+        commit.author = commit.committer = self._signature
         commit.author_time = commit.commit_time = int(time.time())
         commit.author_timezone = commit.commit_timezone = 0
         commit.encoding = b"UTF-8"
@@ -147,7 +152,7 @@ class Repository:
             raise bad_request(f"Invalid reference name: {ref}")
         if old is None:
             if not self._refs.add_if_new(name, new):
-                raise HubError(409, "Reference already exists")
+                raise HubError(409, f"Reference {ref} already exists")
         elif not self._refs.set_if_equals(name, old, new):
             raise stale_parent()
 
@@ -164,7 +169,7 @@ class Repository:
             tag = Tag()
             tag.name = name.encode()
             tag.object = (Commit, commit)
-            tag.tagger = _AUTHOR
+            tag.tagger = self._signature
             tag.tag_time = int(time.time())
             tag.tag_timezone = 0
             tag.message = message.encode(errors="replace")
@@ -180,6 +185,10 @@ class Repository:
             new = self.commit(self.objects.commit(head).tree, [], message)
             self.move(ref, head, new)
             return new
+
+    @property
+    def _signature(self) -> bytes:
+        return f"{self.user} <{self.user}@localhost>".encode()
 
     def _expand(self, short: str) -> ObjectID | None:
         found = list(self.objects.store.iter_prefix(short.encode()))
@@ -203,7 +212,9 @@ def branch_ref(revision: str) -> str:
 
 
 def stale_parent() -> HubError:
-    return HubError(412, "A commit has happened since. Please refresh and try again.")
+    return HubError(
+        412, "The branch was updated since you opened this page. Please refresh and try again."
+    )
 
 
 def committed_at(commit: Commit) -> str:

@@ -137,6 +137,7 @@ def resolve(call: Call) -> Response:
     # A file is never rendered by a browser as a page of this Hub.
     headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
     if not isinstance(source, bytes):
         headers["X-Linked-ETag"] = f'"{etag}"'
         headers["X-Linked-Size"] = str(size)

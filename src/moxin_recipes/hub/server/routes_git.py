@@ -10,7 +10,7 @@ from dulwich.objects import Commit, ObjectID
 from starlette.responses import JSONResponse, Response
 
 from moxin_recipes.hub.server import tree
-from moxin_recipes.hub.server.auth import USER, Role
+from moxin_recipes.hub.server.auth import Role
 from moxin_recipes.hub.server.errors import (
     HubError,
     bad_request,
@@ -107,7 +107,9 @@ def commits(call: Call) -> Response:
             query["expand[]"] = "formatted"
         more = page_link(call, where, query)
     formatted = call.query("expand[]") == "formatted"
-    return JSONResponse([_commit(commit, formatted) for commit in page[:limit]], headers=more)
+    return JSONResponse(
+        [_commit(commit, formatted, repository.user) for commit in page[:limit]], headers=more
+    )
 
 
 @router.add("POST", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
@@ -130,16 +132,16 @@ def delete_branch(call: Call) -> Response:
         raise HubError(403, f"Cannot delete {MAIN}")
     with call.repository.lock:
         if not call.repository.delete(ref):
-            raise HubError(404, "Reference does not exist", "RevisionNotFound")
+            raise revision_not_found(call.args["name"])
     return JSONResponse({})
 
 
 @router.add("POST", "/api/{type}/{repo}/tag/{revision*}", Role.WRITE)
 def create_tag(call: Call) -> Response:
     repository, body = call.repository, call.json()
-    name = check_name(member(body, "tag", str), "tag")
     with call.store.collecting(), repository.lock:
         commit = repository.resolve(call.args["revision"])
+        name = check_name(member(body, "tag", str), "tag")
         repository.tag(name, commit, member(body, "message", str, "") or None)
     return JSONResponse({}, 201)
 
@@ -221,9 +223,9 @@ def _reference(found: Reference) -> dict[str, str]:
     return {"name": found.name, "ref": found.ref, "targetCommit": found.commit}
 
 
-def _commit(commit: Commit, formatted: bool) -> dict[str, Any]:
+def _commit(commit: Commit, formatted: bool, user: str) -> dict[str, Any]:
     title, message = title_and_message(commit)
-    author = commit.author.decode(errors="replace").partition(" <")[0] or USER
+    author = commit.author.decode(errors="replace").partition(" <")[0] or user
     answer: dict[str, Any] = {
         "id": commit.id.decode(),
         "title": title,

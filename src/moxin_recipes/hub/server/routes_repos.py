@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from moxin_recipes.hub.server import card, discussions, tree
-from moxin_recipes.hub.server.auth import USER, Role
+from moxin_recipes.hub.server import card, tree
+from moxin_recipes.hub.server.auth import Role
 from moxin_recipes.hub.server.errors import HubError, bad_request
 from moxin_recipes.hub.server.launcher import ALIVE_ROUTE
-from moxin_recipes.hub.server.repository import MAIN, Repository, committed_at
+from moxin_recipes.hub.server.repository import Repository, committed_at
 from moxin_recipes.hub.server.store import TYPES
 from moxin_recipes.hub.server.web import Call, Router, member, page_link
 
@@ -30,15 +30,18 @@ async def alive(call: Call) -> Response:
 
 @router.add("GET", "/api/whoami-v2", Role.READ)
 def whoami(call: Call) -> Response:
+    user = call.store.user
+    ids = (repository.info.id for repository in call.store)
+    others = {name for repo in ids if (name := repo.rpartition("/")[0]) not in ("", user)}
     token = {"displayName": "local", "role": "write" if call.role is Role.WRITE else "read"}
     return JSONResponse(
         {
             "type": "user",
-            "id": USER,
-            "name": USER,
-            "fullname": "the local Hub's user",
+            "id": user,
+            "name": user,
+            "fullname": user,
             "isPro": False,
-            "orgs": [],
+            "orgs": [{"type": "org", "name": name, "fullname": name} for name in sorted(others)],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )
@@ -47,7 +50,7 @@ def whoami(call: Call) -> Response:
 @router.add("POST", "/api/repos/create", Role.WRITE)
 def create(call: Call) -> Response:
     body = call.json()
-    kind, repo_id = _kind(body), _id_of(body)
+    kind, repo_id = _kind(body), _id_of(body, call.store.user)
     visibility = _visibility(body) or "public"
     sdk = member(body, "sdk", str, "") or None
     try:
@@ -55,16 +58,16 @@ def create(call: Call) -> Response:
     except HubError as error:
         if error.status == 409:  # the client reads the address from this answer as well
             found = call.store.get(kind, repo_id).info
-            error.more["url"] = f"{call.endpoint}/{found.prefix}{found.id}"
+            error.more["url"] = f"{call.endpoint}/{found.path}"
         raise
-    address = f"{call.endpoint}/{info.prefix}{info.id}"
+    address = f"{call.endpoint}/{info.path}"
     return JSONResponse({"url": address, "name": info.id, "id": info.key})
 
 
 @router.add("DELETE", "/api/repos/delete", Role.WRITE)
 def delete(call: Call) -> Response:
     body = call.json()
-    call.store.delete(call.store.get(_kind(body), _id_of(body)))
+    call.store.delete(call.store.get(_kind(body), _id_of(body, call.store.user)))
     return JSONResponse({})
 
 
@@ -99,10 +102,17 @@ def may(call: Call) -> Response:
 
 @router.add("POST", "/api/validate-yaml")
 def validate_yaml(call: Call) -> Response:
-    """Whether the metadata of a card can be read; what it says is the author's business."""
-    error = card.fault(member(call.json(), "content", str))
-    errors = [{"message": error}] if error else []
-    return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
+    """Whether the metadata of a card can be read, and names its licence as the public Hub does."""
+    text = member(call.json(), "content", str)
+    error = card.fault(text)
+    errors = [{"message": f"Error: {error}"}] if error else []
+    bare = {"message": "empty or missing yaml metadata in repo card"}
+    warnings = [bare] if card.is_bare(text) else []
+    status = 400 if errors else 200
+    if call.request.headers.get("accept") == "text/plain":  # what RepoCard.validate() asks for
+        lines = (f"- {item['message']}\n" for item in errors + warnings)
+        return PlainTextResponse("".join(lines), status)
+    return JSONResponse({"errors": errors, "warnings": warnings}, status)
 
 
 @router.add("GET", "/api/{type}")
@@ -117,7 +127,7 @@ def list_repositories(call: Call) -> Response:
         info = repository.info
         if info.type != kind or (info.is_private and call.role < Role.READ):
             continue
-        if author not in ("", info.id.partition("/")[0].lower()) or search not in info.id.lower():
+        if author not in ("", info.id.rpartition("/")[0].lower()) or search not in info.id.lower():
             continue
         summary = _summary(repository)
         if all(tag in summary["tags"] for tag in wanted):
@@ -157,46 +167,16 @@ def repository_info(call: Call) -> Response:
     return JSONResponse(answer)
 
 
-@router.add("GET", "/api/{type}/{repo}/discussions")
-def list_discussions(call: Call) -> Response:
-    found = discussions.list_all(call.repository)
-    if call.query("type") == "discussion" or call.query("status") == "closed":
-        found = []
-    if call.query("author") not in (None, USER):
-        found = []
-    return JSONResponse({"discussions": found, "count": len(found), "start": 0})
-
-
-@router.add("POST", "/api/{type}/{repo}/discussions", Role.WRITE)
-def open_discussion(call: Call) -> Response:
-    body = call.json()
-    if not member(body, "pullRequest", bool, False):
-        raise HubError(501, "The local Hub has pull requests, but no discussions")
-    title, description = member(body, "title", str), member(body, "description", str, "")
-    head = call.repository.resolve("main")
-    with call.store.collecting():
-        number = discussions.open_pull_request(call.repository, title, description, MAIN, head)
-    return JSONResponse({"num": number, "pullRequest": True})
-
-
-@router.add("GET", "/api/{type}/{repo}/discussions/{number}")
-def one_discussion(call: Call) -> Response:
-    number = call.args["number"]
-    if not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise bad_request("A discussion has a number")
-    return JSONResponse(discussions.details(call.repository, int(number)))
-
-
 def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
     info = repository.info
     head = repository.resolve(revision)
     commit = repository.objects.commit(head)
     data = card.metadata(repository, commit.tree)
-    namespace = info.id.partition("/")[0]
+    namespace = info.id.rpartition("/")[0]
     answer: dict[str, Any] = {
         "_id": info.key,
         "id": info.id,
-        "author": namespace,
+        "author": namespace or None,
         "sha": head.decode(),
         "private": info.is_private,
         "visibility": info.visibility,
@@ -229,10 +209,10 @@ def _kind(body: dict[str, Any]) -> str:
     return kind
 
 
-def _id_of(body: dict[str, Any]) -> str:
+def _id_of(body: dict[str, Any], user: str) -> str:
     """The id that a body's name and organization make; without one it is the user's."""
     name = member(body, "name", str)
-    return name if "/" in name else f"{member(body, 'organization', str, USER)}/{name}"
+    return name if "/" in name else f"{member(body, 'organization', str, user)}/{name}"
 
 
 def _visibility(body: dict[str, Any]) -> str | None:

@@ -20,13 +20,15 @@ from dulwich.repo import Repo
 from moxin_recipes.hub.server import durable
 from moxin_recipes.hub.server.attributes import DEFAULT
 from moxin_recipes.hub.server.errors import HubError, bad_request, repo_not_found
+from moxin_recipes.hub.server.launcher import user_name
 from moxin_recipes.hub.server.lfs import BigFiles
-from moxin_recipes.hub.server.repository import MAIN, Info, Repository, timestamp
+from moxin_recipes.hub.server.repository import MAIN, NAMELESS, Info, Repository, timestamp
 from moxin_recipes.hub.server.tree import Editor
 
 TYPES = ("model", "dataset", "space")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _RESERVED = frozenset({"api", "datasets", "spaces", "models", "kernels", "buckets", "lfs"})
+_MOST_MOVES = 10  # old ids followed in a row
 
 
 class Store:
@@ -35,29 +37,37 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.files = BigFiles(root / "lfs")
+        self.user = user_name(root)
         self._locks: dict[Path, threading.RLock] = {}
         self._trash = root / "trash"
         for kind in TYPES:
             durable.make_folders(self._kind(kind))
         durable.make_folders(self._trash)
 
-    def get(self, kind: str, repo_id: str) -> Repository:
-        """Opens a repository.
+    def get(self, kind: str, repo_id: str, moved: bool = False) -> Repository:
+        """Opens a repository; with `moved` also by an id that it had before it was moved.
 
         Raises:
             HubError: 404 (RepoNotFound).
         """
         try:
             folder = self._folder(kind, repo_id)
-            return Repository(folder, self._info(folder), self._lock(folder))
+            for _ in range(_MOST_MOVES if moved else 0):
+                if folder.exists():
+                    break
+                folder = self._folder(kind, folder.with_suffix(".moved").read_text())
+            return self._open(folder)
         except (HubError, FileNotFoundError):
             raise repo_not_found() from None
+
+    def _open(self, folder: Path) -> Repository:
+        return Repository(folder, self._info(folder), self._lock(folder), self.user)
 
     def __iter__(self) -> Iterator[Repository]:
         for kind in TYPES:
             for path in sorted(self._kind(kind).glob("*/*.git")):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    yield Repository(path, self._info(path), self._lock(path))
+                    yield self._open(path)
 
     def create(self, kind: str, repo_id: str, visibility: str, sdk: str | None) -> Repository:
         """A new repository with its initial commit; it appears whole or not at all.
@@ -73,14 +83,17 @@ class Store:
         temporary.mkdir(mode=0o700)
         try:
             Repo.init_bare(temporary, default_branch=b"main").close()
-            new = Repository(temporary, info, threading.RLock())
+            new = Repository(temporary, info, threading.RLock(), self.user)
             editor = Editor(new.objects, None)
             editor.put(".gitattributes", new.objects.add(Blob.from_string(DEFAULT[kind].encode())))
+            if kind == "space":  # as the public Hub has it; its settings are the card's metadata
+                about = f"---\ntitle: {repo_id.rpartition('/')[2]}\nsdk: {sdk or 'static'}\n---\n"
+                editor.put("README.md", new.objects.add(Blob.from_string(about.encode())))
             new.move(MAIN, None, new.commit(editor.write(), [], "initial commit"))
             durable.write_json(temporary / "hub.json", dataclasses.asdict(info))
             with self._lock(folder):
                 if folder.exists():
-                    raise HubError(409, "You already created this repo", url=self._url_path(info))
+                    raise HubError(409, "You already created this repo", url=info.path)
                 temporary.rename(folder)
                 durable.sync_folder(folder.parent)
         finally:
@@ -106,13 +119,15 @@ class Store:
         target = self._folder(repository.info.type, repo_id)
         with repository.lock, self._lock(target):
             if target.exists() and target != repository.folder:
-                raise HubError(409, f"A repository called {repo_id} already exists")
+                what = f"A {repository.info.type} repository called {repo_id}"
+                raise HubError(409, f"{what} already exists")
             durable.make_folders(target.parent)
             # A stop between the two steps leaves the old id in force: see `_info`.
             self.update(repository, id=repo_id)
             repository.folder.rename(target)
             durable.sync_folder(target.parent)
-            durable.sync_folder(repository.folder.parent)
+            if target != repository.folder:  # the old id goes on leading here
+                durable.write(repository.folder.with_suffix(".moved"), repo_id.encode())
 
     def update(self, repository: Repository, **changes: str | bool) -> None:
         """Changes members of a repository's hub.json."""
@@ -142,18 +157,21 @@ class Store:
         return self.root / "repositories" / f"{kind}s"
 
     def _folder(self, kind: str, repo_id: str) -> Path:
-        namespace, _, name = repo_id.partition("/")
+        repo_id = repo_id.removeprefix(f"{NAMELESS}/")
+        namespace, _, name = repo_id.rpartition("/")
         if (
             kind not in TYPES
-            or namespace.lower() in _RESERVED
-            or not all(_is_name(part) for part in (namespace, name))
+            or (namespace or name).lower() in _RESERVED
+            or not is_name(name)
+            or not (is_name(namespace) or repo_id == name)
         ):
             raise bad_request(f"Invalid repository id: {repo_id[:200]!r}")
-        return self._kind(kind) / namespace.lower() / f"{name.lower()}.git"
+        return self._kind(kind) / (namespace.lower() or NAMELESS) / f"{name.lower()}.git"
 
     def _info(self, folder: Path) -> Info:
         info = Info(**json.loads((folder / "hub.json").read_text()))
         by_folder = f"{folder.parent.name}/{folder.name.removesuffix('.git')}"
+        by_folder = by_folder.removeprefix(f"{NAMELESS}/")
         if info.id.lower() != by_folder:
             return dataclasses.replace(info, id=by_folder)
         return info
@@ -161,11 +179,8 @@ class Store:
     def _lock(self, folder: Path) -> threading.RLock:
         return self._locks.setdefault(folder, threading.RLock())
 
-    @staticmethod
-    def _url_path(info: Info) -> str:
-        return info.prefix + info.id
 
-
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a namespace or a repository may be called so."""
     bad = "--" in name or ".." in name or name.lower().endswith(".git")
     return _NAME.fullmatch(name) is not None and not bad

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dulwich.objects import ObjectID, Tree
 
-from moxin_recipes.hub.server.errors import bad_request, entry_not_found
+from moxin_recipes.hub.server.errors import HubError, entry_not_found
 from moxin_recipes.hub.server.objects import Objects
 
 _FILE = 0o100644
@@ -30,20 +30,21 @@ def check_path(path: str) -> str:
     """`path` if it may be stored in a repository.
 
     Raises:
-        HubError: 400 for absolute paths, `.`, `..`, `.git`, empty names and control characters.
+        HubError: 422 for absolute paths, `.`, `..`, `.git`, empty names and control characters.
     """
     names = path.split("/")
     try:
         lengths = [len(name.encode()) for name in names]
     except UnicodeEncodeError:
-        raise bad_request("A path is valid Unicode") from None
+        raise HubError(422, "A path is valid Unicode") from None
     if (
         any(name in ("", ".", "..") or name.lower() == ".git" for name in names)
+        or path.startswith((".\\", "..\\"))  # what Windows takes for the folder above
         or any(ord(character) < 32 or ord(character) == 127 for character in path)
         or max(lengths) > _LONGEST_NAME
         or sum(lengths) > _LONGEST_PATH
     ):
-        raise bad_request(f"Invalid path in repository: {path[:200]!r}")
+        raise HubError(422, f"Invalid path in repository: {path[:200]!r}")
     return path
 
 
@@ -99,6 +100,8 @@ class Editor:
     def remove(self, path: str, folder: bool) -> None:
         """Takes away a file, or a folder with all it holds.
 
+        A folder may be called a file, as by clients that cannot tell; a file no folder.
+
         Raises:
             HubError: 404 (EntryNotFound) if it is not there.
         """
@@ -107,11 +110,11 @@ class Editor:
         for parent in parents:
             editor = editor._enter(parent) if editor else None
         if editor is not None:
-            if folder and name in editor.folders:
+            if name in editor.folders:
                 del editor.folders[name]
                 return
             mode, _ = editor.files.get(name, (None, None))
-            if mode is not None and stat.S_ISDIR(mode) == folder:
+            if mode is not None and (stat.S_ISDIR(mode) or not folder):
                 del editor.files[name]
                 return
         kind = "folder" if folder else "file"

@@ -21,11 +21,6 @@ from moxin_recipes.hub.server.repository import Repository
 from moxin_recipes.hub.server.store import Store
 
 _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
-# Repositories without a namespace: the public Hub has some old ones, we have none.
-_NAMELESS = re.compile(
-    r"/api/(models|datasets|spaces)/[^/]+(/(revision|tree|commits|paths-info|preupload|commit)/.*)?"
-    r"|(/(datasets|spaces))?/[^/]+/resolve/.*"
-)
 T = TypeVar("T")
 
 
@@ -54,7 +49,7 @@ class Call:
     @property
     def home(self) -> str:
         """The address of the repository."""
-        return f"{self.endpoint}/{self.repository.info.prefix}{self.repository.info.id}"
+        return f"{self.endpoint}/{self.repository.info.path}"
 
     def query(self, name: str) -> str | None:
         return self.request.query_params.get(name)
@@ -64,9 +59,13 @@ class Call:
         return self.request.query_params.get(name, "false").lower() not in ("false", "0", "")
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A query parameter from 1 to `most`."""
+        """A query parameter from 0 or 1 (what `default` is, if less) to `most`."""
         text = self.request.query_params.get(name, "")
-        return min(max(int(text), 1), most) if text.isascii() and text.isdecimal() else default
+        return (
+            min(max(int(text), min(default, 1)), most)
+            if text.isascii() and text.isdecimal()
+            else default
+        )
 
     async def read_body(self) -> None:
         """Fills `body`; handlers that are no coroutines find it filled.
@@ -101,6 +100,7 @@ class Route:
 
     method: str
     pattern: re.Pattern[str]
+    nameless: re.Pattern[str] | None  # the same with an id that has no namespace
     role: Role
     handler: Handler
 
@@ -114,17 +114,22 @@ class Router:
     def add(self, method: str, path: str, role: Role = Role.NOBODY) -> Callable[[Handler], Handler]:
         """Registers a handler. `{name}` stands for one path segment, `{name*}` for any number.
 
-        `{repo}` stands for two segments and opens the repository; it takes `{type}` from the path,
-        or the model type. With Role.NOBODY anybody may read what is public.
+        `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
+        path, or the model type. With Role.NOBODY anybody may read what is public.
         """
         pattern = path.replace("{type}", "(?P<type>models|datasets|spaces)")
         pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets|spaces)/)?")
-        pattern = pattern.replace("{repo}", "(?P<repo>[^/]+/[^/]+?)")
         pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
+
+        def compiled(repo: str) -> re.Pattern[str]:
+            named = pattern.replace("{repo}", f"(?P<repo>{repo})")
+            return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", named), re.DOTALL)
 
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, re.compile(pattern, re.DOTALL), role, handler))
+            nameless = compiled("[^/]+?") if "{repo}" in path else None
+            self.routes.append(
+                Route(method, compiled("(?!api/|lfs/)[^/]+/[^/]+?"), nameless, role, handler)
+            )
             return handler
 
         return register
@@ -136,20 +141,17 @@ class Router:
             HubError: whatever is wrong with the request.
         """
         method = "GET" if call.request.method == "HEAD" else call.request.method
-        other_methods = False
-        for route in self.routes:
-            match = route.pattern.fullmatch(raw_path)
-            if match is None:
-                continue
-            if route.method != method:
-                other_methods = True
-                continue
-            call.args = {name: decode(value or "") for name, value in match.groupdict().items()}
-            return await self._run(route, call)
-        if other_methods:
+        matches = [
+            (route, found) for route in self.routes if (found := _match(call, route, raw_path))
+        ]
+        for route, found in matches:
+            if route.method == method:
+                call.args = {name: decode(value or "") for name, value in found.groupdict().items()}
+                return await self._run(route, call)
+        if matches:
             raise HubError(405, "Method not allowed")
-        if _NAMELESS.fullmatch(raw_path):
-            raise repo_not_found()
+        if any(route.nameless and route.nameless.fullmatch(raw_path) for route in self.routes):
+            raise unknown_repo(call)
         raise HubError(404, "The local Hub has no such endpoint")
 
     async def _run(self, route: Route, call: Call) -> Response:
@@ -170,19 +172,38 @@ class Router:
 
     @staticmethod
     def _open(route: Route, call: Call) -> Repository:
-        kind = (call.args.get("type") or "models").removesuffix("s")
+        kind = kind_of(call.args.get("type"))
         try:
-            found = call.store.get(kind, call.args["repo"])
+            found = call.store.get(kind, call.args["repo"], moved=True)
         except HubError:
             found = None
         if found is None or (found.info.is_private and call.role < Role.READ):
             # A stranger cannot tell a private repository from a missing one.
-            if call.role is Role.NOBODY:
-                raise HubError(401, "Invalid username or password.", "RepoNotFound")
-            raise repo_not_found()
+            raise unknown_repo(call)
         if call.role < route.role:
             raise forbidden(call.role)
         return found
+
+
+def _match(call: Call, route: Route, raw_path: str) -> re.Match[str] | None:
+    """The route's match; one without a namespace counts only if there is such a repository."""
+    if route.nameless is not None and (found := route.nameless.fullmatch(raw_path)):
+        with contextlib.suppress(HubError):
+            call.store.get(kind_of(found.groupdict().get("type")), decode(found["repo"]))
+            return found
+    return route.pattern.fullmatch(raw_path)
+
+
+def kind_of(plural: str | None) -> str:
+    """The type of repositories that a path names: `datasets` → `dataset`, nothing → `model`."""
+    return (plural or "models").removesuffix("s")
+
+
+def unknown_repo(call: Call) -> HubError:
+    """The one answer for repositories that are not there and for those closed to the caller."""
+    if call.role is Role.NOBODY:
+        return HubError(401, "Invalid username or password.", "RepoNotFound")
+    return repo_not_found()
 
 
 def forbidden(role: Role) -> HubError:

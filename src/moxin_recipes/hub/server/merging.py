@@ -1,0 +1,58 @@
+"""Merging a pull request: what it changed since it left its branch, on top of that branch."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from dulwich.objects import ObjectID
+
+from moxin_recipes.hub.server import discussions, tree
+from moxin_recipes.hub.server.errors import HubError, revision_not_found
+from moxin_recipes.hub.server.repository import Repository
+from moxin_recipes.hub.server.tree import Editor
+
+
+def merge(repository: Repository, number: int, text: str) -> str:
+    """Merges a pull request into the branch it was made against; the id of the merge's commit.
+
+    Raises:
+        HubError: 400 if this is no open pull request, 409 if both sides changed the same file.
+    """
+    with repository.lock:
+        record = discussions.read(repository, number)
+        if record["base"] is None or record["status"] != "open":
+            raise HubError(400, "Only an open pull request can be merged")
+        ours = repository.target(record["base"])
+        theirs = repository.target(discussions.ref_of(number))
+        if ours is None or theirs is None:
+            raise revision_not_found(record["base"])
+        message = f"{record['title']} (#{number})"
+        new = repository.commit(_merged(repository, ours, theirs), [ours, theirs], message)
+        repository.move(record["base"], ours, new)
+        discussions.set_status(repository, number, "merged", text, new.decode())
+    return new.decode()
+
+
+def _merged(repository: Repository, ours: ObjectID, theirs: ObjectID) -> ObjectID:
+    mine = {commit.id for commit in repository.history(ours)}
+    shared = next((c for c in repository.history(theirs) if c.id in mine), None)
+    if shared is None:
+        raise HubError(409, "The pull request and its branch have no common history")
+    start, left, right = (_files(repository, commit) for commit in (shared.id, ours, theirs))
+    changed = {p for p in chain(start, right) if start.get(p) != right.get(p)}
+    clashes = sorted(p for p in changed if left.get(p) not in (start.get(p), right.get(p)))
+    if clashes:
+        raise HubError(409, f"Both sides changed {clashes[0]}", files=clashes)
+    editor = Editor(repository.objects, repository.objects.commit(ours).tree)
+    for path in sorted(changed):
+        if path in right:
+            editor.put(path, right[path])
+        elif path in left:
+            editor.remove(path, folder=False)
+    return editor.write()
+
+
+def _files(repository: Repository, commit: ObjectID) -> dict[str, ObjectID]:
+    root = repository.objects.commit(commit).tree
+    entries = tree.walk(repository.objects, root, "", recursive=True)
+    return {entry.path: entry.oid for entry in entries if not entry.is_folder}

@@ -1,0 +1,216 @@
+"""The pages over real HTTP: what they show, to whom, and that no card can do harm."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from http.cookies import SimpleCookie
+from urllib.parse import urlsplit
+
+import pytest
+from huggingface_hub import CommitOperationAdd
+from look import fill, manifest
+from running_hub import Hub
+
+from moxin_recipes.hub.server import auth, launcher, lineage, markup
+
+_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+_HOSTILE = """---
+license: mit
+---
+# Hostile <script>alert(1)</script>
+<img src=x onerror=alert(2)> <iframe src="http://evil.example"></iframe>
+[a](javascript:alert(3)) [b](data:text/html,x) [c](//evil.example/x) [d](/api/whoami-v2)
+[e](../../../token) [f](http://good.example/x) [g](docs/read&me.md "t\\"x")
+![h](http://evil.example/track.png) ![i](plots/loss.png) <javascript:alert(4)>
+[j]: vbscript:x
+[j] `<b>` &lt;script&gt; {0} {}
+
+| left | right |
+|---|--:|
+| <u>1</u> | 2 |
+"""
+
+
+@pytest.fixture(scope="module")
+def shelf(hub: Hub) -> Hub:
+    fill(hub.api())
+    return hub
+
+
+def _get(hub: Hub, path: str, **headers: str) -> tuple[int, dict[str, str], str]:
+    """As a browser without a token asks."""
+    status, got, body = hub.request("GET", path, headers={**_BROWSER, **headers}, token=None)
+    return status, dict(got), body.decode()
+
+
+def _session(hub: Hub) -> str:
+    """The Cookie header of a browser in which the printed address was opened."""
+    parts = urlsplit(launcher.page_address(hub.who))
+    status, headers, _ = _get(hub, f"{parts.path}?{parts.query}")
+    assert (status, headers["location"]) == (303, "/")
+    assert {"HttpOnly", "SameSite=strict"} <= set(headers["set-cookie"].split("; "))
+    [(name, morsel)] = SimpleCookie(headers["set-cookie"]).items()
+    return f"{name}={morsel.value}"
+
+
+def test_the_list_of_repositories(shelf: Hub) -> None:
+    status, headers, page = _get(shelf, "/")
+    assert status == 200
+    assert page.index("nano/moxin-nano-base") < page.index("nano/moxin-nano-tokens")
+    assert 'href="/datasets/openai/gsm8k"' in page
+    assert "7.7 MB" in page
+    assert "moxin-nano-sft" not in page  # private
+    assert "script" not in page
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+    addresses = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert all(address.startswith("/") and address[1:2] != "/" for address in addresses)
+    status, headers, style = _get(shelf, "/-/style.css")
+    assert (status, headers["content-type"]) == (200, "text/css; charset=utf-8")
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_a_repository(shelf: Hub) -> None:
+    api = shelf.api()
+    name = "nano/moxin-nano-base"
+    sha = str(api.model_info(name).sha)
+    api.upload_file(path_or_fileobj=b"x", path_in_repo="later.txt", repo_id=name)
+    status, _, page = _get(shelf, f"/{name}")
+    assert status == 200
+    for text in ("<dt>Stage</dt><dd>pretrain</dd>", "<dd>0.9583</dd>", "<dd>421,388</dd>", "47.3",
+                 "pretrain-2k-step-000100", "done-5f3c5f3c5f3c", "moxin: pretrain", "later.txt",
+                 "How to make it again"):  # fmt: skip
+        assert text in page
+    parent = api.dataset_info("nano/moxin-nano-tokens").sha
+    assert f'href="/datasets/nano/moxin-nano-tokens/tree/{parent}"' in page
+    assert f'href="/{name}/resolve/main/config.json"' in page
+    for where in (
+        *("/tree/pretrain-2k", "?revision=pretrain-2k", f"/tree/{sha}", f"/tree/{sha[:10]}"),
+        f"/commit/{sha}",
+    ):
+        path = f"/{name.upper()}{where}"  # ids are found in any case
+        status, _, older = _get(shelf, path)
+        assert (status, "config.json" in older, "later.txt" in older) == (200, True, False)
+    api.create_branch(name, branch="a/b")
+    assert _get(shelf, f"/{name}/tree/a%2Fb")[0] == _get(shelf, f"/{name}/tree/a/b")[0] == 200
+    status, headers, _ = _get(shelf, f"/{name}/blob/main/config.json")
+    assert (status, headers["location"]) == (303, f"/{name}/resolve/main/config.json")
+    status, _, page = _get(shelf, f"/{name}/tree/nowhere%3Cb%3E")
+    assert (status, "&lt;b&gt;" in page, "<b>" in page) == (404, True, False)
+    assert _get(shelf, "/datasets/openai/gsm8k")[2].count("has no card") == 1
+    assert shelf.request("POST", f"/{name}")[0] == 405
+
+
+def test_private_repositories_show_in_a_session_only(shelf: Hub) -> None:
+    paths = ["/nano/moxin-nano-sft", "/nano/moxin-nano-sft/tree/main",
+             "/nano/moxin-nano-sft/resolve/main/config.json"]  # fmt: skip
+    for path in paths:
+        status, _, page = _get(shelf, path)
+        nowhere = _get(shelf, path.replace("-sft", "-none"))
+        assert (status, page) == (nowhere[0], nowhere[2])
+        assert (status, "moxin hub serve" in page) == (401, True)
+    cookie = _session(shelf)
+    for path in ["/", *paths]:
+        status, _, page = _get(shelf, path, Cookie=cookie)
+        assert status == 200
+    assert "moxin-nano-sft" in _get(shelf, "/", Cookie=cookie)[2]
+    # A session looks at pages and files; the API, and every change, still want a token.
+    for method, path in (
+        ("GET", "/api/models/nano/moxin-nano-sft"), ("GET", "/api/whoami-v2"),
+        ("POST", "/nano/moxin-nano-sft.git/info/lfs/objects/batch"), ("POST", "/api/repos/create"),
+        ("DELETE", "/api/repos/delete"), ("PUT", "/api/models/nano/moxin-nano-base/settings"),
+    ):  # fmt: skip
+        assert shelf.request(method, path, b"{}", {"Cookie": cookie}, token=None)[0] == 401
+    name, _, value = cookie.partition("=")
+    fields, _, signature = value.rpartition(".")
+    later = fields.replace(".", ".9") + "." + signature
+    for forged in (value[:-1], later, f".{signature}", "é.", ".", "", launcher.page_key("x", "y")):
+        assert _get(shelf, paths[0], Cookie=f"{name}={forged}")[0] == 401
+
+
+def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = urlsplit(launcher.page_address(shelf.who))
+    target = f"{parts.path}?{parts.query}"
+    cookie = _session(shelf).partition("=")[2]
+    assert _get(shelf, target)[0] == 303
+    status, headers, _ = _get(shelf, target)
+    assert (status, "set-cookie" in headers) == (403, False)
+    soon = int(time.time()) + 60
+    for forged in ("", "a.b.c", "%C3%A9.", f"0.{soon}.{'0' * 64}", cookie, "..", f".{soon}."):
+        assert _get(shelf, f"/-/open?key={forged}")[0] == 403
+    log = shelf.log
+    assert "/-/open" in log
+    assert parts.query.partition("=")[2] not in log
+    assert cookie not in log
+    monkeypatch.setattr(launcher, "_KEY_SECONDS", -1)
+    late = urlsplit(launcher.page_address(shelf.who))
+    assert _get(shelf, f"{late.path}?{late.query}")[0] == 403
+    # A session ends, too.
+    monkeypatch.setattr(auth, "_SESSION_SECONDS", -1)
+    gate = auth.Gate(shelf.who.token, shelf.reader)
+    name, value = gate.open_session(_key(shelf))
+    assert _get(shelf, "/nano/moxin-nano-sft", Cookie=f"{name}={value}")[0] == 401
+
+
+def _key(hub: Hub) -> str:
+    fields = f"0.{int(time.time()) + 60}"
+    return f"{fields}.{launcher.page_key(hub.who.token, fields)}"
+
+
+def test_a_hostile_card_is_harmless(shelf: Hub) -> None:
+    api = shelf.api()
+    repo = api.create_repo("moxin-org/hostile").repo_id
+    parents = [
+        {"repo": "//evil.example", "commit": 'x" y', "type": "model"},
+        {"repo": "javascript:x", "commit": "0" * 40, "type": "model"},
+    ]
+    about = manifest("<i>sft</i>", parents)
+    about |= {"metrics": {"<b>": "<script>", "deep": {"a": [1]}}, "seconds": "\ud800", "code": 7}
+    api.create_commit(
+        repo,
+        [
+            CommitOperationAdd("README.md", _HOSTILE.encode()),
+            CommitOperationAdd("moxin.json", json.dumps(about).encode()),
+            CommitOperationAdd("a <b>&\"'.txt", b"x"),
+        ],
+        commit_message="<script>alert(5)</script>\n\nmore",
+    )
+    status, _, page = _get(shelf, f"/{repo}")
+    assert status == 200
+    tags = {tag.lower() for tag in re.findall(r"<\s*/?\s*([a-zA-Z]+)", page)}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "style", "b", "i", "u", "svg"}
+    assert not re.search(r"<[^>]*\s(on\w+|style)\s*=", page)
+    where = f"/{repo}/resolve/main"
+    for target in re.findall(r'(?:href|src)="([^"]*)"', page):
+        assert target in ("#", "http://good.example/x") or target.startswith(
+            (f"/{repo}", "/-/style.css")
+        ) or target == "/", target  # fmt: skip
+    assert f'src="{where}/plots/loss.png"' in page
+    assert f'href="{where}/docs/read%26me.md"' in page
+    assert 'class="right"' in page
+    assert "//evil.example <span" in page  # named, and no link
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "null", "[" * 100_000, '{"stage": 7}', '{"a": NaN}']
+)
+def test_what_is_no_manifest(text: str) -> None:
+    assert lineage.section(lineage.parse(text)) == ""
+
+
+def test_cards_that_are_made_to_be_slow_end() -> None:
+    for text in (
+        "[" * 20_000,
+        "> " * 5000 + "x",
+        "*a " * 20_000,
+        "| a " * 5000 + "\n|---",
+        "- " * 5000,
+    ):
+        assert markup.card(text, "/a/b/resolve/main", "a/b")
