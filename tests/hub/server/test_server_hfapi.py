@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from itertools import count
 from pathlib import Path
@@ -29,6 +31,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from running_hub import Hub
+
+from moxin_recipes.hub.server import launcher
 
 _numbers = count()
 
@@ -382,6 +386,24 @@ def test_upload_and_download_folders(api: HfApi, repo: str, tmp_path: Path) -> N
     (source / "new.json").write_text("{}")
     api.upload_folder(repo_id=repo, folder_path=source, delete_patterns="*.json")
     assert set(api.list_repo_files(repo)) == {*kept, "new.json", ".gitattributes"} - {"config.json"}
+
+
+def test_whose_hub_it_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "moxin_recipes.hub.server", "--root", str(tmp_path / "hub")]
+    refused = subprocess.run(
+        [*command, "--user", "a b"], capture_output=True, text=True, check=False
+    )
+    assert (refused.returncode, "--user" in refused.stderr) == (2, True)
+    launcher.user_name(tmp_path / "hub", "ada")  # what --user does
+    hub = Hub(tmp_path / "hub").start()
+    api = hub.api()
+    api.create_repo("moxin-org/other")
+    who = api.whoami()
+    assert (who["name"], [org["name"] for org in who["orgs"]]) == ("ada", ["moxin-org"])
+    repo = api.create_repo("plain").repo_id
+    assert repo == "ada/plain"
+    assert api.list_repo_commits(repo)[0].authors == ["ada"]
+    assert hub.stop() == 0
 
 
 def test_ids_without_a_namespace(hub: Hub, api: HfApi, tmp_path: Path) -> None:

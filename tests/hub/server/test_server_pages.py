@@ -205,6 +205,11 @@ def test_what_is_no_manifest(text: str) -> None:
     assert lineage.section(lineage.parse(text)) == ""
 
 
+def test_a_card_without_the_markdown_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "MarkdownIt", None)
+    assert markup.card("---\na: 1\n---\n# <b>", "/a/b", "a") == "<pre># &lt;b&gt;</pre>"
+
+
 def test_cards_that_are_made_to_be_slow_end() -> None:
     for text in (
         "[" * 20_000,

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlsplit
 
 try:  # comes with rich; without it a card is shown as the text that it is
     from markdown_it import MarkdownIt
-except ImportError:  # pragma: no cover
+except ImportError:
     MarkdownIt = None  # type: ignore[assignment,misc]
 
-_LARGEST_CARD = 1 << 20  # characters that are rendered
+_LARGEST_CARD = 1 << 17  # characters that are rendered
 _HEAD = re.compile(r"\s*---[ \t]*\r?\n.*?\n---[ \t]*(\r?\n|$)", re.DOTALL)
 
 
@@ -53,8 +53,10 @@ def card(text: str, home: str, title: str) -> Html:
     No HTML of the card's own, no address but http, https, mailto and the repository's files, and
     no picture from elsewhere.
     """
-    text = _HEAD.sub("", text, count=1)[:_LARGEST_CARD]
-    if MarkdownIt is None:  # pragma: no cover
+    text = _HEAD.sub("", text, count=1)
+    if len(text) > _LARGEST_CARD:
+        text = text[:_LARGEST_CARD] + "\n\n… the rest is in README.md"
+    if MarkdownIt is None:
         return html("<pre>{}</pre>", text)
     reader = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     tokens = reader.parse(text)

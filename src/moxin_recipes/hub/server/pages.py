@@ -31,6 +31,7 @@ _MOST_FILES = 1000
 _LARGEST_TEXT = 4 << 20  # bytes of a card or a manifest
 _MOST_COMMITS = 30
 _MOST_REVISIONS = 60  # branches, and tags, of each
+_TITLES = {400: "Bad request", 401: "Not found", 403: "No access", 404: "Not found"}
 _HEADERS = {
     # Nothing but our own style sheet and the repositories' pictures; no script, no frame, no form.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
@@ -121,7 +122,9 @@ def error_page(error: HubError) -> Response:
         '<p class="quiet">Private repositories show after you open the address that {} prints.</p>',
         html("<code>moxin hub serve</code>"),
     )
-    about = html("<h1>{}</h1><p>{}</p>", error.status, error.message)
+    closed = error.code == "RepoNotFound"
+    message = "There is no such repository, or it is private." if closed else error.message
+    about = html('<h1>{}</h1><p class="facts">{}</p>', _TITLES.get(error.status, "Error"), message)
     body = join([about, hint if error.status == 401 else Html("")])
     return _page("Local Hub", Html(""), body, error.status)
 
