@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 from running_hub import Hub
+
+_numbers = count()
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,15 @@ def fresh_hub(tmp_path: Path) -> Iterator[Hub]:
     yield running
     if running.process is not None and running.process.poll() is None:
         running.stop()
+
+
+@pytest.fixture
+def api(hub: Hub) -> HfApi:
+    """The client with the write token."""
+    return hub.api()
+
+
+@pytest.fixture
+def repo(api: HfApi) -> str:
+    """A new model repository."""
+    return api.create_repo(f"moxin-org/Model-{next(_numbers)}").repo_id

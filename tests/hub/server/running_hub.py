@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, HfFileSystem
 
 from moxin_recipes.hub.server import launcher
 
@@ -123,3 +123,15 @@ class Hub:
         )
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
+
+
+def add(path: str, content: bytes | str) -> CommitOperationAdd:
+    """The operation that places a file."""
+    data = content if isinstance(content, bytes) else content.encode()
+    return CommitOperationAdd(path_in_repo=path, path_or_fileobj=data)
+
+
+def read(api: HfApi, repo: str, path: str, revision: str = "main") -> bytes:
+    """The bytes of a file."""
+    file_system = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
+    return file_system.cat_file(f"{repo}@{revision.replace('/', '%2F')}/{path}")

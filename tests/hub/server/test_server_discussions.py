@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
-from running_hub import Hub
-
-_numbers = count()
-
-
-@pytest.fixture
-def api(hub: Hub) -> HfApi:
-    return hub.api()
-
-
-@pytest.fixture
-def repo(api: HfApi) -> str:
-    return api.create_repo(f"moxin-org/Proposed-{next(_numbers)}").repo_id
-
-
-def _add(path: str, content: str) -> CommitOperationAdd:
-    return CommitOperationAdd(path_in_repo=path, path_or_fileobj=content.encode())
+from running_hub import Hub, add
 
 
 def test_pull_requests(api: HfApi, repo: str) -> None:
-    made = api.create_commit(repo, [_add("x", "1")], commit_message="proposal", create_pr=True)
+    made = api.create_commit(repo, [add("x", "1")], commit_message="proposal", create_pr=True)
     assert (made.pr_num, made.pr_revision) == (1, "refs/pr/1")
     assert made.pr_url == f"{api.endpoint}/{repo}/discussions/1"
     assert api.file_exists(repo, "x", revision="refs/pr/1")
     assert not api.file_exists(repo, "x")
     draft = api.create_pull_request(repo, title="A draft", description="more to come")
     assert (draft.num, draft.is_pull_request, draft.status) == (2, True, "open")
-    api.create_commit(repo, [_add("y", "1")], commit_message="y", revision=draft.git_reference)
+    api.create_commit(repo, [add("y", "1")], commit_message="y", revision=draft.git_reference)
     assert api.file_exists(repo, "y", revision="refs/pr/2")
     refs = api.list_repo_refs(repo, include_pull_requests=True)
     assert [ref.ref for ref in refs.pull_requests or []] == ["refs/pr/1", "refs/pr/2"]
@@ -44,7 +26,7 @@ def test_pull_requests(api: HfApi, repo: str) -> None:
     for nowhere in ("nowhere", str(api.model_info(repo).sha)):
         with pytest.raises(RevisionNotFoundError):
             api.create_commit(
-                repo, [_add("z", "1")], commit_message="z", revision=nowhere, create_pr=True
+                repo, [add("z", "1")], commit_message="z", revision=nowhere, create_pr=True
             )
 
 
@@ -78,12 +60,12 @@ def test_what_is_said_and_done(hub: Hub, api: HfApi, repo: str) -> None:
 
 
 def test_merging(api: HfApi, repo: str) -> None:
-    start = [_add("kept", "1"), _add("gone", "1"), _add("d/both", "1")]
+    start = [add("kept", "1"), add("gone", "1"), add("d/both", "1")]
     api.create_commit(repo, start, commit_message="start")
-    changes = [_add("d/new", "2"), CommitOperationDelete("gone"), _add("d/both", "2")]
+    changes = [add("d/new", "2"), CommitOperationDelete("gone"), add("d/both", "2")]
     good = api.create_commit(repo, changes, commit_message="good", create_pr=True)
-    clash = api.create_commit(repo, [_add("d/both", "3")], commit_message="clash", create_pr=True)
-    on_main = api.create_commit(repo, [_add("kept", "2")], commit_message="meanwhile").oid
+    clash = api.create_commit(repo, [add("d/both", "3")], commit_message="clash", create_pr=True)
+    on_main = api.create_commit(repo, [add("kept", "2")], commit_message="meanwhile").oid
     api.merge_pull_request(repo, good.pr_num or 0)
     files = set(api.list_repo_files(repo))
     assert files == {".gitattributes", "kept", "d/both", "d/new"}

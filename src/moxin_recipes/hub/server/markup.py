@@ -41,8 +41,8 @@ def join(parts: Iterable[Html], between: str = "") -> Html:
     return Html(between.join(parts))
 
 
-def link(address: str, text: object, title: str = "") -> Html:
-    return html('<a href="{}" title="{}">{}</a>', address, title, text)
+def link(address: str, text: object) -> Html:
+    return html('<a href="{}">{}</a>', address, text)
 
 
 def card(text: str, home: str, title: str) -> Html:

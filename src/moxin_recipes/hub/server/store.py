@@ -95,6 +95,7 @@ class Store:
                 if folder.exists():
                     raise HubError(409, "You already created this repo", url=info.path)
                 temporary.rename(folder)
+                folder.with_suffix(".moved").unlink(missing_ok=True)
                 durable.sync_folder(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -127,7 +128,9 @@ class Store:
             repository.folder.rename(target)
             durable.sync_folder(target.parent)
             if target != repository.folder:  # the old id goes on leading here
-                durable.write(repository.folder.with_suffix(".moved"), repo_id.encode())
+                leads_to = repository.folder.with_suffix(".moved")
+                durable.write(leads_to, repo_id.encode(), via=self._trash)
+                target.with_suffix(".moved").unlink(missing_ok=True)
 
     def update(self, repository: Repository, **changes: str | bool) -> None:
         """Changes members of a repository's hub.json."""
