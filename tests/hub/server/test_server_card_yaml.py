@@ -93,3 +93,22 @@ def test_more_than_we_know_is_no_fault(text: str) -> None:
     assert fault(f"---\n{text}\n---\n") is None
     assert fault("no metadata at all") is None
     assert fault("---\n- a list\n---\n") is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [\n" + ("x" * 1000 + ",\n") * 240,
+        "a: x\n" + " y\n" * 80_000,
+        'a: "\n' + ("z" * 1000 + "\n") * 240,
+        "a: " + "{a: " * 45 + "x, " * 5000 + "}" * 45,
+        "a: " + "[" * 45 + "x," * 100_000 + "]" * 45,
+        "- " * 120_000,
+        "k: " + "'" * 200_000,
+    ],
+    ids=["flow", "plain", "quoted", "mappings", "sequences", "items", "quotes"],
+)
+def test_texts_that_are_made_to_be_slow_end(text: str) -> None:
+    """Each grew with the square of its length, or recursed; a hang fails by the suite's limit."""
+    card = f"---\n{text}\n---\n"
+    assert fault(card) is None or "line" in str(fault(card))

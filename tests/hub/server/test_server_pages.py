@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from http.cookies import SimpleCookie
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -162,6 +166,34 @@ def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatc
 def _key(hub: Hub) -> str:
     fields = f"0.{int(time.time()) + 60}"
     return f"{fields}.{launcher.page_key(hub.who.token, fields)}"
+
+
+def test_the_command_prints_an_address_that_opens(fresh_hub: Hub, tmp_path: Path) -> None:
+    """`moxin hub add … --as gpt2`, then `moxin hub serve` where a server runs already."""
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MOXIN_"))}
+    environment = {**keep, "MOXIN_HOME": str(tmp_path / "home")}
+
+    def moxin(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("moxin")), "hub", *words]
+        command += ["--root", str(fresh_hub.root)]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=300
+        )
+
+    added = moxin("add", str(tmp_path / "vocab.txt"), "--as", "gpt2").stdout
+    assert added == f"gpt2@{fresh_hub.api().model_info('gpt2').sha}\n"
+    said = moxin("serve").stderr
+    [address] = re.findall(r"http://\S+/-/open\?key=\S+", said)
+    assert "running already" in said
+    parts = urlsplit(address)
+    status, headers, _ = _get(fresh_hub, f"{parts.path}?{parts.query}")
+    assert status == 303
+    cookie = headers["set-cookie"].partition(";")[0]
+    assert 'href="/_/gpt2"' in _get(fresh_hub, "/", Cookie=cookie)[2]
+    for path in ("/_/gpt2", "/gpt2", "/gpt2/tree/main"):
+        assert "vocab.txt" in _get(fresh_hub, path, Cookie=cookie)[2]
+        assert _get(fresh_hub, path)[0] == 401
 
 
 def test_a_hostile_card_is_harmless(shelf: Hub) -> None:
