@@ -50,6 +50,8 @@ def _probes(repo: str) -> list[tuple[str, str]]:
         ("POST", f"{api}/discussions/1/title"),
         ("POST", f"{api}/discussions/1/status"),
         ("POST", f"{api}/discussions/1/merge"),
+        ("GET", f"{api}/lfs-files"),
+        ("POST", f"{api}/lfs-files/batch"),
         ("POST", f"{api}/paths-info/main"),
         ("POST", f"{api}/branch/b"),
         ("DELETE", f"{api}/branch/b"),

@@ -10,12 +10,12 @@ from dulwich.objects import ObjectID
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from moxin_recipes.hub.server import attributes, lfs, streaming, tree
+from moxin_recipes.hub.server import attributes, lfs, purge, streaming, tree
 from moxin_recipes.hub.server.auth import Role
 from moxin_recipes.hub.server.commits import Draft
 from moxin_recipes.hub.server.errors import HubError, bad_request, entry_not_found
 from moxin_recipes.hub.server.lfs import Upload
-from moxin_recipes.hub.server.repository import Repository
+from moxin_recipes.hub.server.repository import Repository, timestamp
 from moxin_recipes.hub.server.web import Call, Router, member
 
 router = Router()
@@ -143,6 +143,34 @@ def resolve(call: Call) -> Response:
         headers["X-Linked-Size"] = str(size)
     span = streaming.requested(request, size, f'"{etag}"')
     return streaming.FileResponse(source, span, headers, request.method == "HEAD")
+
+
+@router.add("GET", "/api/{type}/{repo}/lfs-files")
+def list_big_files(call: Call) -> Response:
+    repository, answer = call.repository, []
+    for reference, entry in purge.big_files(repository):
+        content = repository.objects.content(entry.oid)
+        path = call.store.files.path(str(content.lfs))
+        item: dict[str, Any] = {"fileOid": entry.oid.decode(), "filename": entry.path}
+        item.update(oid=content.lfs, size=content.size, ref=reference.ref)
+        item["pushedAt"] = timestamp(path.stat().st_mtime if path.exists() else 0)
+        answer.append(item)
+    return JSONResponse(answer)
+
+
+@router.add("POST", "/api/{type}/{repo}/lfs-files/batch", Role.WRITE)
+def delete_big_files(call: Call) -> Response:
+    """Takes big files out of the whole history, the only way in which they leave a repository."""
+    wanted = member(call.json(), "deletions", dict)
+    if not member(wanted, "rewriteHistory", bool, True):
+        raise bad_request("The local Hub deletes big files with their history only")
+    names = member(wanted, "sha", list)
+    if len(names) > _MOST_FILES or not all(isinstance(name, str) for name in names):
+        raise bad_request(f"`sha` is a list of at most {_MOST_FILES} file ids")
+    there = {entry.oid for _, entry in purge.big_files(call.repository)}
+    with call.store.collecting():
+        purge.purge(call.repository, there & {name.encode() for name in names})
+    return JSONResponse({})
 
 
 def _source(call: Call, blob: ObjectID) -> tuple[Any, int, str]:
