@@ -223,7 +223,8 @@ def test_a_thousand_hostile_requests(tmp_path: Path) -> None:
                 assert int(answer[9:12]) < 500, (request[:500], answer[:500])
     # Bodies that end before they should get no answer.
     assert sum(statuses.values()) > 0.9 * _EACH * len(classes)
-    assert {200, 400, 401, 403, 404, 413, 416, 422} <= set(statuses), statuses
+    # (413 as well, but a client that is still sending may find the connection closed instead.)
+    assert {200, 400, 401, 403, 404, 416, 422} <= set(statuses), statuses
     assert hub.process is not None
     assert hub.process.poll() is None
     assert "Traceback" not in hub.log
