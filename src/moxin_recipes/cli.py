@@ -61,6 +61,18 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("files", type=Path, nargs="+", metavar="FILE")
     add.add_argument("--as", dest="repo", required=True, metavar="NAMESPACE/REPO")
     add.add_argument("--type", choices=["model", "dataset", "space"], default="model")
+    mirror = actions.add_parser(
+        "mirror", help="copy repositories to another Hub", allow_abbrev=False
+    )
+    mirror.description = (
+        "Copies branches, tags and history of each REPO (NAMESPACE/NAME, datasets/NAMESPACE/NAME), "
+        "or of all; give the same command again after a stop. A HUB is "
+        "`local`, the path of a local Hub's folder, `hf`, or a URL. For a URL, MOXIN_FROM_TOKEN "
+        "and MOXIN_TO_TOKEN hold the tokens."
+    )
+    mirror.add_argument("--from", dest="source", required=True, metavar="HUB")
+    mirror.add_argument("--to", dest="target", required=True, metavar="HUB")
+    mirror.add_argument("--repo", action="append", default=[], metavar="REPO")
     for action in (serve, env, listing, fsck, gc, add):
         action.add_argument("--root", type=Path, help="folder of the Hub's files")
     return top
@@ -72,6 +84,8 @@ def main() -> None:
     environment.log_to_stderr()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        if options.command == "hub" and options.action == "mirror":
+            return _mirror(options)
         if options.command == "hub":
             return _hub(options)
         _choose_hub(options)
@@ -234,6 +248,17 @@ def _ls(root: Path, _: argparse.Namespace) -> None:
     for kind, repos in (("model", api.list_models()), ("dataset", api.list_datasets())):
         for repo in repos:
             sys.stdout.write(f"{kind}\t{repo.id}\t{repo.sha}\n")
+
+
+def _mirror(options: argparse.Namespace) -> None:
+    environment.choose_none(with_public="hf" in (options.source, options.target))
+    from moxin_recipes.hub import mirror
+
+    mirror.mirror(
+        mirror.End.named(options.source, "MOXIN_FROM_TOKEN"),
+        mirror.End.named(options.target, "MOXIN_TO_TOKEN"),
+        options.repo,
+    )
 
 
 def _gc(root: Path, _: argparse.Namespace) -> None:

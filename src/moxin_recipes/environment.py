@@ -85,6 +85,20 @@ def choose(hub: str | None = None) -> None:
     os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"})
 
 
+def choose_none(with_public: bool) -> None:
+    """For work between Hubs that are named one by one: no endpoint, the caller's token and cache.
+
+    Unless the public Hub is among them, nothing may be kept from the network for being offline.
+    """
+    choose("hf")
+    os.environ.update({"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HUGGINGFACE_CO_STAGING": "0"})
+    if not with_public:
+        os.environ.update({"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"})
+    bypass = os.environ.get("NO_PROXY", "")
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = f"{bypass},127.0.0.1,localhost".lstrip(",")
+
+
 def is_local() -> bool:
     """Whether the Hub in use is the embedded one of this home."""
     endpoint = os.environ.get("HF_ENDPOINT")

@@ -137,10 +137,17 @@ def test_a_reference_that_leads_nowhere_names_its_key(
     assert f"`dataset_name`: local/{repo}@{revision}" in str(caught.value)
 
 
-def test_a_repository_without_a_manifest_is_pinned_by_its_commit() -> None:
+def test_a_repository_without_a_manifest_is_known_by_its_files_but_the_card() -> None:
     api = session.api()
     api.create_repo("local/plain", exist_ok=True)
-    commit = api.model_info("local/plain").sha
-    assert resolve(Reference("k", "model", "plain", "main")) == Parent(
-        "k", "model", "local/plain", "main", str(commit), f"commit:{commit}"
-    )
+
+    def resolved(path: str, content: bytes) -> Parent:
+        done = api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id="local/plain")
+        found = resolve(Reference("k", "model", "plain", "main"))
+        assert (found.repo, found.commit) == ("local/plain", str(done.oid))
+        return found
+
+    first = resolved("data/rows.bin", bytes(1000))
+    assert first.payload.startswith("tree:")
+    assert resolved("README.md", b"# Of another day").payload == first.payload
+    assert resolved("data/more.txt", b"x").payload != first.payload

@@ -1,16 +1,27 @@
 """Inputs: a reference is resolved to a commit first, and only that commit is read."""
 
+import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
 
-from moxin_recipes.hub.manifest import MANIFEST
+from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.session import api, errors, qualified
 from moxin_recipes.recipe import Reference
+
+# How the description of a commit ends that a mirror made; the id of the one it repeats follows.
+MIRROR_OF = "mirror-of: "
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,58 @@ def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | No
 
 
 def resolve(reference: Reference) -> Parent:
-    """Pins a reference; its payload digest is the manifest's, or the commit where there is none."""
+    """Pins a reference; its payload digest is the manifest's, else one of the listing.
+
+    A pinned commit of another Hub is found where a mirror repeated it: under another id, with the
+    same payload, and so with the same key for all that is made of it.
+    """
     repo = qualified(reference.repo)
     with errors(f"`{reference.key}`: {repo}@{reference.revision}"):
-        info = api().repo_info(repo, repo_type=reference.type, revision=reference.revision)
-    commit = str(info.sha)
+        try:
+            info = api().repo_info(repo, repo_type=reference.type, revision=reference.revision)
+            commit = str(info.sha)
+        except RevisionNotFoundError:
+            repeated = _repeated(repo, reference.type, reference.revision)
+            if repeated is None:
+                raise
+            commit = repeated
     manifest = read_manifest(repo, reference.type, commit)
-    payload = manifest["payload"] if manifest else f"commit:{commit}"
+    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
     return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+
+
+def mirror_of(message: str) -> str | None:
+    """The commit that a mirror's commit repeats, by its description; None for any other commit."""
+    _, found, commit = message.rpartition(MIRROR_OF)
+    return commit.strip() if found and _COMMIT.fullmatch(commit.strip()) else None
+
+
+def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
+    """The commit here that repeats a commit of another Hub."""
+    if not _COMMIT.fullmatch(commit):
+        return None
+    refs = api().list_repo_refs(repo, repo_type=repo_type)
+    for ref in (*refs.branches, *refs.tags):
+        for found in api().list_repo_commits(repo, repo_type=repo_type, revision=ref.name):
+            if mirror_of(found.message) == commit:
+                return str(found.commit_id)
+    return None
+
+
+def _listed(repo: str, repo_type: str, commit: str) -> str:
+    """Payload digest of a repository without a manifest: git's digests of its top level.
+
+    They cover all that lies below, and are the same on every Hub; the card and .gitattributes,
+    which a Hub may add to, do not count.
+    """
+    with errors(f"{repo}@{commit[:12]}"):
+        entries = list(api().list_repo_tree(repo, repo_type=repo_type, revision=commit))
+    lines = sorted(
+        f"{entry.path}\0{entry.blob_id if isinstance(entry, RepoFile) else entry.tree_id}\n"
+        for entry in entries
+        if entry.path not in (CARD, ".gitattributes")
+    )
+    return "tree:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def download(parent: Parent, patterns: list[str] | None = None) -> Path:

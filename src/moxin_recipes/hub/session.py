@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -91,15 +92,32 @@ def errors(what: str) -> Iterator[None]:
     except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         raise HubError(f"{what}: {' '.join(str(error).split())}") from error
     except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code == 507:
-            reason = "its disk is full; free some space and give the same command again"
-        elif error.response is not None and error.response.status_code == 401:
-            reason = "the token is missing or wrong; set HF_TOKEN or use --hub local"
-        else:
-            reason = " ".join(str(error).split())
+        raise HubError(f"{what}: {endpoint} refused: {refusal(error)}") from error
+    except (RuntimeError, ValueError) as error:
+        reason = upload_refusal(error)
+        if reason is None:
+            raise
         raise HubError(f"{what}: {endpoint} refused: {reason}") from error
     except (httpx2.TransportError, ConnectionError, LocalEntryNotFoundError) as error:
         raise HubError(
             f"{what}: the Hub at {endpoint} does not answer ({type(error).__name__}); "
             "start it (`moxin hub serve`) or check the network, then give the same command again"
         ) from error
+
+
+def refusal(error: HfHubHTTPError) -> str:
+    """Why a Hub refused; without the queries of addresses, which carry signatures."""
+    status = error.response.status_code if error.response is not None else None
+    if status == 507:
+        return "its disk is full; free some space and give the same command again"
+    if status == 401:
+        return "the token is missing or wrong; set HF_TOKEN or use --hub local"
+    return re.sub(r"\?\S+", "", " ".join(str(error).split()))
+
+
+def upload_refusal(error: RuntimeError | ValueError) -> str | None:
+    """As `refusal`, of what the client raises for a big file; None for any other error."""
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return refusal(error.__cause__)
+    text = " ".join(str(error).split())
+    return text if text.startswith("LFS batch API returned errors") else None

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from moxin_recipes.hub.server.receiving import Sink
 
 # Files above it arrive in parts of this size, so that a broken connection costs one part only.
 PART = 64 << 20
+_PIECE = 1 << 20  # bytes
 _MOST_PARTS = 1000
 _OID = re.compile(r"[0-9a-f]{64}")
 _RESERVE = 16 << 20  # bytes left free for the commit that follows an upload
@@ -101,6 +102,25 @@ class BigFiles:
         if size + _RESERVE > shutil.disk_usage(self._incoming).free:
             raise HubError(507, f"No space left on the Hub's disk for {size} bytes")
         return Upload(secrets.token_hex(16), oid, size)
+
+    def take(self, source: Path, oid: str, size: int, passed: Callable[[int], None]) -> None:
+        """Copies an object in from another folder; `passed` hears of each piece's bytes.
+
+        Raises:
+            HubError: 507 if the disk cannot hold it, 400 if the bytes are not those of `oid`.
+        """
+        upload = self.announce(oid, size)
+        temporary = durable.temporary_name(self._incoming)
+        sink = Sink(temporary, 0, size, hashlib.sha256())
+        try:
+            with source.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    sink.write(piece)
+                    passed(len(piece))
+            self._keep(temporary, upload, sink.hasher.hexdigest())
+        finally:
+            sink.close()
+            temporary.unlink(missing_ok=True)
 
     async def receive(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         """Stores an object that comes in one piece."""

@@ -112,14 +112,15 @@ def _reached(repository: Repository) -> tuple[set[ObjectID], set[str]]:
             thing = repository.objects.store[sha]
             if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
                 files.add(lfs)
-            pending += _links(thing)
+            pending += links(thing)
         except Exception as error:
             name = f"{repository.info.prefix}{repository.info.id}"
             raise RuntimeError(f"{name}: object {sha.decode()} is missing or damaged") from error
     return objects, files
 
 
-def _links(thing: ShaFile) -> list[ObjectID]:
+def links(thing: ShaFile) -> list[ObjectID]:
+    """The objects that an object names."""
     if isinstance(thing, Commit):
         return [thing.tree, *thing.parents]
     if isinstance(thing, Tree):
@@ -144,7 +145,7 @@ def _check(repository: Repository, sound: dict[str, int], report: Fsck) -> Itera
         try:
             thing = repository.objects.store[sha]
             thing.check()  # which hashes it, too
-            pending += _links(thing)
+            pending += links(thing)
         except KeyError:
             yield f"object {sha.decode()} is missing"
             continue

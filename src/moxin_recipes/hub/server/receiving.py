@@ -35,14 +35,19 @@ class Sink:
         Raises:
             HubError: 400 unless exactly `size` bytes came.
         """
-        await pour(chunks, self._write)
+        await pour(chunks, self.write)
         if self._position != self._end:
             raise bad_request("Fewer bytes came than were announced")
 
     def close(self) -> None:
         os.close(self._file)
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Appends to the region.
+
+        Raises:
+            HubError: 400 beyond its end.
+        """
         if self._position + len(data) > self._end:
             raise bad_request("More bytes came than were announced")
         if self._hasher is not None:

@@ -27,6 +27,7 @@ from moxin_recipes.hub.server.tree import Editor
 
 TYPES = ("model", "dataset", "space")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+_STALE_SECONDS = 3600.0
 _RESERVED = frozenset({"api", "datasets", "spaces", "models", "kernels", "buckets", "lfs"})
 _MOST_MOVES = 10  # old ids followed in a row
 
@@ -146,14 +147,21 @@ class Store:
             yield
 
     def recover(self) -> None:
-        """Clears what a killed server left half-done; only the one server of a root may call it."""
-        shutil.rmtree(self._trash, ignore_errors=True)
-        durable.make_folders(self._trash)
+        """Clears what a killed server left half-done; only the one server of a root may call it.
+
+        Young temporary files stay: a copy from another root works beside the server.
+        """
+        old = time.time() - _STALE_SECONDS
+        for doomed in self._trash.iterdir():
+            if doomed.stat().st_mtime < old:
+                shutil.rmtree(doomed, ignore_errors=True) if doomed.is_dir() else doomed.unlink()
         for kind in TYPES:
             for folder in self._kind(kind).glob("*/*.git"):
-                for pattern in ("*.lock", "refs/**/*.lock", "tmp-*", "*/tmp-*"):
+                for pattern in ("*.lock", "refs/**/*.lock"):
                     for stale in folder.glob(pattern):
                         stale.unlink(missing_ok=True)
+                for pattern in ("tmp-*", "*/tmp-*"):
+                    durable.sweep(folder.glob(pattern), old)
         self.files.sweep()
 
     def _kind(self, kind: str) -> Path:

@@ -1,0 +1,333 @@
+"""`moxin hub mirror` between running Hubs: killed on the way, given again, and nothing differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from running_hub import Hub
+
+from moxin_recipes.hub import mirror
+from moxin_recipes.hub.server import launcher, maintenance
+from moxin_recipes.hub.session import HubError
+
+ALPHA, GSM8K, SPACE = ("model", "local/alpha"), ("dataset", "openai/gsm8k"), ("space", "local/show")
+REPOS = ["local/alpha", "datasets/openai/gsm8k", "spaces/local/show"]
+
+# `moxin` that dies by SIGKILL: right before the first call that its allowance does not cover, or
+# right after it, when the work is done but nobody was told. What counts is what changes a Hub.
+MORTAL = """
+import os, signal, sys
+allowance, late = int(sys.argv[1]), sys.argv[2] == "late"
+sys.argv[1:3] = []
+from moxin_recipes import cli, environment
+
+def mortal(owner, name):
+    real = getattr(owner, name)
+    def wrapped(*args, **kwargs):
+        global allowance
+        allowance -= 1
+        if allowance < 0 and not late:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **kwargs)
+        if allowance < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, wrapped)
+
+choose = environment.choose_none
+def choose_first(**options):
+    choose(**options)
+    from huggingface_hub import HfApi
+    from moxin_recipes.hub import side
+    from moxin_recipes.hub.server import durable, lfs
+    made = ("repo", "commit", "branch", "tag")
+    for name in (*(f"create_{kind}" for kind in made), "preupload_lfs_files"):
+        mortal(HfApi, name)
+    mortal(side, "http_get")
+    mortal(durable, "write")
+    mortal(lfs.BigFiles, "_keep")
+environment.choose_none = choose_first
+cli.main()
+"""
+
+
+def moxin(
+    home: Path, *words: str, script: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """`moxin hub …` in a process of its own, with no variables of the Hub but those given."""
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MOXIN_"))}
+    return subprocess.run(
+        [sys.executable, "-c", script or "from moxin_recipes.cli import main; main()", *words],
+        env=keep | {"MOXIN_HOME": str(home), "HF_TOKEN": "hf_not_real", **variables},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def commit(api: HfApi, repo: tuple[str, str], branch: str, title: str, **files: Any) -> str:
+    """A commit that adds `files` (name → bytes), or deletes those that are None."""
+    operations = [
+        CommitOperationDelete(path) if data is None else CommitOperationAdd(path, data)
+        for path, data in files.items()
+    ]
+    done = api.create_commit(
+        repo[1], operations, commit_message=title, commit_description=f"about\n\n{title}",
+        repo_type=repo[0], revision=branch,
+    )  # fmt: skip
+    return str(done.oid)
+
+
+def seed(api: HfApi) -> None:
+    """A private model with a forked and a deleted branch, a public dataset, a space."""
+    big = {n: hashlib.shake_256(b"%d" % n).digest(300_000) for n in range(5)}
+    api.create_repo(ALPHA[1], private=True)
+    commit(api, ALPHA, "main", "config", **{"config.json": b"{}", "README.md": b"# Alpha\n"})
+    commit(api, ALPHA, "main", "weights", **{"model.safetensors": big[0], "old/notes.txt": b"old"})
+    api.create_branch(ALPHA[1], branch="step-000100")
+    commit(api, ALPHA, "step-000100", "step", **{"model.safetensors": big[1]})
+    commit(
+        api, ALPHA, "step-000100", "step again", **{"model.safetensors": big[2], "ä b.txt": b"x"}
+    )
+    commit(api, ALPHA, "main", "a file goes", **{"old/notes.txt": None, "copy.bin": big[0]})
+    ignored = {".gitignore": b"*.log\n", "old": b"a file where a folder was", "empty": b""}
+    commit(api, ALPHA, "main", "names", **ignored)
+    commit(api, ALPHA, "main", "weights again", **{"model.safetensors": big[3], "a/b/c.txt": b"c"})
+    card = b"---\nlicense: apache-2.0\n---\n# Alpha, done\n"
+    last = commit(api, ALPHA, "main", "card", **{"README.md": card, ".gitattributes": b"*.x -text"})
+    api.create_branch(ALPHA[1], branch="aside")
+    aside = commit(api, ALPHA, "aside", "on no branch", **{"tokenizer.model": big[1]})
+    api.create_tag(ALPHA[1], tag="kept", revision=aside, tag_message="annotated")
+    api.delete_branch(ALPHA[1], branch="aside")
+    api.create_tag(ALPHA[1], tag="done-0123456789ab", revision=last)
+    api.create_tag(ALPHA[1], tag="sft", revision=last)
+    api.create_repo(GSM8K[1], repo_type="dataset")
+    rows = b"".join(b'{"question": "%d+1?", "answer": "%d"}\n' % (n, n + 1) for n in range(50))
+    for n in range(3):
+        files = {"main/train.jsonl": rows * (n + 1), f"data/{n}.parquet": big[n]}
+        commit(api, GSM8K, "main", f"version {n}", **files)
+    api.create_repo(SPACE[1], repo_type="space", space_sdk="static")
+    commit(api, SPACE, "main", "page", **{"index.html": b"<p>hello</p>"})
+
+
+def contents(hub: Hub, only: str = "") -> dict[str, Any]:
+    """All repositories: visibility, and of each branch and tag the history, with every sha256."""
+    api, found = hub.api(), {}
+    digests: dict[str, str] = {}
+    for kind, listed in (
+        *(("model", api.list_models()), ("dataset", api.list_datasets())),
+        ("space", api.list_spaces()),
+    ):
+        for repo in listed:
+            if only and repo.id != only:
+                continue
+            refs = api.list_repo_refs(repo.id, repo_type=kind)
+            prefix = "" if kind == "model" else f"{kind}s/"
+            revisions = {}
+            for ref in (*refs.branches, *refs.tags):
+                history = []
+                for made in api.list_repo_commits(repo.id, repo_type=kind, revision=ref.name):
+                    tree = {}
+                    for entry in api.list_repo_tree(
+                        repo.id, repo_type=kind, revision=made.commit_id, recursive=True
+                    ):
+                        if not hasattr(entry, "blob_id"):
+                            continue
+                        if entry.blob_id not in digests:
+                            path = f"/{prefix}{repo.id}/resolve/{made.commit_id}/{entry.path}"
+                            status, _, body = hub.request("GET", quote(path))
+                            assert status == 200, path
+                            assert entry.lfs is None or entry.lfs.size == len(body)
+                            digests[entry.blob_id] = hashlib.sha256(body).hexdigest()
+                        tree[entry.path] = (digests[entry.blob_id], entry.blob_id)
+                    history.append(
+                        (made.title, made.message.partition("mirror-of")[0].strip(), tree)
+                    )
+                revisions[ref.ref] = history
+            info = api.repo_info(repo.id, repo_type=kind)
+            found[prefix + repo.id] = (info.private, getattr(info, "sdk", None), revisions)
+    return found
+
+
+def heads(hub: Hub) -> dict[str, str]:
+    """The commit of each branch and tag of the model."""
+    refs = hub.api().list_repo_refs(ALPHA[1])
+    return {ref.ref: str(ref.target_commit) for ref in (*refs.branches, *refs.tags)}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MOXIN_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def seeded(hub: Hub) -> Hub:
+    api = hub.api()
+    if not api.repo_exists(ALPHA[1]):
+        seed(api)
+    return hub
+
+
+def until_done(home: Path, words: list[str], allowance: int, **variables: str) -> int:
+    """Gives the command again and again, killed each time after some calls; how often it was."""
+    for kills in range(100):
+        moment = "late" if kills % 2 else "early"
+        done = moxin(
+            home, str(allowance), moment, "hub", "mirror", *words, script=MORTAL, **variables
+        )
+        if done.returncode != -signal.SIGKILL:
+            assert done.returncode == 0, done.stderr[-3000:]
+            return kills
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("allowance", [20, pytest.param(3, marks=pytest.mark.soak)])
+def test_between_roots_ids_stay(
+    seeded: Hub, fresh_hub: Hub, tmp_path: Path, allowance: int
+) -> None:
+    words = ["--from", str(seeded.root), "--to", str(fresh_hub.root)]
+    assert until_done(tmp_path, words, allowance) > 2
+    assert contents(fresh_hub) == contents(seeded)
+    assert heads(fresh_hub) == heads(seeded)
+    assert maintenance.fsck(fresh_hub.root).problems == []
+    done = moxin(tmp_path, "hub", "mirror", *words)
+    assert done.stderr.count("up to date") == len(REPOS), done.stderr
+    assert not (tmp_path / "mirror.json").exists()
+
+
+@pytest.mark.parametrize("allowance", [16, pytest.param(2, marks=pytest.mark.soak)])
+def test_through_the_api_nothing_differs_but_ids(
+    seeded: Hub, fresh_hub: Hub, tmp_path: Path, allowance: int
+) -> None:
+    words = ["--from", seeded.who.endpoint, "--to", fresh_hub.who.endpoint]
+    words += [word for repo in REPOS for word in ("--repo", repo)]
+    tokens = {"MOXIN_FROM_TOKEN": seeded.reader, "MOXIN_TO_TOKEN": fresh_hub.who.token}
+    assert until_done(tmp_path, words, allowance, **tokens) > 2
+    assert contents(fresh_hub) == contents(seeded)
+    assert set(heads(fresh_hub)) == set(heads(seeded))
+    # Each of the four big files went over once, though they lie under many names and commits.
+    assert fresh_hub.log.count("PUT '/lfs/upload' 200") == 4
+    commits = fresh_hub.log.count("/commit/")
+    done = moxin(tmp_path, "hub", "mirror", *words, **tokens)
+    assert done.stderr.count("up to date") == len(REPOS), done.stderr
+    assert fresh_hub.log.count("/commit/") == commits
+    assert not list((tmp_path / "cache").rglob("*.part"))
+    known = json.loads((tmp_path / "mirror.json").read_text())
+    for ref, old in heads(seeded).items():
+        new = known[f"{seeded.who.endpoint}/{ALPHA[1]}@{old}"]
+        assert new == f"{fresh_hub.who.endpoint}/{ALPHA[1]}@{heads(fresh_hub)[ref]}"
+    for secret in (seeded.reader, seeded.who.token, fresh_hub.who.token, "signature"):
+        assert secret not in done.stdout + done.stderr
+
+
+def here(source: Hub | str, target: Hub | str | Path, *repos: str) -> None:
+    """The same in this process, which saves starting one; a Hub stands for its address."""
+    ends = [
+        mirror.End(None, hub.who.endpoint, hub.who.token)
+        if isinstance(hub, Hub)
+        else mirror.End.named(str(hub), "MOXIN_NO_TOKEN")
+        for hub in (source, target)
+    ]
+    mirror.mirror(*ends, list(repos))
+
+
+def refused(source: Hub | str, target: Hub | str | Path, *repos: str) -> str:
+    """The one line that a mirror ends with."""
+    with pytest.raises(HubError) as caught:
+        here(source, target, *repos)
+    assert "\n" not in str(caught.value)
+    assert "hf_" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_cannot_be_mirrored_is_said_in_one_line(
+    seeded: Hub, fresh_hub: Hub, home: Path
+) -> None:
+    roots, alpha = (str(seeded.root), str(fresh_hub.root)), ALPHA[1]
+    done = moxin(home, "hub", "mirror", "--from", "lcoal", "--to", "hf")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: lcoal: not `local`, `hf`, a URL, or the path of a Hub")
+    assert "same Hub" in refused(seeded, seeded)
+    assert "no Hub in this folder" in refused(str(home / "none"), "local")
+    assert "not found" in refused(*roots, "local/nothing")
+    assert "write NAMESPACE/NAME" in refused(*roots, "alpha")
+    assert "no such repository" in refused(seeded, fresh_hub, "openai/gsm8k")
+    assert "no such repository" in refused(seeded.who.endpoint, fresh_hub, alpha)  # it is private
+    assert "Name them with --repo" in refused(seeded.who.endpoint, fresh_hub)
+    assert "MOXIN_TO_TOKEN" in refused(seeded, fresh_hub.who.endpoint, alpha)
+    assert "does not answer" in refused("http://127.0.0.1:9", fresh_hub, alpha)
+    # A public repository of that name would show what was private.
+    api = fresh_hub.api()
+    api.create_repo(alpha, private=False)
+    assert "public there" in refused(*roots)
+    assert "nothing was copied" in refused(seeded, fresh_hub, alpha)
+    # What the target has on a branch, and the source has not, is not thrown away.
+    api.update_repo_settings(alpha, private=True)
+    kept = commit(api, ALPHA, "main", "of the target", **{"x.txt": b"x"})
+    assert "branch main has commits there" in refused(*roots, alpha)
+    assert "branch main of" in refused(seeded, fresh_hub, alpha)
+    assert api.model_info(alpha).sha == kept
+
+
+def test_damage_in_the_source_goes_nowhere(fresh_hub: Hub, home: Path) -> None:
+    api = fresh_hub.api()
+    api.create_repo("local/bad")
+    commit(api, ("model", "local/bad"), "main", "files", **{"a.bin": b"\0 right"})
+    [path] = fresh_hub.root.glob("lfs/objects/*/*/*")
+    path.write_bytes(b"\0 wrong")
+    other = home / "other"
+    line = refused(str(fresh_hub.root), other)
+    assert line.startswith("local/bad: big file")
+    assert line.endswith("missing or damaged")
+    words = ("--from", fresh_hub.who.endpoint, "--to", str(other), "--repo", "local/bad")
+    done = moxin(home, "hub", "mirror", *words, MOXIN_FROM_TOKEN=fresh_hub.who.token)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "a.bin does not have the digest that is listed for it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(other.glob("lfs/objects/*/*/*"))
+    assert maintenance.fsck(other).problems == []
+
+
+def test_a_mirror_goes_on_from_what_came_since(
+    seeded: Hub, fresh_hub: Hub, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New commits, a moved tag and a new branch follow; a local root given by path is started."""
+    caplog.set_level("INFO")
+    repo, old = ("model", "local/growing"), seeded.api()
+    old.create_repo(repo[1])
+    commit(old, repo, "main", "one", **{"w.bin": b"\0one"})
+    old.create_tag(repo[1], tag="sft", revision="main")
+    for target in (home / "other", fresh_hub):
+        here(seeded, target, repo[1])
+    here(str(seeded.root), home / "same", repo[1])
+    commit(old, repo, "main", "two", **{"w.bin": b"\0two"})
+    old.delete_tag(repo[1], tag="sft")
+    old.create_tag(repo[1], tag="sft", revision="main")
+    old.create_branch(repo[1], branch="step-1", revision="main")
+    caplog.clear()
+    for target in (home / "other", fresh_hub):
+        here(seeded, target, repo[1])
+    here(str(seeded.root), home / "same", repo[1])
+    assert caplog.text.count("local/growing: 1 commits, 1 big files of 4 bytes sent") == 3
+    wanted = contents(seeded, repo[1])
+    assert contents(fresh_hub, repo[1]) == wanted
+    started = launcher.identity(home / "other")
+    assert launcher.answers(started)  # until this process ends
+    assert contents(Hub(home / "other"), repo[1]) == wanted
+    same = Hub(home / "same").start()
+    assert contents(same, repo[1]) == wanted
+    assert same.stop() == 0
