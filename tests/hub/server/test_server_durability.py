@@ -2,113 +2,109 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import threading
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dulwich.objects import Blob
 from huggingface_hub import CommitOperationAdd, HfFileSystem
-from huggingface_hub.errors import HfHubHTTPError
 from running_hub import Hub
 
 from moxin_recipes.hub.server import maintenance
 from moxin_recipes.hub.server.store import Store
 
-
-class _Pusher(threading.Thread):
-    """Commits a big and a small file again and again; remembers what was acknowledged."""
-
-    def __init__(self, hub: Hub, name: str, stop: threading.Event) -> None:
-        super().__init__(name=name)
-        self.acknowledged: dict[str, bytes] = {}
-        self.commits: list[str] = []
-        self.failures = 0
-        self.unclear: list[BaseException] = []
-        self._hub = hub
-        self._stop_now = stop
-
-    def run(self) -> None:
-        api = self._hub.api()
-        numbers = random.Random(self.name)
-        for number in range(10_000):
-            if self._stop_now.is_set():
-                return
-            files = {
-                f"{self.name}/{number}.bin": numbers.randbytes(200_000),
-                f"{self.name}/{number}.txt": str(number).encode(),
-            }
-            while not self._stop_now.is_set():
-                operations = [CommitOperationAdd(path, data) for path, data in files.items()]
-                try:
-                    done = api.create_commit(
-                        "moxin-org/killed", operations, commit_message=f"{self.name} {number}"
-                    )
-                except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
-                    self._note(error)
-                else:
-                    self.commits.append(done.oid)
-                    self.acknowledged.update(files)
-                    break
-
-    def _note(self, error: BaseException) -> None:
-        """A push may fail while there is no server; what the server says must be no 500."""
-        self.failures += 1
-        response = getattr(error, "response", None)
-        if response is not None and response.status_code == 500:
-            self.unclear.append(error)
-
-
-class _TransportErrors(_Pusher):
-    """As above, for a client whose connection errors are no OSError."""
-
-    def run(self) -> None:
-        while not self._stop_now.is_set():
-            try:
-                super().run()
-            except Exception as error:
-                if not type(error).__module__.startswith("http"):
-                    raise
-                self._note(error)
+# A client of its own process, as on a cluster: commits a big and a small file again and again, each
+# time until it is acknowledged, and writes down every answer and every error as a line of JSON.
+PUSHER = """
+import json, random, sys, time
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.utils import logging
+logging.set_verbosity_error()
+name, notes = sys.argv[1], open(sys.argv[2], "w", buffering=1)
+# The client waits up to 8 s before it tries again; here the server is back in one.
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.1))
+numbers, number, done = random.Random(name), 0, True
+while True:
+    if done:
+        number += 1
+        files = {f"{name}/{number}.bin": numbers.randbytes(200_000)}
+        files[f"{name}/{number}.txt"] = str(number).encode()
+    operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+    try:
+        made = HfApi().create_commit(
+            "moxin-org/killed", operations, commit_message=f"{name} {number}"
+        )
+        note = {"number": number, "commit": made.oid}
+    except Exception as error:
+        status = None
+        for cause in (error, error.__cause__):
+            response = getattr(cause, "response", None)
+            status = status if response is None else response.status_code
+        if isinstance(error, RuntimeError) and error.__cause__:  # a big file's upload
+            error = error.__cause__
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        note = {"status": status, "kinds": kinds, "text": str(error)[-300:]}
+    done = "commit" in note
+    notes.write(json.dumps(note) + "\\n")
+"""
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.soak)])
 def test_killed_at_random_moments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+    tmp_path: Path, kills: int, record_property: Callable[[str, object], None]
 ) -> None:
-    # The client waits up to 8 s before it tries again; here the server is back in one.
-    sleep = time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.1)))
     hub = Hub(tmp_path / "hub").start()
     api = hub.api()
     api.create_repo("moxin-org/killed")
     moments = random.Random(7)
-    stop = threading.Event()
-    pushers = [_TransportErrors(hub, f"p{i}", stop) for i in range(3)]
-    for pusher in pushers:
-        pusher.start()
+    notes = {f"p{n}": tmp_path / f"p{n}.jsonl" for n in range(3)}
+    environment = {**os.environ, "HF_ENDPOINT": hub.who.endpoint, "HF_TOKEN": hub.who.token}
+    pushers = [
+        subprocess.Popen([sys.executable, "-c", PUSHER, name, str(path)], env=environment)
+        for name, path in notes.items()
+    ]
     try:
+        while not all(path.exists() and path.stat().st_size for path in notes.values()):
+            assert not any(pusher.poll() for pusher in pushers)
+            time.sleep(0.05)
         for _ in range(kills):
-            stop.wait(moments.uniform(0.1, 0.8))
+            time.sleep(moments.uniform(0.1, 0.8))
             hub.kill()
             report = maintenance.fsck(hub.root)
             assert report.problems == []
             hub.start()
+        time.sleep(1)
+        assert not any(pusher.poll() for pusher in pushers), "a client gave up"
     finally:
-        stop.wait(0.5)
-        stop.set()
         for pusher in pushers:
-            pusher.join()
+            pusher.kill()
+            pusher.wait()
     history = {commit.commit_id for commit in api.list_repo_commits("moxin-org/killed")}
     files = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
-    for pusher in pushers:
-        assert not pusher.unclear
-        assert pusher.commits
-        assert set(pusher.commits) <= history
-        for path, content in pusher.acknowledged.items():
-            assert files.cat_file(f"moxin-org/killed/{path}") == content
+    acknowledged = failed = 0
+    for name, path in notes.items():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        commits = [line for line in lines if "commit" in line]
+        assert commits
+        assert {line["commit"] for line in commits} <= history
+        numbers = random.Random(name)
+        for line in commits:
+            stem = f"moxin-org/killed/{name}/{line['number']}"
+            assert files.cat_file(f"{stem}.bin") == numbers.randbytes(200_000)
+            assert files.cat_file(f"{stem}.txt") == str(line["number"]).encode()
+        errors = [line for line in lines if "commit" not in line]
+        for error in errors:  # clear: there was nobody to answer, or the server says try again
+            assert error["status"] in (None, 409, 412, 502, 503, 504), error
+            assert error["status"] or "TransportError" in error["kinds"], error
+        acknowledged, failed = acknowledged + len(commits), failed + len(errors)
+    record_property("kills, acknowledged commits, clear errors", (kills, acknowledged, failed))
     hub.stop()
     assert maintenance.fsck(hub.root).problems == []
 
