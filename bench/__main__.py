@@ -1,6 +1,6 @@
 """Runs every benchmark of this folder, one after another."""
 
-from bench import grpo_step, train_step
+from bench import grpo_step, hub_transfer, train_step
 
-for benchmark in (train_step, grpo_step):
+for benchmark in (train_step, grpo_step, hub_transfer):
     benchmark.main()

@@ -1,0 +1,151 @@
+"""One large file to the local Hub and back, beside `cp` of the same file on the same disk.
+
+`python -m bench.hub_transfer [MIB [ROUNDS]]`. The source lies in the page cache, if it fits there.
+`cp` counts once until its copy is in the page cache, and once until it is on the disk (fsync), as
+an upload is when the server says so; the client does not fsync a download. Each contender starts
+with nothing left to write. `client` is huggingface_hub, which hashes before it sends; `plain` is a
+socket that does nothing else, so it shows the server. What counts is the ratio of medians.
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from moxin_recipes.hub.server import launcher
+
+MIB = 1 << 20
+
+
+class Hub:
+    """A server of its own, the plain client's half of the protocol, and the server's memory."""
+
+    def __init__(self, root: Path) -> None:
+        from huggingface_hub import HfApi
+
+        self.who = launcher.identity(root)
+        self.process = launcher.ensure(self.who)
+        self.api = HfApi(endpoint=self.who.endpoint, token=self.who.token)
+        self.api.create_repo("bench/large")
+
+    def peak(self) -> int:
+        """The most memory that the server held, in MiB."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
+
+    def ask(self, method: str, url: str, body: object = None) -> http.client.HTTPResponse:
+        """One request; a file as body is sent as it is read."""
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection("127.0.0.1", self.who.port, blocksize=MIB)
+        headers = {"Authorization": f"Bearer {self.who.token}"}
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request(method, target, body, headers)  # type: ignore[arg-type]
+        return connection.getresponse()
+
+    def put(self, source: Path, oid: str) -> None:
+        """Uploads in one piece, as a client may that does not ask for parts."""
+        size = source.stat().st_size
+        wanted = {"operation": "upload", "transfers": ["basic"]}
+        body = json.dumps({**wanted, "objects": [{"oid": oid, "size": size}]}).encode()
+        answer = self.ask("POST", "/bench/large.git/info/lfs/objects/batch", body).read()
+        href = json.loads(answer)["objects"][0]["actions"]["upload"]["href"]
+        parts = urlsplit(href)
+        connection = http.client.HTTPConnection("127.0.0.1", self.who.port, blocksize=MIB)
+        with source.open("rb") as file:
+            connection.request(
+                "PUT", f"{parts.path}?{parts.query}", file, {"Content-Length": str(size)}
+            )
+        assert connection.getresponse().status == 200
+
+    def get(self, into: Path) -> None:
+        """Downloads to a file with one buffer."""
+        answer = self.ask("GET", "/bench/large/resolve/main/w.safetensors")
+        buffer = memoryview(bytearray(MIB))
+        with into.open("wb", buffering=0) as file:
+            while count := answer.readinto(buffer):
+                file.write(buffer[:count])
+
+
+def contenders(
+    folder: Path, source: Path, hub: Hub, oid: str
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Name and work of each, in the order of a round."""
+    from huggingface_hub import hf_hub_download
+
+    def copy(sync: bool) -> None:
+        subprocess.run(["cp", str(source), str(folder / "copy")], check=True)  # noqa: S607
+        if sync:
+            with (folder / "copy").open("rb") as file:
+                os.fsync(file.fileno())
+
+    def forget() -> None:
+        """The next upload finds nothing there."""
+        shutil.rmtree(hub.who.root / "lfs/objects")
+
+    yield "cp, fsync", lambda: copy(True)
+    yield "cp, cached", lambda: copy(False)
+    (folder / "copy").unlink()
+    yield "plain up", lambda: hub.put(source, oid)
+    forget()
+    name = "w.safetensors"
+    yield (
+        "client up",
+        lambda: hub.api.upload_file(
+            path_or_fileobj=source, path_in_repo=name, repo_id="bench/large"
+        ),
+    )
+    yield "plain down", lambda: hub.get(folder / "got")
+    (folder / "got").unlink()
+    where = {"endpoint": hub.who.endpoint, "token": hub.who.token, "local_dir": folder / "down"}
+    yield "client down", lambda: hf_hub_download("bench/large", name, **where)
+    with (folder / "down" / name).open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == oid
+    shutil.rmtree(folder / "down")
+    forget()
+    hub.api.delete_repo("bench/large")
+    hub.api.create_repo("bench/large")
+
+
+def main(size: int = 1024, rounds: int = 3) -> None:
+    """Prints MiB/s of each contender, by round, and the ratios of medians."""
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="moxin-bench-", dir=os.environ.get("TMPDIR")) as name:
+        folder, source = Path(name), Path(name) / "w.safetensors"
+        block = hashlib.sha512(b"seed").digest() * (MIB // 64)
+        hasher = hashlib.sha256()
+        with source.open("wb") as file:
+            for number in range(size):
+                piece = number.to_bytes(8, "big") + block[8:]
+                hasher.update(piece)
+                file.write(piece)
+        hub = Hub(folder / "hub")
+        for _ in range(rounds):
+            for contender, work in contenders(folder, source, hub, hasher.hexdigest()):
+                os.sync()
+                start = time.monotonic()
+                work()
+                seconds.setdefault(contender, []).append(time.monotonic() - start)
+        peak = hub.peak()
+    for contender, taken in seconds.items():
+        rates = ", ".join(f"{size / t:.0f}" for t in taken)
+        medians = [statistics.median(seconds[base]) for base in ("cp, fsync", "cp, cached")]
+        ratios = [base / statistics.median(taken) for base in medians]
+        print(
+            f"{contender:12} {rates} MiB/s; {ratios[0]:.2f} of cp with fsync, "
+            f"{ratios[1]:.2f} of cp into the page cache"
+        )
+    print(f"server's peak memory: {peak} MiB, file of {size} MiB")
+
+
+if __name__ == "__main__":
+    main(*(int(word) for word in sys.argv[1:3]))
