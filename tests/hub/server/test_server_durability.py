@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from dulwich.objects import Blob
 from huggingface_hub import CommitOperationAdd, HfFileSystem
+from huggingface_hub.errors import HfHubHTTPError
 from running_hub import Hub
 
 from moxin_recipes.hub.server import maintenance
@@ -202,3 +204,41 @@ def test_gc_takes_garbage_only(fresh_hub: Hub) -> None:
     assert files.cat_file("moxin-org/kept/x.bin") == b"\0" + b"kept 2" * 100
     assert files.cat_file("moxin-org/squashed/shared.bin") == b"\0shared"
     assert len(api.list_repo_commits("moxin-org/kept")) == 4
+
+
+def test_a_collector_that_spares_nothing_breaks_no_commit(fresh_hub: Hub) -> None:
+    """Without any grace, again and again during commits: they fail clearly, or they are whole."""
+    api = fresh_hub.api()
+    repo = api.create_repo("moxin-org/collected").repo_id
+    stop = threading.Event()
+    collected = []
+
+    def collect() -> None:
+        pauses = random.Random(3)
+        while not stop.wait(pauses.uniform(0, 0.2)):
+            collected.append(maintenance.gc(fresh_hub.root, grace=-1))
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    contents: dict[str, bytes] = {}
+    refusals: list[str] = []
+    try:
+        while len(contents) < 20:
+            number = len(contents) // 2
+            files = {f"{number}.bin": b"\0%d" % number * 50_000, f"{number}.txt": b"%d" % number}
+            operations = [CommitOperationAdd(*item) for item in files.items()]
+            try:
+                api.create_commit(repo, operations, commit_message=str(number))
+            except HfHubHTTPError as error:
+                refusals.append(str(error))
+            else:
+                contents |= files
+    finally:
+        stop.set()
+        collector.join()
+    assert collected
+    assert all("not uploaded" in text or "send it again" in text for text in refusals)
+    assert maintenance.fsck(fresh_hub.root).problems == []
+    files = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
+    for path, content in contents.items():
+        assert files.cat_file(f"{repo}/{path}") == content

@@ -231,11 +231,13 @@ def test_a_full_disk_changes_nothing(fresh_hub: Hub) -> None:
     assert not list(fresh_hub.root.glob("lfs/incoming/tmp-*"))
 
 
-def test_large_regular_files_are_committed_one_by_one(hub: Hub, repo: str) -> None:
-    """Text below the limit travels in the commit itself, 9 MiB a line."""
+def test_large_regular_files_are_committed_one_by_one(fresh_hub: Hub) -> None:
+    """Text below the limit travels in the commit itself, 9 MiB a line; one line is held at most."""
+    repo = fresh_hub.api().create_repo("moxin-org/texts").repo_id
     operations = [
-        CommitOperationAdd(f"text-{n}.txt", bytes([65 + n]) * (9 * MIB)) for n in range(6)
+        CommitOperationAdd(f"text-{n}.txt", bytes([65 + n]) * (9 * MIB)) for n in range(12)
     ]
-    hub.api().create_commit(repo, operations, commit_message="54 MiB of text")
-    status, _, body = hub.request("GET", f"/{repo}/resolve/main/text-3.txt")
+    fresh_hub.api().create_commit(repo, operations, commit_message="108 MiB of text")
+    status, _, body = fresh_hub.request("GET", f"/{repo}/resolve/main/text-3.txt")
     assert (status, body == b"D" * (9 * MIB)) == (200, True)
+    assert fresh_hub.peak_memory() < 150 * MIB
