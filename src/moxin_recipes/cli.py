@@ -266,7 +266,8 @@ def _gc(root: Path, _: argparse.Namespace) -> None:
 
     gone = maintenance.gc(root)
     sys.stdout.write(
-        f"deleted {gone.objects} objects and {gone.files} big files, {gone.bytes:,} bytes\n"
+        f"deleted {gone.objects} objects and {gone.files} big files, {gone.bytes:,} bytes, "
+        f"and {gone.parts} files of unfinished uploads\n"
     )
 
 

@@ -24,6 +24,7 @@ from moxin_recipes import environment
 from moxin_recipes.hub.mirror_api import Copy
 from moxin_recipes.hub.server import copying, durable, launcher
 from moxin_recipes.hub.server.errors import HubError as ServerError
+from moxin_recipes.hub.server.errors import from_os
 from moxin_recipes.hub.server.store import Store
 from moxin_recipes.hub.session import HubError, refusal, upload_refusal
 from moxin_recipes.hub.side import Side
@@ -233,7 +234,9 @@ def _errors(what: str) -> Iterator[None]:
             f"{what}: it does not answer ({type(error).__name__}); check the network, {again}"
         ) from error
     except OSError as error:
-        raise HubError(f"{what}: {error.strerror or error}; put that right, {again}") from error
+        full = (known := from_os(error)) is not None and known.status == 507
+        reason = "the disk is full; free some space" if full else f"{error.strerror or error}"
+        raise HubError(f"{what}: {reason}, {again}") from error
     except (RuntimeError, ValueError) as error:
         reason = upload_refusal(error) or " ".join(str(error).split())
         raise HubError(f"{what}: {reason}") from error

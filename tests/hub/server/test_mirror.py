@@ -302,6 +302,19 @@ def test_damage_in_the_source_goes_nowhere(fresh_hub: Hub, home: Path) -> None:
     assert maintenance.fsck(other).problems == []
 
 
+def test_a_full_disk_stops_it_and_loses_nothing(seeded: Hub, home: Path) -> None:
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
+    script = full + "from moxin_recipes.cli import main; main()"
+    words = ("hub", "mirror", "--from", str(seeded.root), "--to", str(home / "other"))
+    words += ("--repo", "datasets/openai/gsm8k")
+    done = moxin(home, *words, script=script)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: datasets/openai/gsm8k: the disk is full")
+    assert maintenance.fsck(home / "other").problems == []
+    assert moxin(home, *words).returncode == 0
+    assert maintenance.fsck(home / "other").files == 3
+
+
 def test_a_mirror_goes_on_from_what_came_since(
     seeded: Hub, fresh_hub: Hub, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

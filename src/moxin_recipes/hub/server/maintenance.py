@@ -38,6 +38,7 @@ class Gc:
     objects: int = 0
     files: int = 0
     bytes: int = 0
+    parts: int = 0  # files of uploads that were never finished
 
 
 def fsck(root: Path) -> Fsck:
@@ -84,7 +85,7 @@ def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
                 path.unlink()
                 report.files += 1
                 report.bytes += found.st_size
-        store.files.sweep()
+        report.parts = store.files.sweep()
     return report
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dulwich.file import FileLocked
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.refs import DiskRefsContainer, Ref, check_ref_format
 
@@ -145,16 +146,20 @@ class Repository:
         """Points `ref` from `old` (None: it must not exist) to `new`.
 
         Raises:
-            HubError: 412 if it points elsewhere by now, 409 if it exists and should not.
+            HubError: 412 if it points elsewhere by now, or another process is about to move it;
+                409 if it exists and should not.
         """
         name = _encode(ref)
         if name is None:
             raise bad_request(f"Invalid reference name: {ref}")
-        if old is None:
-            if not self._refs.add_if_new(name, new):
-                raise HubError(409, f"Reference {ref} already exists")
-        elif not self._refs.set_if_equals(name, old, new):
-            raise stale_parent()
+        try:
+            if old is None:
+                if not self._refs.add_if_new(name, new):
+                    raise HubError(409, f"Reference {ref} already exists")
+            elif not self._refs.set_if_equals(name, old, new):
+                raise stale_parent()
+        except FileLocked:  # by a copy from another root, which works beside the server
+            raise stale_parent() from None
 
     def delete(self, ref: str) -> bool:
         """Removes a reference; False if there was none."""

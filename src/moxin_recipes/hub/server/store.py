@@ -152,9 +152,11 @@ class Store:
         Young temporary files stay: a copy from another root works beside the server.
         """
         old = time.time() - _STALE_SECONDS
+        durable.sweep((path for path in self._trash.iterdir() if path.is_file()), old)
         for doomed in self._trash.iterdir():
-            if doomed.stat().st_mtime < old:
-                shutil.rmtree(doomed, ignore_errors=True) if doomed.is_dir() else doomed.unlink()
+            with contextlib.suppress(FileNotFoundError):  # a new repository that is finished now
+                if doomed.stat().st_mtime < old:
+                    shutil.rmtree(doomed, ignore_errors=True)
         for kind in TYPES:
             for folder in self._kind(kind).glob("*/*.git"):
                 for pattern in ("*.lock", "refs/**/*.lock"):
