@@ -48,7 +48,7 @@ def until_done(home: Path, words: list[str], allowance: int, **variables: str) -
     raise AssertionError("it never ends")
 
 
-@pytest.mark.parametrize("allowance", [20, pytest.param(3, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("allowance", [20, pytest.param(6, marks=pytest.mark.soak)])
 def test_between_roots_ids_stay(
     seeded: Hub, fresh_hub: Hub, tmp_path: Path, allowance: int
 ) -> None:
@@ -62,7 +62,7 @@ def test_between_roots_ids_stay(
     assert not (tmp_path / "mirror.json").exists()
 
 
-@pytest.mark.parametrize("allowance", [16, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("allowance", [16, pytest.param(8, marks=pytest.mark.soak)])
 def test_through_the_api_nothing_differs_but_ids(
     seeded: Hub, fresh_hub: Hub, tmp_path: Path, allowance: int
 ) -> None:
