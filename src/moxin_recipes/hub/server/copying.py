@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 
-from moxin_recipes.hub.server import tree
 from moxin_recipes.hub.server.errors import HubError
 from moxin_recipes.hub.server.maintenance import links
 from moxin_recipes.hub.server.repository import MAIN, Repository
@@ -84,9 +83,9 @@ def _check_move(
 
 
 def _is_pristine(there: Repository, head: ObjectID) -> bool:
+    """Whether nothing was committed since the Hub made the repository."""
     commit = there.objects.commit(head)
-    names = [entry.path for entry in tree.walk(there.objects, commit.tree, "", recursive=False)]
-    return not commit.parents and names == [".gitattributes"]
+    return not commit.parents and commit.message == b"initial commit"
 
 
 def _commits(original: Repository, tip: ObjectID) -> set[ObjectID]:
