@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-RewardName = Literal["math", "format"]  # the rewards of rewards.py
-
 
 @dataclass(kw_only=True)
 class StageArguments:
@@ -160,7 +158,7 @@ class DpoArguments(PostTrainingArguments):
 class GrpoArguments(PostTrainingArguments):
     """`grpo`: verifiable rewards by name."""
 
-    rewards: list[RewardName] = field(default_factory=lambda: ["math"])
+    rewards: list[str] = field(default_factory=lambda: ["math"])
     max_prompt_length: int = 1024  # longer prompts are counted and kept aside
 
 
@@ -174,7 +172,7 @@ class DistillArguments(StageArguments):
     dataset_split: str = "train"
     teacher: str = "program"
     samples: int = 1  # solutions asked for each problem
-    rewards: list[RewardName] = field(default_factory=lambda: ["math"])
+    rewards: list[str] = field(default_factory=lambda: ["math"])
 
 
 @dataclass(kw_only=True)

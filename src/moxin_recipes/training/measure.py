@@ -132,7 +132,7 @@ def plain_reward(completion: str, answer: str) -> float:
 
 def chain_reward(completion: str, answer: str) -> float:
     """The training reward `math`."""
-    return rewards.math(completion, answer).reward
+    return rewards.score("math", [completion], [answer])[0].reward
 
 
 REWARD_OF_FORMAT: dict[str, Callable[[str, str], float]] = {
@@ -181,7 +181,8 @@ def answers(
     items = {"accuracy": result.pop("items")}
     scores = {**result, "ended": float(np.mean([c.ended for c in flat]))}
     if answer_format == "chain":
-        well = [rewards.form(c.text, "").reward for c in flat]
+        formed = rewards.score("format", [c.text for c in flat], [""] * len(flat))
+        well = [score.reward for score in formed]
         scores["well_formed"] = float(np.mean(well))
     if samples > 1:
         found = [reward(c.text, a) for c, a in zip(greedy, wanted, strict=True)]

@@ -1,0 +1,195 @@
+"""The parent's side of verification: jobs go to a few worker processes, in order, and come back.
+
+A worker (`worker.py`) forks a child for each job and kills it at its limit, so a job that hangs
+costs its own time and nothing else. Workers are separate programs, not forks of the trainer (which
+has threads and maybe a GPU) nor of `multiprocessing` (which would import the trainer again). They
+end when their input does, also when the trainer is killed.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TIMED_OUT = "timed out"
+DIED = "died"
+_START = 120.0  # seconds that a worker may take to import what it needs
+_GRACE = 30.0  # seconds beyond a job's limit after which its worker itself is taken for dead
+
+
+class Unavailable(RuntimeError):
+    """This machine cannot run such jobs; the message says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work of one answer: `steps` run one after another, each in its own process.
+
+    `seconds` is the limit of all of them together.
+    """
+
+    steps: Sequence[Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Output of each step that ended well, seconds of all, and why the rest did not ("" if so)."""
+
+    outputs: list[str]
+    seconds: float
+    failure: str
+
+
+def _own_cores() -> int:
+    """Cores for this process, where several share the machine."""
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // shared)
+
+
+class _Worker:
+    """A process of `worker.py`: one JSON line each way."""
+
+    def __init__(self, kind: str) -> None:
+        environment = {"MOXIN_HUB": "hf"}  # no secret of ours; this one starts no Hub
+        for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "moxin_recipes.rewards.worker", kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self.ready = False
+        self.place: int | None = None  # of its job
+        self.deadline = time.monotonic() + _START
+
+    def fileno(self) -> int:
+        assert self.process.stdout is not None  # noqa: S101 (a pipe)
+        return self.process.stdout.fileno()
+
+    def give(self, place: int, job: Job) -> None:
+        """Sends a job; a worker that is gone shows when its answer is read."""
+        assert self.process.stdin is not None  # noqa: S101 (a pipe)
+        self.place, self.deadline = place, time.monotonic() + job.seconds + _GRACE
+        line = json.dumps({"steps": list(job.steps), "seconds": job.seconds})
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self.process.kill()
+
+    def take(self) -> dict[str, Any] | None:
+        """The next line of a worker that has one; None if it died."""
+        assert self.process.stdout is not None  # noqa: S101 (a pipe)
+        line = self.process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None  # noqa: S101 (a pipe)
+            with contextlib.suppress(BrokenPipeError):  # what it was not sent any more
+                pipe.close()
+
+
+class Pool:
+    """Up to one worker a core for jobs of one kind, started when they are needed."""
+
+    def __init__(self, kind: str, size: int | None = None) -> None:
+        self._kind = kind
+        self._size = size or _own_cores()
+        self._workers: list[_Worker] = []
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """The outcome of each job, in their order; raises Unavailable where none can run."""
+        with self._lock:
+            try:
+                return self._run(jobs)
+            finally:  # after an error no worker may keep a job that nobody waits for
+                for worker in [one for one in self._workers if one.place is not None]:
+                    self._drop(worker)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for worker in list(self._workers):
+            self._drop(worker)
+
+    def processes(self) -> list[int]:
+        """Ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def _drop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.end()
+
+    def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        done: dict[int, Outcome] = {}
+        waiting = deque(range(len(jobs)))
+        tried: set[int] = set()
+        while len(done) < len(jobs):
+            self._hand_out(waiting, jobs)
+            for worker, answer in self._answers():
+                place, worker.place = worker.place, None
+                if place is None:
+                    self._started(worker, answer)
+                elif answer is not None:
+                    done[place] = Outcome(**answer)
+                else:
+                    self._drop(worker)
+                    if place in tried:
+                        done[place] = Outcome([], jobs[place].seconds, DIED)
+                    else:  # it may not have been the job
+                        tried.add(place)
+                        waiting.appendleft(place)
+        return [done[place] for place in range(len(jobs))]
+
+    def _hand_out(self, waiting: deque[int], jobs: Sequence[Job]) -> None:
+        """Gives waiting jobs to idle workers; starts as many workers as there is work for."""
+        busy = sum(worker.place is not None for worker in self._workers)
+        while len(self._workers) < min(self._size, busy + len(waiting)):
+            self._workers.append(_Worker(self._kind))
+        for worker in self._workers:
+            if worker.ready and worker.place is None and waiting:
+                place = waiting.popleft()
+                worker.give(place, jobs[place])
+
+    def _started(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
+        """The first line of a worker: whether it can do this work at all."""
+        worker.ready = answer is not None and not answer["refused"]
+        if not worker.ready:
+            self._drop(worker)
+            why = answer["refused"] if answer else "its worker did not start"
+            raise Unavailable(f"`{self._kind}`: {why}")
+
+    def _answers(self) -> list[tuple[_Worker, dict[str, Any] | None]]:
+        """Workers that said something, or None for one that is dead or far too late."""
+        with selectors.DefaultSelector() as selector:
+            for worker in self._workers:
+                if not worker.ready or worker.place is not None:
+                    selector.register(worker, selectors.EVENT_READ)
+            chosen = [key.fileobj for key, _ in selector.select(timeout=1.0)]
+        now = time.monotonic()
+        said = [worker for worker in self._workers if worker in chosen]
+        late = [
+            worker
+            for worker in self._workers
+            if worker not in said
+            and (worker.place is not None or not worker.ready)
+            and now > worker.deadline
+        ]
+        return [(worker, worker.take()) for worker in said] + [(worker, None) for worker in late]

@@ -1,0 +1,198 @@
+"""Confines a process, for programs that nobody has read: no files, no network, no processes.
+
+Any user of any Linux with seccomp can do this, without root, namespaces or containers. After
+`confine` the kernel lets the process compute, read its input and write a bounded output, and
+refuses every other system call: there is nothing to open, so no file to read, to fill or to write
+outside of; no socket; no fork, no thread, no signal to others. Whatever the program may import is
+loaded before. `missing` tries all of that out at each worker's start.
+"""
+
+import ctypes
+import errno
+import importlib
+import io
+import json
+import os
+import platform
+import resource
+import socket
+import struct
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+MEMORY = 2**30  # bytes of address space
+OUTPUT = 2**20  # bytes that can be written
+# What programs of contests and exercises import; the rest cannot be found.
+MODULES = """
+    __future__ _strptime abc array ast base64 binascii bisect calendar cmath collections
+    collections.abc contextlib copy dataclasses datetime decimal difflib enum fractions functools
+    graphlib hashlib heapq inspect io itertools json keyword math numbers operator os os.path
+    pprint queue random re statistics string struct sys textwrap threading time traceback types
+    typing unicodedata uuid warnings weakref zlib encodings.ascii encodings.latin_1
+"""
+# System calls that are left: name → number on x86-64 and on 64-bit ARM.
+_ALLOWED: dict[str, tuple[int | None, int | None]] = {
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "fstat": (5, 80),
+    "lseek": (8, 62),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "rt_sigreturn": (15, 139),
+    "readv": (19, 65),
+    "writev": (20, 66),
+    "sched_yield": (24, 124),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "nanosleep": (35, 101),
+    "getpid": (39, 172),
+    "exit": (60, 93),
+    "gettimeofday": (96, 169),
+    "getrusage": (98, 165),
+    "times": (100, 153),
+    "getuid": (102, 174),
+    "gettid": (186, 178),
+    "time": (201, None),
+    "futex": (202, 98),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "clock_nanosleep": (230, 115),
+    "exit_group": (231, 94),
+    "getrandom": (318, 278),
+}
+_NEWFSTATAT = (262, 79)  # of an open descriptor only
+_AT_EMPTY_PATH = 0x1000
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, audit's number
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
+# Classic BPF: load a word of the call's data, jump if equal, return.
+_LOAD, _IF, _RETURN = 0x20, 0x15, 0x06
+_KILL, _ALLOW, _REFUSE = 0x80000000, 0x7FFF0000, 0x00050000 | errno.EPERM
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def _filter() -> bytes:
+    """The seccomp filter of this machine; raises OSError on one that is not known."""
+    if platform.machine() not in _MACHINES:
+        raise OSError(f"the sandbox knows x86-64 and 64-bit ARM, not {platform.machine()}")
+    column, audit = _MACHINES[platform.machine()]
+
+    def line(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+        return struct.pack("HBBI", code, yes, no, value)
+
+    numbers = [pair[column] for pair in _ALLOWED.values()]
+    lines = [line(_LOAD, 4), line(_IF, audit, 1, 0), line(_RETURN, _KILL), line(_LOAD, 0)]
+    for number in numbers:
+        if number is not None:
+            lines += [line(_IF, number, 0, 1), line(_RETURN, _ALLOW)]
+    # Its fourth argument, at offset 16 + 3 × 8, holds the flags.
+    lines += [line(_IF, _NEWFSTATAT[column], 0, 3), line(_LOAD, 40)]
+    lines += [line(_IF, _AT_EMPTY_PATH, 0, 1), line(_RETURN, _ALLOW), line(_RETURN, _REFUSE)]
+    return b"".join(lines)
+
+
+def confine(seconds: float) -> None:
+    """From here on this process only computes; raises OSError where the kernel cannot do it."""
+    program = _filter()
+    memory = ctypes.create_string_buffer(program, len(program))
+    whole = _Program(len(program) // 8, ctypes.cast(memory, ctypes.c_void_p))
+    limits = {
+        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_CPU: int(seconds) + 2,
+        resource.RLIMIT_FSIZE: OUTPUT,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_NOFILE: 16,
+    }
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    for option, *values in (
+        (_PR_SET_NO_NEW_PRIVS, 1, 0),
+        (_PR_SET_SECCOMP, _FILTER, ctypes.byref(whole)),
+    ):
+        if _LIBC.prctl(option, *values, 0, 0):
+            raise OSError(ctypes.get_errno(), "the kernel refuses a seccomp filter")
+
+
+def preload() -> None:
+    """Imports all that a program may import."""
+    for name in MODULES.split():
+        importlib.import_module(name)
+
+
+def run(step: dict[str, Any], output: int, seconds: float) -> None:
+    """Runs `step["program"]`; what it prints, or what its function returns, goes to `output`.
+
+    A step has `input`, the text of its standard input; or `function` and `calls`, lists of
+    arguments, whose results come out as a JSON list. Function of a class `Solution`, if there is
+    one. Ends by an exception when the program does.
+    """
+    given = os.memfd_create("input")
+    os.write(given, step.get("input", "").encode())
+    os.lseek(given, 0, os.SEEK_SET)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    printed = nothing if "function" in step else output
+    for descriptor, number in ((given, 0), (printed, 1), (nothing, 2), (output, 3)):
+        os.dup2(descriptor, number + 100)  # first out of each other's way
+    for number in range(4):
+        os.dup2(number + 100, number)
+    os.closerange(4, 2**16)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
+    sys.stdout = out = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8")
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8")
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    confine(seconds)
+    try:
+        exec(compile(step["program"], "program.py", "exec"), main.__dict__)  # noqa: S102 (confined)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+    out.flush()
+    if "function" in step:
+        owner = vars(main).get("Solution")
+        owner = owner() if owner else main
+        function = getattr(owner, step["function"])
+        results = [function(*arguments) for arguments in step["calls"]]
+        os.write(3, json.dumps(results).encode())
+
+
+def missing(in_child: Callable[..., tuple[str, str]]) -> str:
+    """Why this machine's sandbox does not hold; "" if all that it refuses is refused."""
+    text, failure = in_child(_attempts, None, 60.0)
+    if failure:
+        return f"programs cannot be confined on this machine ({failure}); it takes Linux's seccomp"
+    allowed = json.loads(text)
+    return f"the sandbox does not hold here: it allows {', '.join(allowed)}" if allowed else ""
+
+
+def _attempts(step: Any, output: int, seconds: float) -> None:  # noqa: ARG001 (a step's shape)
+    """Writes the names of forbidden things that the kernel lets a confined process do."""
+    confine(seconds)
+    attempts: dict[str, Callable[[], Any]] = {
+        "reading files": lambda: os.open("/", os.O_RDONLY),
+        "writing files": lambda: os.open("moxin-escape", os.O_WRONLY | os.O_CREAT),
+        "files in memory": lambda: os.memfd_create("more"),
+        "the network": lambda: socket.socket(),
+        "new processes": os.fork,
+        "other programs": lambda: os.execv(sys.executable, [sys.executable]),  # noqa: S606
+        "signals to others": lambda: os.kill(os.getppid(), 0),
+        "any amount of memory": lambda: bytearray(2 * MEMORY),
+        "any amount of output": lambda: os.pwrite(output, b"x", 2 * OUTPUT),
+    }
+    allowed = []
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except (OSError, MemoryError):
+            continue
+        allowed.append(name)
+    os.write(output, json.dumps(allowed).encode())
