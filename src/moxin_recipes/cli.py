@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("ladder", type=Path)
     status.add_argument("--json", action="store_true")
     which_hub(status)
+    score = command("score", "Score given completions with a reward, as training does.")
+    score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
+    score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
     hub = command("hub", "The embedded Hub.")
     actions = hub.add_subparsers(dest="action", required=True)
     serve = actions.add_parser("serve", help="serve it until interrupted", allow_abbrev=False)
@@ -88,6 +91,8 @@ def main() -> None:
             return _mirror(options)
         if options.command == "hub":
             return _hub(options)
+        if options.command == "score":
+            return _score(options)
         _choose_hub(options)
         {"run": _run, "check": _check, "status": _status}[options.command](options)
     except RecipeError as error:
@@ -169,6 +174,7 @@ def _check(options: argparse.Namespace) -> None:
             steps = f", {processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", of.name, of.stage, steps)
     ladder.check_mixtures(recipes)
+    ladder.check_rewards(recipes)
     session.start()
     unresolved = []
     for reference in ladder.check_references(recipes):
@@ -180,6 +186,14 @@ def _check(options: argparse.Namespace) -> None:
             log.info("  unresolved  %s", unresolved[-1])
     if unresolved and options.online:
         sys.exit(f"error: {len(unresolved)} inputs are unresolved, the first: {unresolved[0]}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from moxin_recipes.rewards import rows
+
+    for row in rows.scored(options.reward, options.file):
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
 def _hub(options: argparse.Namespace) -> None:

@@ -84,6 +84,18 @@ def check_mixtures(recipes: list[Recipe]) -> None:
             )
 
 
+def check_rewards(recipes: list[Recipe]) -> None:
+    """Each reward has a name of ours, or an import path that leads to a function."""
+    from moxin_recipes import rewards
+
+    for of in recipes:
+        for name in of.values.get("rewards", []):
+            try:
+                rewards.find(name)
+            except RecipeError as error:
+                raise RecipeError(f"{of.path}: {error}") from error
+
+
 def state(of: Recipe) -> State:
     """Resolves the inputs of a recipe, and looks for the push that its key names.
 
@@ -150,6 +162,7 @@ def run(
     todo = chosen(recipes, start, only or [], force or [])
     check_references(recipes)
     check_mixtures(recipes)
+    check_rewards(recipes)
     for of in todo:
         recipe.check(of)
         if of.stage in recipe.TRAINING_STAGES:

@@ -10,14 +10,14 @@ import time
 from collections.abc import Sequence
 from functools import cache
 
-from moxin_recipes.rewards.pool import Job, Outcome, Pool
+from moxin_recipes.rewards.pool import Job, Pool
 from moxin_recipes.rewards.score import Score
 
 SECONDS_AN_ANSWER = 5.0
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}$")
 # A sum or a product of numbers: where a number is asked for, the question is not its answer.
 _SUM = re.compile(r"\d\s*(?:[-+*×·]|\\times|\\cdot)\s*\d")
-_TOGETHER = 16  # comparisons in one process
+_TOGETHER = 4  # comparisons that one worker gets at a time
 _Pair = tuple[str, str]  # the answer that was given, and the right one
 _LONGEST_ANSWER = 1000  # characters; a boxed answer beyond this is wrong without a look
 
@@ -75,32 +75,14 @@ def math(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
 
 
 def _compared(pairs: list[_Pair]) -> list[Score]:
-    """Verdicts by math-verify on (given, answer).
-
-    Some share a process, because starting one takes ten times as long as most comparisons. Where
-    that fails or takes too long, each of them is done again in a process of its own.
-    """
+    """Verdicts by math-verify on (given, answer)."""
     chunks = [pairs[start : start + _TOGETHER] for start in range(0, len(pairs), _TOGETHER)]
-    scores: list[Score | None] = []
-    for chunk, outcome in zip(chunks, _outcomes(chunks), strict=True):
-        if outcome.failure:
-            scores += [None] * len(chunk)
-        else:
-            verdicts = outcome.outputs[0].split()
-            share = outcome.seconds / len(chunk)
-            scores += [Score(float(word == "equal"), share, word) for word in verdicts]
-    alone = [pair for pair, score in zip(pairs, scores, strict=True) if score is None]
-    again = iter(_outcomes([[pair] for pair in alone]))
-    return [_verdict(next(again)) if score is None else score for score in scores]
-
-
-def _outcomes(chunks: Sequence[list[_Pair]]) -> list[Outcome]:
-    return pool().run([Job([chunk], SECONDS_AN_ANSWER) for chunk in chunks])
-
-
-def _verdict(outcome: Outcome) -> Score:
-    reason = outcome.failure or outcome.outputs[0].strip()
-    return Score(float(reason == "equal"), outcome.seconds, reason)
+    done = pool().run([Job(chunk, SECONDS_AN_ANSWER) for chunk in chunks])
+    return [
+        Score(float(result.output == "equal"), result.seconds, result.failure or result.output)
+        for results in done
+        for result in results
+    ]
 
 
 def _plainly(given: str, answer: str) -> str:

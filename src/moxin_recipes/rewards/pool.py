@@ -1,6 +1,6 @@
 """The parent's side of verification: jobs go to a few worker processes, in order, and come back.
 
-A worker (`worker.py`) forks a child for each job and kills it at its limit, so a job that hangs
+A worker (`worker.py`) works in forked children and kills one at its limit, so an answer that hangs
 costs its own time and nothing else. Workers are separate programs, not forks of the trainer (which
 has threads and maybe a GPU) nor of `multiprocessing` (which would import the trainer again). They
 end when their input does, also when the trainer is killed.
@@ -18,7 +18,9 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from moxin_recipes.strict import RecipeError
 
 TIMED_OUT = "timed out"
 DIED = "died"
@@ -26,26 +28,22 @@ _START = 120.0  # seconds that a worker may take to import what it needs
 _GRACE = 30.0  # seconds beyond a job's limit after which its worker itself is taken for dead
 
 
-class Unavailable(RuntimeError):
+class Unavailable(RecipeError):
     """This machine cannot run such jobs; the message says why."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work of one answer: `steps` run one after another, each in its own process.
-
-    `seconds` is the limit of all of them together.
-    """
+    """Steps that one worker does; `seconds` is the limit of each comparison, or of all programs."""
 
     steps: Sequence[Any]
     seconds: float
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Output of each step that ended well, seconds of all, and why the rest did not ("" if so)."""
+class Result(NamedTuple):
+    """Output of a step, its seconds, and why it failed ("" if it did not)."""
 
-    outputs: list[str]
+    output: str
     seconds: float
     failure: str
 
@@ -82,7 +80,7 @@ class _Worker:
     def give(self, place: int, job: Job) -> None:
         """Sends a job; a worker that is gone shows when its answer is read."""
         assert self.process.stdin is not None  # noqa: S101 (a pipe)
-        self.place, self.deadline = place, time.monotonic() + job.seconds + _GRACE
+        self.place, self.deadline = place, time.monotonic() + job.seconds * len(job.steps) + _GRACE
         line = json.dumps({"steps": list(job.steps), "seconds": job.seconds})
         try:
             self.process.stdin.write(line.encode() + b"\n")
@@ -115,8 +113,8 @@ class Pool:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """The outcome of each job, in their order; raises Unavailable where none can run."""
+    def run(self, jobs: Sequence[Job]) -> list[list[Result]]:
+        """The results of each job, in their order; raises Unavailable where none can run."""
         with self._lock:
             try:
                 return self._run(jobs)
@@ -137,8 +135,8 @@ class Pool:
         self._workers.remove(worker)
         worker.end()
 
-    def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        done: dict[int, Outcome] = {}
+    def _run(self, jobs: Sequence[Job]) -> list[list[Result]]:
+        done: dict[int, list[Result]] = {}
         waiting = deque(range(len(jobs)))
         tried: set[int] = set()
         while len(done) < len(jobs):
@@ -148,11 +146,13 @@ class Pool:
                 if place is None:
                     self._started(worker, answer)
                 elif answer is not None:
-                    done[place] = Outcome(**answer)
+                    done[place] = [Result(*result) for result in answer["results"]]
                 else:
                     self._drop(worker)
                     if place in tried:
-                        done[place] = Outcome([], jobs[place].seconds, DIED)
+                        done[place] = [Result("", jobs[place].seconds, DIED)] * len(
+                            jobs[place].steps
+                        )
                     else:  # it may not have been the job
                         tried.add(place)
                         waiting.appendleft(place)
@@ -174,7 +174,7 @@ class Pool:
         if not worker.ready:
             self._drop(worker)
             why = answer["refused"] if answer else "its worker did not start"
-            raise Unavailable(f"`{self._kind}`: {why}")
+            raise Unavailable(f"`rewards`: {why}")
 
     def _answers(self) -> list[tuple[_Worker, dict[str, Any] | None]]:
         """Workers that said something, or None for one that is dead or far too late."""

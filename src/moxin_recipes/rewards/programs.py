@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from moxin_recipes.rewards.pool import Job, Outcome, Pool
+from moxin_recipes.rewards.pool import Job, Pool, Result
 from moxin_recipes.rewards.score import Score
+from moxin_recipes.strict import RecipeError
 
 SECONDS_A_PROGRAM = 10.0  # for all of its tests
 _LONGEST_PROGRAM = 100_000  # characters
@@ -42,18 +43,24 @@ def fenced_program(completion: str) -> tuple[str | None, str]:
 
 
 def tests_of(answer: str) -> dict[str, Any]:
-    """The tests in a row's `answer`; raises ValueError where there are none."""
-    tests = json.loads(answer)
+    """The tests in a row's `answer`; raises RecipeError where there are none."""
+    try:
+        tests = json.loads(answer)
+    except ValueError:
+        tests = None
     fits = isinstance(tests, dict) and all(
         isinstance(tests.get(key), list) for key in ("inputs", "outputs")
     )
     if not fits or not tests["inputs"] or len(tests["inputs"]) != len(tests["outputs"]):
-        raise ValueError('tests must be {"inputs": […], "outputs": […]}, two lists of one length')
+        raise RecipeError(
+            'the `answer` of a program must be its tests, {"inputs": […], "outputs": […]} with two '
+            "lists of one length"
+        )
     return dict(tests)
 
 
 def code(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
-    """1 if the program passes every test; raises ValueError for an answer that holds no tests."""
+    """1 if the program passes every test; raises RecipeError for an answer that holds no tests."""
     began = time.perf_counter()
     scores: dict[int, Score] = {}
     jobs: dict[int, Job] = {}
@@ -64,9 +71,10 @@ def code(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
             scores[place] = Score(0.0, time.perf_counter() - began, reason)
         else:
             jobs[place] = Job(_steps(program, tests[place]), SECONDS_A_PROGRAM)
-    for place, outcome in zip(jobs, pool().run(list(jobs.values())), strict=True):
-        reason = outcome.failure or _judged(outcome, tests[place])
-        scores[place] = Score(float(reason == "passed"), outcome.seconds, reason)
+    for place, results in zip(jobs, pool().run(list(jobs.values())), strict=True):
+        reason = results[-1].failure or _judged(results, tests[place])
+        seconds = sum(result.seconds for result in results)
+        scores[place] = Score(float(reason == "passed"), seconds, reason)
     return [scores[place] for place in range(len(completions))]
 
 
@@ -77,14 +85,15 @@ def _steps(program: str, tests: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"program": program, "input": str(text)} for text in tests["inputs"]]
 
 
-def _judged(outcome: Outcome, tests: dict[str, Any]) -> str:
+def _judged(results: Sequence[Result], tests: dict[str, Any]) -> str:
     """`passed`, or `wrong output`; blanks at the ends of lines and of the whole do not count."""
     wanted = tests["outputs"]
     if not tests.get("fn_name"):
-        same = [_lines(a) == _lines(str(b)) for a, b in zip(outcome.outputs, wanted, strict=True)]
+        pairs = zip(results, wanted, strict=True)
+        same = [_lines(result.output) == _lines(str(right)) for result, right in pairs]
         return "passed" if all(same) else "wrong output"
     try:
-        returned = json.loads(outcome.outputs[0])
+        returned = json.loads(results[0].output)
     except ValueError:
         return "wrong output"
     return "passed" if returned == wanted else "wrong output"

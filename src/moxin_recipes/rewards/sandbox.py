@@ -22,6 +22,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from moxin_recipes.rewards.pool import Result
+
 MEMORY = 2**30  # bytes of address space
 OUTPUT = 2**20  # bytes that can be written
 # What programs of contests and exercises import; the rest cannot be found.
@@ -165,16 +167,15 @@ def run(step: dict[str, Any], output: int, seconds: float) -> None:
         os.write(3, json.dumps(results).encode())
 
 
-def missing(in_child: Callable[..., tuple[str, str]]) -> str:
-    """Why this machine's sandbox does not hold; "" if all that it refuses is refused."""
-    text, failure = in_child(_attempts, None, 60.0)
-    if failure:
-        return f"programs cannot be confined on this machine ({failure}); it takes Linux's seccomp"
-    allowed = json.loads(text)
+def missing(tried: Result) -> str:
+    """Why the sandbox does not hold on this machine, by what `attempts` found; "" if it does."""
+    if tried.failure:
+        return f"programs cannot be confined here ({tried.failure}); it takes Linux with seccomp"
+    allowed = json.loads(tried.output)
     return f"the sandbox does not hold here: it allows {', '.join(allowed)}" if allowed else ""
 
 
-def _attempts(step: Any, output: int, seconds: float) -> None:  # noqa: ARG001 (a step's shape)
+def attempts(step: Any, output: int, seconds: float) -> None:  # noqa: ARG001 (a step's shape)
     """Writes the names of forbidden things that the kernel lets a confined process do."""
     confine(seconds)
     attempts: dict[str, Callable[[], Any]] = {

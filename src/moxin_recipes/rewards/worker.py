@@ -1,4 +1,4 @@
-"""A worker process: forks a child for each step of a job, and kills it at the job's limit.
+"""A worker process: does its jobs in forked children, and kills one that takes too long.
 
     python -m moxin_recipes.rewards.worker compare|run
 
@@ -16,20 +16,15 @@ import select
 import signal
 import sys
 import time
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from moxin_recipes.rewards.pool import DIED, TIMED_OUT
+from moxin_recipes.rewards.pool import DIED, TIMED_OUT, Result
 
 MEMORY = 2 * 2**30  # bytes of address space that a comparison may take
-OUTPUT = 2**20  # bytes that a step may put out
+_VERDICTS = {ord("="): "equal", ord("/"): "different"}
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-class Work(Protocol):
-    """What a child does with a step; what it writes to the descriptor is its output."""
-
-    def __call__(self, step: Any, output: int, seconds: float) -> None: ...
 
 
 def die_with_parent() -> None:
@@ -37,70 +32,106 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def in_child(work: Work, step: Any, seconds: float) -> tuple[str, str]:
-    """(output, failure) of one step in a forked process; "" as failure if it ended well."""
-    output = os.memfd_create("output")
+def forked(work: Callable[[], None]) -> int:
+    """Id of a child that does the work and ends, with exit code 1 if the work raises."""
     parent = os.getpid()
     pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            die_with_parent()
-            if os.getppid() == parent:
-                work(step, output, seconds)
-                code = 0
-        finally:
-            os._exit(code)
-    failure = _wait(pid, seconds)
-    os.lseek(output, 0, os.SEEK_SET)
-    text = os.read(output, OUTPUT).decode(errors="replace")
-    os.close(output)
-    return text, failure
+    if pid:
+        return pid
+    code = 1
+    try:
+        die_with_parent()
+        if os.getppid() == parent:
+            work()
+            code = 0
+    finally:
+        os._exit(code)
 
 
-def _wait(pid: int, seconds: float) -> str:
-    """Waits for a child, kills it at its limit or when our own parent is gone; why it failed."""
-    handle = os.pidfd_open(pid)
+def ready(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read in time; False too when our own parent is gone."""
     poll = select.poll()
-    poll.register(handle, select.POLLIN)
+    poll.register(descriptor, select.POLLIN)
     poll.register(0, 0)  # hang-up only: nobody waits for the answer any more
-    over = [number for number, _ in poll.poll(max(0.0, seconds) * 1000)]
-    os.close(handle)
-    if handle not in over:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    if handle not in over:
-        return TIMED_OUT
-    return "" if status == 0 else DIED
+    return descriptor in [number for number, _ in poll.poll(max(0.0, seconds) * 1000)]
 
 
-def compare(step: Any, output: int, seconds: float) -> None:  # noqa: ARG001 (a step's shape)
-    """Writes `equal` or `different` for each pair (given, answer), a line each."""
+def compare(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
+    """`equal` or `different` for each (given, answer), each in at most `seconds`.
+
+    A child takes them in turn, because a fork costs ten times as much as most comparisons. One
+    that hangs or dies costs that pair its verdict, and a fresh child takes the rest.
+    """
+    results: list[Result] = []
+    while len(results) < len(pairs):
+        results += _compare_in_child(pairs[len(results) :], seconds)
+    return results
+
+
+def _compare_in_child(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
+    """Results up to the first failure."""
+    reading, writing = os.pipe()
+    pid = forked(lambda: verify_all(pairs, writing))
+    os.close(writing)
+    results: list[Result] = []
+    began = time.monotonic()
+    while len(results) < len(pairs):
+        late = not ready(reading, began + seconds - time.monotonic())
+        verdicts = b"" if late else os.read(reading, 2**16)
+        took, began = time.monotonic() - began, time.monotonic()
+        results += [Result(_VERDICTS[verdict], took, "") for verdict in verdicts]
+        if not verdicts:
+            results.append(Result("", took, TIMED_OUT if late else DIED))
+            break
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(reading)
+    return results
+
+
+def verify_all(pairs: Sequence[tuple[str, str]], output: int) -> None:
+    """Writes `=` or `/` for each (given, answer)."""
     from math_verify import parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for given, answer in step:
+    for given, answer in pairs:
         # Its own time-outs are off: they need signals that a hostile answer outlasts.
         gold = parse(f"${answer}$", parsing_timeout=None)
         target = parse(f"${given}$", parsing_timeout=None)
-        equal = verify(gold, target, timeout_seconds=None)
-        os.write(output, b"equal\n" if equal else b"different\n")
+        os.write(output, b"=" if verify(gold, target, timeout_seconds=None) else b"/")
 
 
-def serve(work: Work) -> None:
-    """Answers one job a line until the input ends."""
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        began = time.monotonic()
-        outputs: list[str] = []
-        failure = ""
-        for step in job["steps"]:
-            text, failure = in_child(work, step, began + job["seconds"] - time.monotonic())
-            if failure:
-                break
-            outputs.append(text)
-        seconds = time.monotonic() - began
-        say({"outputs": outputs, "seconds": seconds, "failure": failure})
+def run(steps: Sequence[Any], seconds: float) -> list[Result]:
+    """Each program in a sandboxed child of its own, up to the first that fails.
+
+    All together have `seconds`.
+    """
+    results: list[Result] = []
+    for step in steps:
+        left = seconds - sum(result.seconds for result in results)
+        results.append(_run_in_child(step, left))
+        if results[-1].failure:
+            break
+    return results
+
+
+def _run_in_child(step: Any, seconds: float) -> Result:
+    from moxin_recipes.rewards import sandbox
+
+    began = time.monotonic()
+    output = os.memfd_create("output")
+    work = sandbox.attempts if step is None else sandbox.run
+    pid = forked(lambda: work(step, output, seconds))
+    handle = os.pidfd_open(pid)
+    late = not ready(handle, seconds)
+    os.close(handle)
+    os.kill(pid, signal.SIGKILL)  # nothing to a child that has ended
+    _, status = os.waitpid(pid, 0)
+    os.lseek(output, 0, os.SEEK_SET)
+    text = os.read(output, sandbox.OUTPUT).decode(errors="replace")
+    os.close(output)
+    failure = TIMED_OUT if late else DIED if status else ""
+    return Result(text, time.monotonic() - began, failure)
 
 
 def say(value: dict[str, Any]) -> None:
@@ -109,28 +140,32 @@ def say(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _prepared(kind: str) -> tuple[Work, str]:
-    """The work of a kind with all its imports done, and why it cannot be had ("" if it can)."""
-    if kind == "compare":
-        sink = os.open(os.devnull, os.O_WRONLY)
-        compare([["\\frac{1}{2}", "0.5"]], sink, 60)  # its parsers load at their first use
-        text, _ = in_child(compare, [["\\frac{1}{2}", "0.5"]], 60)
-        return compare, "" if text == "equal\n" else "math-verify does not work here"
+def _comparing() -> str:
+    """Imports what comparisons need; why they cannot be done here, or ""."""
+    pair = ("\\frac{1}{2}", "0.5")
+    verify_all([pair], os.open(os.devnull, os.O_WRONLY))  # its parsers load at their first use
+    return "" if compare([pair], 60)[0].output == "equal" else "math-verify does not work here"
+
+
+def _running() -> str:
+    """Imports what programs may import; why they cannot be confined here, or ""."""
     from moxin_recipes.rewards import sandbox
 
     sandbox.preload()
-    return sandbox.run, sandbox.missing(in_child)
+    return sandbox.missing(_run_in_child(None, 60.0))
 
 
 def main(kind: str) -> None:
-    """Says whether it is ready, then serves."""
+    """Says why it cannot work, or nothing; then answers one job a line until the input ends."""
     die_with_parent()
     os.environ.clear()
-    work, refused = _prepared(kind)
+    prepare, work = {"compare": (_comparing, compare), "run": (_running, run)}[kind]
+    say({"refused": prepare()})
     gc.collect()
     gc.freeze()
-    say({"refused": refused})
-    serve(work)
+    for line in sys.stdin.buffer:
+        job = json.loads(line)
+        say({"results": work(job["steps"], job["seconds"])})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The rewards `math` and `format`: right answers score, everything else does not, none hangs."""
+
+from pathlib import Path
+
+import pytest
+
+from moxin_recipes import rewards
+from moxin_recipes.rewards import answers
+from moxin_recipes.strict import RecipeError
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "reward"),
+    [
+        ("<think>a</think>\\boxed{12}", "12", 1),
+        ("<think>a</think> so \\boxed{ 012 }", "12", 1),
+        ("<think>a</think>\\boxed{\\frac{1}{2}}", "0.5", 1),
+        ("a</think>\\boxed{3} no, \\boxed{4}", "4", 1),
+        ("<think>a</think>\\boxed{13}", "12", 0),
+        ("<think>a</think>\\boxed{7+5}", "12", 0),
+        ("<think>a</think>\\boxed{3 \\times 4}", "12", 0),
+        ("<think>a</think>\\boxed{13$ $12}", "12", 0),
+        ("<think>a</think>\\boxed{-12}", "-12", 1),
+        ("<think>a</think>\\boxed{\\frac{24}{2}}", "12", 1),
+        ("<think>a</think>\\boxed{x + 1}", "1 + x", 1),
+        ("<think>a</think>\\boxed{１２}", "12", 0),
+        ("<think>\\boxed{12}</think>", "12", 0),
+        ("<think>a \\boxed{12}", "12", 0),
+        ("<think>a</think>12", "12", 0),
+        ("<think>a</think>\\boxed{12", "12", 0),
+        ("<think>a</think>\\boxed{" + "9" * 5000 + "}", "12", 0),
+    ],
+)
+def test_math(completion: str, answer: str, reward: float) -> None:
+    assert rewards.score("math", [completion], [answer])[0].reward == reward
+
+
+def test_a_batch_keeps_its_order_whatever_takes_long_or_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "SECONDS_AN_ANSWER", 1.0)
+    hanging = "<think></think>\\boxed{9^{9^{9^{9^{9}}}}}"
+    right = [f"<think></think>\\boxed{{\\frac{{{2 * n}}}{{2}}}}" for n in range(1, 21)]
+    completions = [right[0], hanging, *right[1:10], hanging, *right[10:]]
+    wanted = ["1", "5", *map(str, range(2, 11)), "5", *map(str, range(11, 21))]
+    found = rewards.score("math", completions, wanted)
+    assert [score.reward for score in found] == [float("frac" in text) for text in completions]
+    assert [score.reason for score in found].count(rewards.TIMED_OUT) == 2
+
+
+def test_format() -> None:
+    texts = ["<think>a</think>\\boxed{1}", "a</think>\\boxed{1}", "<think>a</think>1"]
+    assert [score.reward for score in rewards.score("format", texts, [""] * 3)] == [1, 0, 0]
+
+
+def test_as_trl_calls_it() -> None:
+    reward = rewards.for_trl("math")
+    turns = [[{"role": "assistant", "content": "<think>x</think>\\boxed{2}"}], "\\boxed{2}"]
+    metrics: dict[str, float] = {}
+    columns: dict[str, list[str]] = {}
+    found = reward(
+        completions=turns,
+        answer=["2", "2"],
+        prompts=[],
+        log_metric=metrics.__setitem__,
+        log_extra=columns.__setitem__,
+    )
+    assert found == [1.0, 0.0]
+    assert reward.__name__ == "math"
+    assert metrics == {"rewards/math/timeouts": 0.0}
+    assert columns == {"math_reason": ["equal", "no </think>"]}
+
+
+def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_rewards.py").write_text(
+        "from moxin_recipes.rewards import Score\n"
+        "def short(completions, answers):\n"
+        "    return [Score(float(len(c) < 5), 0.0, 'length') for c in completions]\n"
+        "def floats(completions, answers):\n"
+        "    return [1.0 for c in completions]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = rewards.score("own_rewards:short", ["yes", "not at all"], ["", ""])
+    assert [score.reward for score in found] == [1.0, 0.0]
+    assert rewards.for_trl("own_rewards:short").__name__ == "own_rewards:short"
+    with pytest.raises(RecipeError, match="must give one Score for each completion"):
+        rewards.score("own_rewards:floats", ["yes"], [""])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("maths", "there is no maths; use math, format, code, or package.module:function"),
+        ("nowhere.at_all:reward", "cannot be imported: No module named 'nowhere'"),
+        ("moxin_recipes.strict:nothing", "moxin_recipes.strict has no function nothing"),
+    ],
+)
+def test_a_name_that_is_none(name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        rewards.find(name)
