@@ -159,20 +159,48 @@ class GrpoArguments(PostTrainingArguments):
     """`grpo`: verifiable rewards by name."""
 
     rewards: list[str] = field(default_factory=lambda: ["math"])
+    pass_rates_name: str | None = None  # a distilled dataset of these problems, for the next two
+    min_pass_rate: float = 0.0  # problems solved less often than this are left out …
+    max_pass_rate: float = 1.0  # … and those solved more often
     max_prompt_length: int = 1024  # longer prompts are counted and kept aside
 
 
 @dataclass(kw_only=True)
-class DistillArguments(StageArguments):
-    """`distill`: a teacher's worked solutions, kept where a verifier agrees."""
+class Traces:
+    """Recorded solutions on the Hub; `layout` says which columns they have (data/traces.py)."""
 
-    dataset_name: str
+    dataset: str  # REPOSITORY[@REVISION]
+    layout: Literal["openr1", "openthoughts"]
+    config: str | None = None
+    split: str = "train"
+
+
+@dataclass(kw_only=True)
+class DistillArguments(StageArguments):
+    """`distill`: a teacher's worked solutions, kept where a verifier agrees.
+
+    Teachers: `program` (generated problems only), `recorded` (of `traces`), `endpoint` (any
+    OpenAI-compatible one; its token comes from MOXIN_TEACHER_TOKEN), and a model of the Hub in
+    `transformers` or in `vllm`.
+    """
+
     hub_dataset_id: str
+    teacher: Literal["program", "recorded", "endpoint", "transformers", "vllm"] = "program"
+    samples: int = 1  # solutions wanted of each problem
+    rewards: list[str] = field(default_factory=lambda: ["math"])  # all must be above 0
+    dataset_name: str | None = None  # problems (`problem`, `answer`); `recorded` has its own
     dataset_config: str | None = None
     dataset_split: str = "train"
-    teacher: str = "program"
-    samples: int = 1  # solutions asked for each problem
-    rewards: list[str] = field(default_factory=lambda: ["math"])
+    traces: list[Traces] = field(default_factory=list)
+    model_name_or_path: str | None = None  # of `transformers` and `vllm`
+    base_url: str | None = None  # of an endpoint, such as http://127.0.0.1:8000/v1
+    teacher_model: str | None = None  # its name there
+    prompt_suffix: str = ""  # after each problem when it is asked; not in the dataset
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 1024
+    concurrency: int = 16  # samples on their way at a time
+    request_seconds: float = 600.0  # that an endpoint may take for one
 
 
 @dataclass(kw_only=True)

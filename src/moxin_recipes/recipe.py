@@ -23,6 +23,7 @@ REFERENCES = {
     "tokenizer_name_or_path": "model",
     "dataset_name": "dataset",
     "problems_name": "dataset",
+    "pass_rates_name": "dataset",
     "models": "model",
     "datasets": "dataset",
 }
@@ -40,6 +41,7 @@ STAGES: dict[str, type[arguments.StageArguments]] = {
 # The typed lists of nested values.
 _ITEMS: dict[str, type] = {
     "sources": arguments.Source,
+    "traces": arguments.Traces,
     "mixture": arguments.MixtureItem,
     "evaluations": arguments.Evaluation,
 }
@@ -65,7 +67,7 @@ _REFUSED = {
 # They say where and how a stage runs, logs and pushes, not what comes out of it.
 _KEYLESS = re.compile(
     r"(output_dir|accelerate_config|push_to_hub|push_checkpoints|hub_.*|logging_.*|log_.*|report_to"
-    r"|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu)$"
+    r"|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu)$"
 )
 # What `check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
@@ -134,11 +136,13 @@ class Recipe:
                 if written is not None:
                     repo, _, revision = str(written).partition("@")
                     found.append(Reference(key, REFERENCES[key], repo, revision or "main"))
-        for position, source in enumerate(self.values.get("sources") or []):
-            dataset = str(source.get("dataset", "local"))
-            if dataset != "local":
-                repo, _, revision = dataset.partition("@")
-                found.append(Reference(f"sources[{position}]", "dataset", repo, revision or "main"))
+        for key in ("sources", "traces"):
+            for position, source in enumerate(self.values.get(key) or []):
+                dataset = str(source.get("dataset", "local"))
+                if dataset != "local":
+                    repo, _, revision = dataset.partition("@")
+                    name = f"{key}[{position}]"
+                    found.append(Reference(name, "dataset", repo, revision or "main"))
         return found
 
     @property

@@ -3,61 +3,107 @@
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.distill --config recipes/moxin-nano/40-distill.yaml
 
-Needs: problems with answers. Pushes: chats with `<think>…</think>` and a boxed answer; what the
-verifier refused is in the config `rejected`, with the reason.
+Needs: problems with answers, or recorded traces. Pushes: chats with `<think>…</think>` and a boxed
+answer (`kept`); what the verifier refused, with the reason (`rejected`); how often each problem was
+solved (`pass_rates`). An answer that was paid for is on disk before the next one is awaited.
 """
 
-import random
-from collections import Counter
+import logging
+from collections.abc import Iterator
 
-from moxin_recipes import rewards
+from datasets import Dataset
+
 from moxin_recipes.arguments import DistillArguments
-from moxin_recipes.data import arithmetic, arithmetic_rows, chat
-from moxin_recipes.data.problem_sets import Row, write_split
+from moxin_recipes.data import chat, distilled, teachers, traces
+from moxin_recipes.data.samples import Answer, Samples
 from moxin_recipes.run import Run, clear, launch
 from moxin_recipes.strict import RecipeError
+
+log = logging.getLogger(__name__)
 
 
 def main(run: Run) -> None:
     """Ask, verify, keep, push."""
     own: DistillArguments = run.arguments
-    if own.teacher != "program":
-        raise RecipeError(f"{run.recipe.path}: `teacher`: there is no {own.teacher}; use `program`")
-    columns = ["problem", "answer", "expression"]
-    source = run.pull("dataset_name")
-    problems = chat.load_split(
-        source, own.dataset_config, own.dataset_split, columns, "dataset_name"
-    )
-    rng = random.Random(own.seed)
-    kept: list[Row] = []
-    rejected: list[Row] = []
-    reasons: Counter[str] = Counter()
-    for row in problems:
-        problem = arithmetic.Problem.parse(row["expression"], row["problem"])
-        for text in arithmetic_rows.teacher(problem, own.samples, rng):
-            verdicts = [rewards.score(name, [text], [row["answer"]])[0] for name in own.rewards]
-            failed = [verdict.reason for verdict in verdicts if verdict.reward < 1]
-            if failed:
-                reasons[failed[0]] += 1
-                rejected.append({**row, "completion": text, "reason": failed[0]})
-            else:
-                turns = (("user", row["problem"]), ("assistant", text))
-                messages = [{"role": role, "content": content} for role, content in turns]
-                kept.append({"messages": messages, "answer": row["answer"]})
+    problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
+    answers = {"recorded": distilled.from_traces, "program": distilled.from_program}.get(
+        own.teacher, lambda *_: collected(run, problems)
+    )(problems, own)
     folder = clear(run.folder / "hub_dataset_id")
-    write_split(folder / "kept", "train", kept)
-    write_split(folder / "rejected", "train", rejected)
+    tally = distilled.write(folder, problems, answers, own.rewards)
+    if not tally.kept:
+        raise RecipeError(
+            f"`teacher`: no solution was accepted; {dict(tally.reasons)}. What it said is in "
+            f"{folder / 'rejected'}"
+        )
     facts = {
-        "metrics": {"accepted": round(len(kept) / (len(kept) + len(rejected)), 4)},
+        "metrics": {"accepted": round(tally.kept / tally.total, 4)},
+        "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
-        "The teacher is a program that errs on purpose now and then, not a language model.",
-        "counts": {
-            "problems": len(problems),
-            "kept": len(kept),
-            **{f"rejected: {reason}": number for reason, number in sorted(reasons.items())},
-        },
+        + distilled.ORIGIN[own.teacher].format(own=own),
+        "counts": {"problems": len(problems), **counts, **tally.counts()},
     }
     run.finish({"hub_dataset_id": (folder, facts)})
+
+
+def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
+    """The problems of the recipe's `traces` with their solutions, and what was left out."""
+    own: DistillArguments = run.arguments
+    if not own.traces:
+        raise RecipeError(f"{run.recipe.path}: `traces`: `teacher: recorded` needs some")
+    parts = []
+    for position, source in enumerate(own.traces):
+        key = f"traces[{position}]"
+        columns = traces.LAYOUTS[source.layout][0]
+        folder = run.pull(key)
+        dataset = chat.load_split(folder, source.config, source.split, columns, key)
+        parts.append((source.layout, dataset))
+    return traces.read(parts)
+
+
+def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
+    """The problems of `dataset_name`."""
+    own: DistillArguments = run.arguments
+    if own.dataset_name is None:
+        raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
+    columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
+    folder = run.pull("dataset_name")
+    return chat.load_split(
+        folder, own.dataset_config, own.dataset_split, columns, "dataset_name"
+    ), {}
+
+
+def teacher(run: Run) -> teachers.Teacher:
+    """The teacher to ask."""
+    own: DistillArguments = run.arguments
+    if own.teacher == "endpoint":
+        return teachers.Endpoint(own)
+    if own.model_name_or_path is None:
+        raise RecipeError(f"`model_name_or_path`: `teacher: {own.teacher}` needs a model")
+    kind = teachers.Vllm if own.teacher == "vllm" else teachers.Transformers
+    return kind(own, run.pull("model_name_or_path"))
+
+
+def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
+    """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
+    own: DistillArguments = run.arguments
+    samples = Samples(run.state / "samples.jsonl")
+    wanted = [
+        teachers.request(own, index, sample, text)
+        for index, text in enumerate(problems["problem"])
+        for sample in range(own.samples)
+        if (index, sample) not in samples
+    ]
+    log.info("%d samples are here, %d are asked for", len(samples), len(wanted))
+    try:
+        for answer in teacher(run)(wanted) if wanted else ():
+            samples.add(answer)
+    except teachers.TeacherDown as error:
+        raise RecipeError(
+            f"{error}; {len(samples)} of {len(problems) * own.samples} samples are kept in "
+            f"{run.state}, and the same command asks for the rest"
+        ) from error
+    yield from samples
 
 
 if __name__ == "__main__":

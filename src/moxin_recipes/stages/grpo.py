@@ -3,7 +3,9 @@
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.grpo --config recipes/moxin-nano/42-grpo.yaml
 
-Needs: the CoT model, problems (`problem`, `answer`). Pushes: the Reasoning model.
+Needs: the CoT model, problems (`problem`, `answer`). It starts only where the rewards tell right
+from wrong, the model can end, and some group of completions gives a signal. Pushes: the Reasoning
+model.
 """
 
 from datasets import Dataset
@@ -15,7 +17,7 @@ from moxin_recipes.arguments import GrpoArguments
 from moxin_recipes.data.chat import load_split
 from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import measure
+from moxin_recipes.training import measure, preflight
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.grpo import CpuGRPOTrainer
 
@@ -34,11 +36,16 @@ def main(run: Run) -> None:
         ["problem", "answer"],
         "dataset_name",
     )
-    prompts = as_prompts(problems, tokenizer, own.max_prompt_length, own.prompt_suffix)
+    if run.is_main:
+        preflight.check_rewards(own.rewards, problems["answer"])
+        preflight.check_ending(start, tokenizer, own.rewards)
+    solvable = with_a_signal(run, problems)
+    prompts = as_prompts(solvable, tokenizer, own.max_prompt_length, own.prompt_suffix)
     args.model_init_kwargs = {
         "dtype": model_config.dtype,
         "attn_implementation": model_config.attn_implementation,
     }
+    probe = preflight.Probe(prompts)
     trainer = CpuGRPOTrainer(
         model=str(start),  # by name: the reference model is loaded from there too
         reward_funcs=[rewards.for_trl(name) for name in own.rewards],
@@ -46,18 +53,41 @@ def main(run: Run) -> None:
         train_dataset=prompts,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_config),
+        callbacks=[probe],
     )
+    probe.trainer = trainer
     facts = train(run, trainer)
     if run.is_main:
         facts["counts"] = {
             "problems": len(problems),
-            "left out (prompt too long)": len(problems) - len(prompts),
+            "left out (pass rate)": len(problems) - len(solvable),
+            "left out (prompt too long)": len(solvable) - len(prompts),
         }
         facts["summary"] = f"Reinforced on verifiable rewards (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)
         rewarded = [row["reward"] for row in facts["log"] if "reward" in row][-10:]
         facts["metrics"]["reward"] = round(sum(rewarded) / len(rewarded), 4)
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def with_a_signal(run: Run, problems: Dataset) -> Dataset:
+    """The problems whose pass rate lies in the recipe's range; those without one stay."""
+    own: GrpoArguments = run.arguments
+    if own.pass_rates_name is None:
+        return problems
+    folder = run.pull("pass_rates_name")
+    columns = ["problem", "pass_rate"]
+    rates = load_split(folder, "pass_rates", "train", columns, "pass_rates_name")
+    known = dict(zip(rates["problem"], rates["pass_rate"], strict=True))
+    unknown = (own.min_pass_rate + own.max_pass_rate) / 2
+    chosen = [
+        index
+        for index, problem in enumerate(problems["problem"])
+        if own.min_pass_rate <= known.get(problem, unknown) <= own.max_pass_rate
+    ]
+    if not chosen:
+        raise RecipeError("`min_pass_rate`, `max_pass_rate`: no problem lies between them")
+    return problems.select(chosen)
 
 
 def as_prompts(

@@ -1,0 +1,67 @@
+"""A teacher's answers on disk: kept one by one as they come, so that none is asked for twice."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a teacher said to a problem (its row) as one of several samples.
+
+    Tokens are 0 where nobody counts them; `failure` says why there is no text.
+    """
+
+    problem: int
+    sample: int
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failure: str = ""
+
+
+class Samples:
+    """An append-only file of answers, each under its (problem, sample).
+
+    A line that a kill cut short is dropped when the file is opened again. In memory is only where
+    each answer stands. Failures are not written: another start asks again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._places: dict[tuple[int, int], int] = {}
+        self._failures: dict[tuple[int, int], Answer] = {}
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            if line.endswith(b"\n"):
+                row = json.loads(line)
+                self._places.setdefault((row["problem"], row["sample"]), end)
+                end += len(line)
+        self._file.truncate(end)
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, answer: Answer) -> None:
+        """Keeps an answer; one that is there already stays as it is."""
+        key = (answer.problem, answer.sample)
+        if answer.failure:
+            self._failures[key] = answer
+        elif key not in self._places:
+            self._places[key] = self._file.seek(0, 2)
+            self._file.write(json.dumps(asdict(answer), ensure_ascii=False).encode() + b"\n")
+            self._file.flush()
+
+    def __iter__(self) -> Iterator[Answer]:
+        """All answers and failures by problem and sample, in whatever order they came."""
+        for key in sorted([*self._places, *self._failures]):
+            if key in self._failures:
+                yield self._failures[key]
+            else:
+                self._file.seek(self._places[key])
+                yield Answer(**json.loads(self._file.readline()))

@@ -1,0 +1,156 @@
+"""Endpoints that are slow, refuse, cut short or die: no sample is lost, none asked twice."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from tests.faulty_endpoint import Server
+
+from moxin_recipes.arguments import DistillArguments
+from moxin_recipes.data import distilled, teachers
+from moxin_recipes.data.samples import Answer, Samples
+from moxin_recipes.stages import distill
+from moxin_recipes.strict import RecipeError
+
+SUMS = [f"What is {n}+{n % 7}?" for n in range(40)]
+PROBLEMS = Dataset.from_dict(
+    {"problem": SUMS, "answer": [str(n + n % 7) for n in range(40)]},
+)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "PAUSE", 0.01)
+    monkeypatch.setenv("HF_TOKEN", "hf_not_real")
+
+
+@contextmanager
+def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Server]:
+    server = Server(port, str(asked), None, faults)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def run(folder: Path, port: int, **more: Any) -> Any:
+    """What `distill.collected` needs of a Run."""
+    own = DistillArguments(
+        stage="distill",
+        hub_dataset_id="cot",
+        teacher="endpoint",
+        samples=3,
+        base_url=f"http://127.0.0.1:{port}/v1",
+        teacher_model="adder",
+        concurrency=8,
+        **more,
+    )
+    return SimpleNamespace(arguments=own, state=folder)
+
+
+def keys(answers: list[Answer]) -> list[tuple[int, int]]:
+    return [(answer.problem, answer.sample) for answer in answers]
+
+
+WHOLE = [(problem, sample) for problem in range(40) for sample in range(3)]
+
+
+def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
+    with serving(tmp_path / "asked", faults=True) as server:
+        answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
+    assert {row["did"] for row in asked} == {"429", "500", "truncated", "hang-up", "slow", ""}
+    well = Counter(row["seed"] for row in asked if row["did"] in ("", "slow"))
+    assert set(well.values()) == {1}  # what was answered is not asked again
+    assert len(well) == len(WHOLE)
+    assert {row["token"] for row in asked} == {"Bearer none"}  # never the Hub's
+    for answer in answers:
+        assert answer.text.startswith("<think>\nI add.\n</think>")
+        assert (answer.prompt_tokens, answer.completion_tokens) == (7, 5)
+    folder = tmp_path / "out"
+    tally = distilled.write(folder, PROBLEMS, iter(answers), ["math", "format"])
+    assert tally.counts() == {"kept": 120, "prompt tokens": 840, "completion tokens": 600}
+    rates = Dataset.from_parquet(str(folder / "pass_rates" / "train.parquet"))
+    assert rates["problem"] == SUMS
+    assert set(rates["samples"]) == {3}
+    assert set(rates["pass_rate"]) == {1.0}
+
+
+def test_an_endpoint_that_dies_loses_nothing(tmp_path: Path) -> None:
+    """It dies in the middle, stays away for a start, and is back for the last one."""
+    with serving(tmp_path / "asked") as server:
+        port = server.server_port
+        own = run(tmp_path, port)
+        samples = Samples(tmp_path / "samples.jsonl")
+        requests = [
+            teachers.request(own.arguments, problem, sample, SUMS[problem])
+            for problem, sample in WHOLE
+        ]
+        some = teachers.Endpoint(own.arguments)(requests)
+        for _ in range(50):
+            samples.add(next(some))
+        some.close()
+    for _ in range(2):
+        with pytest.raises(RecipeError) as raised:
+            list(distill.collected(run(tmp_path, port), PROBLEMS))
+        assert f"`base_url`: http://127.0.0.1:{port}/v1 does not answer" in str(raised.value)
+        assert f"50 of 120 samples are kept in {tmp_path}" in str(raised.value)
+    with serving(tmp_path / "later", port=port):
+        answers = list(distill.collected(run(tmp_path, port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    assert len((tmp_path / "later").read_text().splitlines()) == 70
+
+
+def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> None:
+    problems = Dataset.from_dict({"problem": ["1+1?", "poison", "2+2?"], "answer": ["2", "0", "4"]})
+    with serving(tmp_path / "asked") as server:
+        answers = distill.collected(run(tmp_path, server.server_port), problems)
+        tally = distilled.write(tmp_path / "out", problems, answers, ["math"])
+    assert tally.kept == 6
+    assert tally.reasons == {"teacher refused: HTTP 400": 3}
+    rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
+    assert rejected["problem"] == ["poison"] * 3
+    assert len(Samples(tmp_path / "samples.jsonl")) == 6  # and it is asked again another time
+
+
+def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(teachers.TOKEN, "sk-of-the-teacher")
+    problems = PROBLEMS.select([0])
+    with serving(tmp_path / "asked") as server:
+        own = run(tmp_path, server.server_port, prompt_suffix=" Box it.")
+        list(distill.collected(own, problems))
+    asked = json.loads((tmp_path / "asked").read_text().splitlines()[0])
+    assert asked["token"] == "Bearer sk-of-the-teacher"
+    assert asked["prompt"] == SUMS[0] + " Box it."
+    with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
+        teachers.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(own.arguments) | {
+            "base_url": "http://me:secret@127.0.0.1/v1"
+        }))  # fmt: skip
+
+
+def test_a_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    samples = Samples(path)
+    for sample in (2, 0):
+        samples.add(Answer(0, sample, f"text {sample}\u2028 ä"))
+    samples.add(Answer(0, 2, "another"))
+    samples.add(Answer(0, 1, "", failure="refused"))
+    assert keys(list(samples)) == [(0, 0), (0, 1), (0, 2)]
+    with path.open("ab") as file:
+        file.write(b'{"problem": 0, "sample": 3, "te')
+    again = Samples(path)
+    assert [answer.text for answer in again] == ["text 0\u2028 ä", "text 2\u2028 ä"]
+    again.add(Answer(0, 1, "text 1"))
+    assert keys(list(Samples(path))) == [(0, 0), (0, 1), (0, 2)]

@@ -1,0 +1,111 @@
+"""An OpenAI-compatible endpoint that fails on purpose; run as a program or in a thread.
+
+    python tests/faulty_endpoint.py PORT ASKED_FILE [--die-after N] [--faults]
+
+It solves the sums it is asked, and notes each request (the prompt, the seed and what it did about
+it) in ASKED_FILE. With --faults it is slow, says 429 and 500, cuts its JSON short and hangs up, by
+chance, but to no request more than four times.
+"""
+
+import argparse
+import http.server
+import json
+import os
+import random
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Its state: what was asked, how many answers were given, and which faults to make."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, port: int, asked: str, die_after: int | None, faults: bool) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.asked, self.die_after, self.faults = asked, die_after, faults
+        self.tries: Counter[int] = Counter()
+        self.rng, self.lock, self.given = random.Random(1), threading.Lock(), 0
+
+    def note(self, row: dict[str, Any]) -> None:
+        with self.lock, open(self.asked, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(json.dumps(row) + "\n")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+    def do_POST(self) -> None:
+        """One chat completion, or a fault."""
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        prompt = asked["messages"][-1]["content"]
+        with self.server.lock:
+            kinds = ["429", "500", "truncated", "hang-up", "slow", "", "", ""]
+            self.server.tries[asked["seed"]] += 1
+            bad = self.server.faults and self.server.tries[asked["seed"]] < 5
+            fault = self.server.rng.choice(kinds) if bad else ""
+        if "poison" in prompt:
+            fault = "400"
+        token = self.headers.get("authorization", "")
+        self.server.note({"prompt": prompt, "seed": asked["seed"], "did": fault, "token": token})
+        if fault.isdigit():
+            headers = {"retry-after": "0"} if fault == "429" else {}
+            return self.reply(int(fault), b'{"error": "on purpose"}', headers)
+        if fault == "slow":
+            time.sleep(0.2)
+        if fault == "hang-up":
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)
+        body = json.dumps(completion(asked, prompt)).encode()
+        if fault == "truncated":
+            body = body[: len(body) // 2]
+        self.reply(200, body, {})
+        with self.server.lock:
+            self.server.given += fault != "truncated"
+            if self.server.given == self.server.die_after:
+                os._exit(1)
+        return None
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"content-length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+def completion(asked: dict[str, Any], prompt: str) -> dict[str, Any]:
+    """The worked sum in the prompt, in OpenAI's form."""
+    sums = re.search(r"\d+(?:[+-]\d+)+", prompt)
+    total = sum(int(term) for term in re.findall(r"[+-]?\d+", sums.group())) if sums else 0
+    text = f"I add.\n</think>\n\\boxed{{{total}}} (seed {asked['seed']})"
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": asked["model"],
+        "system_fingerprint": "",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("asked")
+    parser.add_argument("--die-after", type=int)
+    parser.add_argument("--faults", action="store_true")
+    given = parser.parse_args()
+    Server(given.port, given.asked, given.die_after, given.faults).serve_forever()
