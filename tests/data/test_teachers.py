@@ -1,6 +1,9 @@
 """Endpoints that are slow, refuse, cut short or die: no sample is lost, none asked twice."""
 
 import json
+import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
+from tests.conftest import ROOT
 from tests.faulty_endpoint import Server
 
 from moxin_recipes.arguments import DistillArguments
@@ -90,27 +94,34 @@ def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
 
 def test_an_endpoint_that_dies_loses_nothing(tmp_path: Path) -> None:
     """It dies in the middle, stays away for a start, and is back for the last one."""
-    with serving(tmp_path / "asked") as server:
-        port = server.server_port
-        own = run(tmp_path, port)
-        samples = Samples(tmp_path / "samples.jsonl")
-        requests = [
-            teachers.request(own.arguments, problem, sample, SUMS[problem])
-            for problem, sample in WHOLE
-        ]
-        some = teachers.Endpoint(own.arguments)(requests)
-        for _ in range(50):
-            samples.add(next(some))
-        some.close()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = [sys.executable, "tests/faulty_endpoint.py", str(port), str(tmp_path / "asked")]
+    dying = subprocess.Popen([*program, "--die-after", "50"], cwd=ROOT)
+    while not answers_at(port):
+        assert dying.poll() is None
+    kept = []
     for _ in range(2):
         with pytest.raises(RecipeError) as raised:
             list(distill.collected(run(tmp_path, port), PROBLEMS))
+        kept.append(len(Samples(tmp_path / "samples.jsonl")))
         assert f"`base_url`: http://127.0.0.1:{port}/v1 does not answer" in str(raised.value)
-        assert f"50 of 120 samples are kept in {tmp_path}" in str(raised.value)
+        assert f"{kept[-1]} of 120 samples are kept in {tmp_path}" in str(raised.value)
+    assert dying.wait() == 1
+    assert 30 < kept[0] == kept[1] <= 50
     with serving(tmp_path / "later", port=port):
         answers = list(distill.collected(run(tmp_path, port), PROBLEMS))
     assert keys(answers) == WHOLE
-    assert len((tmp_path / "later").read_text().splitlines()) == 70
+    assert len((tmp_path / "later").read_text().splitlines()) == 120 - kept[0]
+
+
+def answers_at(port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> None:
