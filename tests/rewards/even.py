@@ -5,6 +5,6 @@ from collections.abc import Sequence
 from moxin_recipes.rewards import Score
 
 
-def even(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:  # noqa: ARG001
+def even(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
     """1 for an even number of characters."""
     return [Score(float(len(text) % 2 == 0), 0.0, "length") for text in completions]

@@ -1,0 +1,154 @@
+"""The distill stage as users run it: killed in the middle, and on real servers and models."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from datasets import Dataset
+
+from moxin_recipes.arguments import DistillArguments
+from moxin_recipes.data import distilled, teachers
+from moxin_recipes.stages import distill
+from tests.conftest import ROOT, Workplace
+from tests.test_ladder import status
+from tests.tiny import save_tiny_model
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        with suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server ended")
+
+
+def rows(folder: Path, config: str) -> Dataset:
+    return Dataset.from_parquet(str(folder / "hub_dataset_id" / config / "train.parquet"))
+
+
+def test_killed_and_started_again_it_asks_only_for_the_rest(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    before = status(finished)
+    port, asked, out = free_port(), tmp_path / "asked", tmp_path / "out"
+    server = subprocess.Popen(
+        [sys.executable, "tests/faulty_endpoint.py", str(port), str(asked), "--faults"], cwd=ROOT
+    )
+    wait_for(port, server)
+    options = {
+        **{"teacher": "endpoint", "base_url": f"http://127.0.0.1:{port}/v1"},
+        **{"teacher_model": "adder", "samples": "2", "concurrency": "8"},
+        **{"output_dir": str(out), "push_to_hub": "false"},
+    }
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    killed = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "moxin_recipes.stages.distill"),
+            *("--config", str(finished.ladder / "40-distill.yaml"), *words),
+        ],
+        env=finished.environment(MOXIN_HUB="local"),
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(len(path.read_bytes()) > 5000 for path in out.glob("state-*/samples.jsonl")):
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    for process in psutil.Process(killed.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    killed.kill()
+    killed.wait()
+    done = finished.launch("distill", "40-distill", *words)
+    server.terminate()
+    server.wait()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert " samples are here, " in done.stderr
+    rates = rows(out, "pass_rates")
+    assert len(set(rates["problem"])) == len(rates) == 120
+    assert set(rates["samples"]) == {2}
+    assert len(rows(out, "kept")) == 240
+    well = Counter(
+        row["seed"]
+        for row in map(json.loads, asked.read_text().splitlines())
+        if row["did"] in ("", "slow")
+    )
+    assert len(well) == 240
+    # Only those that were on their way at the kill were asked for twice.
+    assert sum(well.values()) - len(well) <= 8
+    assert status(finished) == before
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny_model(folder)
+    return folder
+
+
+def own(**more: object) -> DistillArguments:
+    values = {"stage": "distill", "hub_dataset_id": "cot", "samples": 2, "concurrency": 4}
+    return DistillArguments(**values, max_new_tokens=6, temperature=1.0, **more)
+
+
+PROBLEMS = Dataset.from_dict({"problem": [f"how many {n}?" for n in range(5)], "answer": ["1"] * 5})
+WHOLE = [(problem, sample) for problem in range(5) for sample in range(2)]
+
+
+def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None:
+    run = SimpleNamespace(
+        arguments=own(teacher="transformers", model_name_or_path="tiny"),
+        state=tmp_path,
+        pull=lambda key: model,
+    )
+    answers = list(distill.collected(run, PROBLEMS))
+    assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
+    assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
+    assert all(answer.prompt_tokens > 5 for answer in answers)
+    assert len({answer.text for answer in answers}) > 5  # they are sampled
+    tally = distilled.write(tmp_path / "out", PROBLEMS, iter(answers), ["math"])
+    assert (tally.kept, tally.reasons) == (0, {"no </think>": 10})
+
+
+def test_transformers_serve(model: Path, tmp_path: Path) -> None:
+    port = free_port()
+    server = subprocess.Popen(
+        [
+            *(str(Path(sys.executable).parent / "transformers"), "serve", str(model)),
+            *("--device", "cpu", "--host", "127.0.0.1", "--port", str(port)),
+        ],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(port, server)
+    run = SimpleNamespace(
+        arguments=own(
+            teacher="endpoint", base_url=f"http://127.0.0.1:{port}/v1", teacher_model=str(model)
+        ),
+        state=tmp_path,
+    )
+    answers = list(distill.collected(run, PROBLEMS))
+    server.terminate()
+    server.wait()
+    assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
+    assert not any(answer.failure for answer in answers)
+    assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 10
+
+
+def test_vllm_that_is_not_installed_is_named(model: Path) -> None:
+    with pytest.raises(teachers.RecipeError, match="`teacher: vllm` needs the extra"):
+        teachers.Vllm(own(teacher="vllm"), model)
