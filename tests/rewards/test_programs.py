@@ -110,7 +110,7 @@ def test_nothing_runs_where_the_sandbox_does_not_hold() -> None:
     assert "it allows the network" in sandbox.missing(Result('["the network"]', 0.1, ""))
 
 
-def test_the_attempts_do_succeed_where_nothing_confines() -> None:
+def test_the_attempts_do_succeed_where_nothing_confines(tmp_path: Path) -> None:
     """Or else they would prove nothing: the same ones, in a child without the filter."""
     code = (
         "import os, sys, json\n"
@@ -121,7 +121,9 @@ def test_the_attempts_do_succeed_where_nothing_confines() -> None:
         "os.execv = lambda *_: None\n"
         "sandbox.attempts(None, 1, 1.0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert "the network" in done.stdout
     assert "new processes" in done.stdout
     assert "reading files" in done.stdout

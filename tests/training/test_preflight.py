@@ -8,13 +8,14 @@ import torch
 from datasets import Dataset
 from tests.tiny import save_tiny_model
 from transformers import GenerationConfig
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from moxin_recipes import rewards
 from moxin_recipes.rewards import Score
 from moxin_recipes.stages import grpo
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import preflight
+from moxin_recipes.training.grpo import CpuGRPOTrainer
 
 TESTS = '{"inputs": ["1"], "outputs": ["2"]}'
 
@@ -77,7 +78,7 @@ def trained(folder: Path, reward: object, *, probed: bool) -> tuple[torch.Tensor
         seed=3,
     )
     probe = preflight.Probe(prompts)
-    trainer = GRPOTrainer(
+    trainer = CpuGRPOTrainer(
         model=str(folder),
         reward_funcs=[reward],
         args=args,
