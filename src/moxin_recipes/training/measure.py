@@ -125,19 +125,20 @@ def generate(
     return [completions[i] for i in range(len(prompts))]
 
 
-def plain_reward(completion: str, answer: str) -> float:
-    """1 if the reply, or what follows its last `=`, is the answer."""
-    return float(completion.strip().rpartition("=")[2] == answer)
+def plain_rewards(completions: list[str], answers: list[str]) -> list[float]:
+    """1 where the reply, or what follows its last `=`, is the answer."""
+    pairs = zip(completions, answers, strict=True)
+    return [float(text.strip().rpartition("=")[2] == answer) for text, answer in pairs]
 
 
-def chain_reward(completion: str, answer: str) -> float:
+def chain_rewards(completions: list[str], answers: list[str]) -> list[float]:
     """The training reward `math`."""
-    return rewards.score("math", [completion], [answer])[0].reward
+    return [score.reward for score in rewards.score("math", completions, answers)]
 
 
-REWARD_OF_FORMAT: dict[str, Callable[[str, str], float]] = {
-    "plain": plain_reward,
-    "chain": chain_reward,
+REWARDS_OF_FORMAT: dict[str, Callable[[list[str], list[str]], list[float]]] = {
+    "plain": plain_rewards,
+    "chain": chain_rewards,
 }
 
 
@@ -167,7 +168,7 @@ def answers(
         for problem in problems["problem"]
     ]
     wanted = list(problems["answer"])
-    reward = REWARD_OF_FORMAT[answer_format]
+    reward = REWARDS_OF_FORMAT[answer_format]
 
     def run(texts: list[str], sample_seed: int | None = None) -> list[Completion]:
         return generate(model, tokenizer, texts, max_new_tokens, sample_seed)
@@ -175,7 +176,7 @@ def answers(
     greedy = run(prompts)
     rounds = [run(prompts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
     flat = [completion for completions in rounds for completion in completions]
-    right = [reward(c.text, a) for cs in rounds for c, a in zip(cs, wanted, strict=True)]
+    right = reward([c.text for c in flat], wanted * len(rounds))
     which = list(range(len(prompts))) * len(rounds)
     result = _metric("pass_at_one").compute(predictions=right, references=which)
     items = {"accuracy": result.pop("items")}
@@ -185,12 +186,12 @@ def answers(
         well = [score.reward for score in formed]
         scores["well_formed"] = float(np.mean(well))
     if samples > 1:
-        found = [reward(c.text, a) for c, a in zip(greedy, wanted, strict=True)]
+        found = reward([c.text for c in greedy], wanted)
         scores["greedy_accuracy"] = float(np.mean(found))
     if answer_format == "chain" and "chain_prefix" in problems.column_names:
         starts = list(problems["chain_prefix"])
         forced = run([p + s for p, s in zip(prompts, starts, strict=True)])
-        found = [reward(s + c.text, a) for s, c, a in zip(starts, forced, wanted, strict=True)]
+        found = reward([s + c.text for s, c in zip(starts, forced, strict=True)], wanted)
         scores["forced_chain_accuracy"] = float(np.mean(found))
         items["forced_chain_accuracy"] = found
     return {name: round(value, 4) for name, value in scores.items()}, items
