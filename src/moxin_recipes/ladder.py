@@ -89,11 +89,10 @@ def check_rewards(recipes: list[Recipe]) -> None:
     from moxin_recipes import rewards
 
     for of in recipes:
-        for name in of.values.get("rewards", []):
-            try:
-                rewards.find(name)
-            except RecipeError as error:
-                raise RecipeError(f"{of.path}: {error}") from error
+        try:
+            rewards.check(of.values.get("rewards", ["math"]))
+        except RecipeError as error:
+            raise RecipeError(f"{of.path}: {error}") from error
 
 
 def state(of: Recipe) -> State:

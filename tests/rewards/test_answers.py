@@ -98,3 +98,8 @@ def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_name_that_is_none(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         rewards.find(name)
+
+
+def test_no_reward_at_all() -> None:
+    with pytest.raises(RecipeError, match="give at least one"):
+        rewards.check([])

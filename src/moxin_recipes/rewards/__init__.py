@@ -16,7 +16,7 @@ from moxin_recipes.rewards.programs import code
 from moxin_recipes.rewards.score import Score
 from moxin_recipes.strict import RecipeError
 
-__all__ = ["REWARDS", "TIMED_OUT", "Score", "Unavailable", "find", "for_trl", "score"]
+__all__ = ["REWARDS", "TIMED_OUT", "Score", "Unavailable", "check", "find", "for_trl", "score"]
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[Score]]
 
@@ -46,6 +46,14 @@ def find(name: str) -> Reward:
     if not callable(function):
         raise RecipeError(f"`rewards`: {module_name} has no function {function_name}")
     return function  # type: ignore[no-any-return]
+
+
+def check(names: Sequence[str]) -> None:
+    """Raises RecipeError where a recipe's `rewards` are none, or one of them is not there."""
+    if not names:
+        raise RecipeError("`rewards`: give at least one, such as math")
+    for name in names:
+        find(name)
 
 
 def score(name: str, completions: Sequence[str], answers: Sequence[str]) -> list[Score]:

@@ -4,7 +4,8 @@ Any user of any Linux with seccomp can do this, without root, namespaces or cont
 `confine` the kernel lets the process compute, read its input and write a bounded output, and
 refuses every other system call: there is nothing to open, so no file to read, to fill or to write
 outside of; no socket; no fork, no thread, no signal to others. Whatever the program may import is
-loaded before. `missing` tries all of that out at each worker's start.
+loaded before. `missing` tries all of that out at each worker's start, and nothing runs where it
+does not hold. (Tried on x86-64; the numbers for 64-bit ARM are from the kernel's table.)
 """
 
 import ctypes

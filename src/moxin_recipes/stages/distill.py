@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from datasets import Dataset
 
+from moxin_recipes import rewards
 from moxin_recipes.arguments import DistillArguments
 from moxin_recipes.data import chat, distilled, teachers, traces
 from moxin_recipes.data.samples import Answer, Samples
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 def main(run: Run) -> None:
     """Ask, verify, keep, push."""
     own: DistillArguments = run.arguments
+    rewards.check(own.rewards)  # before anything is paid for
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
     answers = {"recorded": distilled.from_traces, "program": distilled.from_program}.get(
         own.teacher, lambda *_: collected(run, problems)

@@ -49,6 +49,7 @@ _KNOWN: dict[str, list[tuple[str, str, float]]] = {
 
 def check_rewards(names: list[str], answers: list[str]) -> None:
     """Scores known answers, and hostile ones against the dataset's own; RecipeError if wrong."""
+    rewards.check(names)
     for name in names:
         known = _KNOWN.get(name, [])
         found = rewards.score(name, [text for text, _, _ in known], [a for _, a, _ in known])
