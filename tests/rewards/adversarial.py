@@ -109,9 +109,9 @@ def _malformed(rng: random.Random) -> Attack:
 
 
 _KINDS: list[tuple[Callable[[random.Random], Attack], int]] = [
-    (_right, 46),
-    (_nested, 8),
-    (_power, 6),
+    (_right, 51),
+    (_nested, 5),
+    (_power, 4),
     (_megabyte, 10),
     (_unclosed, 12),
     (_lookalike, 10),

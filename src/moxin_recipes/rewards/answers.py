@@ -17,7 +17,7 @@ SECONDS_AN_ANSWER = 5.0
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}$")
 # A sum or a product of numbers: where a number is asked for, the question is not its answer.
 _SUM = re.compile(r"\d\s*(?:[-+*×·]|\\times|\\cdot)\s*\d")
-_TOGETHER = 4  # comparisons that one worker gets at a time
+_TOGETHER = 64  # comparisons, at most, that one worker gets at a time
 _Pair = tuple[str, str]  # the answer that was given, and the right one
 _LONGEST_ANSWER = 1000  # characters; a boxed answer beyond this is wrong without a look
 
@@ -76,7 +76,9 @@ def math(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
 
 def _compared(pairs: list[_Pair]) -> list[Score]:
     """Verdicts by math-verify on (given, answer)."""
-    chunks = [pairs[start : start + _TOGETHER] for start in range(0, len(pairs), _TOGETHER)]
+    # Large enough that forks cost little, small enough that no worker waits long for the others.
+    size = max(1, min(_TOGETHER, len(pairs) // (8 * pool().size)))
+    chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     done = pool().run([Job(chunk, SECONDS_AN_ANSWER) for chunk in chunks])
     return [
         Score(float(result.output == "equal"), result.seconds, result.failure or result.output)

@@ -108,7 +108,7 @@ class Pool:
 
     def __init__(self, kind: str, size: int | None = None) -> None:
         self._kind = kind
-        self._size = size or _own_cores()
+        self.size = size or _own_cores()
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         atexit.register(self.close)
@@ -161,7 +161,7 @@ class Pool:
     def _hand_out(self, waiting: deque[int], jobs: Sequence[Job]) -> None:
         """Gives waiting jobs to idle workers; starts as many workers as there is work for."""
         busy = sum(worker.place is not None for worker in self._workers)
-        while len(self._workers) < min(self._size, busy + len(waiting)):
+        while len(self._workers) < min(self.size, busy + len(waiting)):
             self._workers.append(_Worker(self._kind))
         for worker in self._workers:
             if worker.ready and worker.place is None and waiting:
