@@ -17,7 +17,8 @@ from datasets import Dataset
 from moxin_recipes.arguments import DistillArguments
 from moxin_recipes.data import distilled, teachers
 from moxin_recipes.stages import distill
-from tests.conftest import ROOT, Workplace
+from tests.conftest import ROOT, Workplace, serving
+from tests.data import test_traces
 from tests.test_ladder import status
 from tests.tiny import save_tiny_model
 
@@ -51,7 +52,7 @@ def test_killed_and_started_again_it_asks_only_for_the_rest(
     wait_for(port, server)
     options = {
         **{"teacher": "endpoint", "base_url": f"http://127.0.0.1:{port}/v1"},
-        **{"teacher_model": "adder", "samples": "2", "concurrency": "8"},
+        **{"teacher_model": "adder", "samples": "1", "concurrency": "16"},
         **{"output_dir": str(out), "push_to_hub": "false"},
     }
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
@@ -79,17 +80,46 @@ def test_killed_and_started_again_it_asks_only_for_the_rest(
     assert " samples are here, " in done.stderr
     rates = rows(out, "pass_rates")
     assert len(set(rates["problem"])) == len(rates) == 120
-    assert set(rates["samples"]) == {2}
-    assert len(rows(out, "kept")) == 240
+    assert set(rates["samples"]) == {1}
+    assert len(rows(out, "kept")) == 120
     well = Counter(
         row["seed"]
         for row in map(json.loads, asked.read_text().splitlines())
         if row["did"] in ("", "slow")
     )
-    assert len(well) == 240
+    assert len(well) == 120
     # Only those that were on their way at the kill were asked for twice.
-    assert sum(well.values()) - len(well) <= 8
+    assert sum(well.values()) - len(well) <= 16
     assert status(finished) == before
+
+
+def test_the_7b_recipe_on_rows_of_the_real_layouts(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "home", ROOT / "recipes" / "moxin-7b")
+    sources = {
+        "open-r1/OpenR1-Math-220k": ("default", test_traces.OPENR1),
+        "open-thoughts/OpenThoughts-114k": ("metadata", test_traces.THOUGHTS),
+    }
+    with serving(place):
+        for repo, (config, dataset) in sources.items():
+            dataset.to_json(tmp_path / "train.jsonl")
+            card = f"configs:\n- config_name: {config}\n  data_files: train.jsonl\n"
+            (tmp_path / "README.md").write_text(f"---\n{card}---\n")
+            files = [str(tmp_path / name) for name in ("train.jsonl", "README.md")]
+            added = place.moxin("hub", "add", *files, "--as", repo, "--type", "dataset")
+            assert added.returncode == 0, added.stderr
+        done = place.launch(
+            *("distill", "40-distill", "--output_dir", str(tmp_path / "out")),
+            *("--push_to_hub", "false"),
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = rows(tmp_path / "out", "kept")
+    assert [messages[0]["content"] for messages in kept["messages"]] == [
+        "What  is 1+2?",
+        "Half of 3?",
+    ]
+    assert kept["answer"] == ["3", "\\frac{3}{2}"]
+    assert rows(tmp_path / "out", "rejected")["reason"] == ["different"]
+    assert rows(tmp_path / "out", "pass_rates")["pass_rate"] == [0.5, 1.0]
 
 
 @pytest.fixture(scope="module")
