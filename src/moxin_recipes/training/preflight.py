@@ -152,4 +152,5 @@ class Probe(TrainerCallback):
         for column in trainer._logs.values():
             column.clear()
         state.num_input_tokens_seen = 0
-        log.info("the probe found a signal within %d groups of %d", probed, size)
+        if state.is_world_process_zero:
+            log.info("the probe found a signal within %d groups of %d", probed, size)
