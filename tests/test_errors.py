@@ -46,15 +46,6 @@ def test_a_stage_refuses_a_wrong_recipe(
     assert status(finished) == before
 
 
-def test_a_ladder_with_a_reward_that_is_none(finished: Workplace) -> None:
-    path = finished.ladder / "40-distill.yaml"
-    text = path.read_text()
-    path.write_text(text.replace("- format", "- fromat"))
-    done = finished.moxin("check", str(finished.ladder), "--hub", "local")
-    path.write_text(text)
-    assert "40-distill.yaml: `rewards`: there is no fromat; use math, format" in error_of(done)
-
-
 def test_check_accepts_both_ladders_and_names_what_is_unresolved(finished: Workplace) -> None:
     nano = finished.moxin("check", str(ROOT / "recipes" / "moxin-nano"), "--hub", "local")
     assert nano.returncode == 0, nano.stderr

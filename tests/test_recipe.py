@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes import recipe
+from moxin_recipes import ladder, recipe
 from moxin_recipes.strict import RecipeError
 
 SFT: dict[str, Any] = {
@@ -132,3 +132,14 @@ def test_references_and_outputs_are_plain_data(tmp_path: Path) -> None:
     ]
     assert of.outputs == {"hub_model_id": "sft"}
     assert of.tag == "sft"
+
+
+def test_rewards_are_looked_up_before_anything_starts() -> None:
+    wrong = recipe.Recipe(
+        Path("40-distill.yaml"), {"stage": "distill", "rewards": ["math", "fromat"]}
+    )
+    with pytest.raises(RecipeError, match=r"`rewards`: there is no fromat; use math"):
+        ladder.check_rewards([wrong])
+    ladder.check_rewards(
+        [recipe.Recipe(Path("42-grpo.yaml"), {"stage": "grpo", "rewards": ["code"]})]
+    )
