@@ -16,8 +16,9 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, Trainer, TrainingArguments
 
 from moxin_recipes.arguments import MixtureItem
-from moxin_recipes.data.order import Mixture
-from moxin_recipes.data.tokens import TOKEN
+from moxin_recipes.data.mixture import Mixture
+from moxin_recipes.data.order import Order
+from moxin_recipes.data.shards import TOKEN, TokenFolder
 from moxin_recipes.training.trainers import PretrainTrainer, stack
 
 CONTEXT, BATCH, STEPS, ROUNDS, BOS, EOS, PAD = 512, 2, 40, 5, 1, 2, 3
@@ -104,10 +105,13 @@ def main() -> None:
     }
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "text").mkdir()
-        np.concatenate(documents()).astype(TOKEN).tofile(Path(folder) / "text/train-00000.bin")
+        path = Path(folder) / "text" / "train-00000-00000.bin"
+        path.parent.mkdir()
+        np.concatenate(documents()).astype(TOKEN).tofile(path)
         item = [MixtureItem(source="text", weight=1.0)]
-        data = Mixture(Path(folder), item, CONTEXT, STEPS * BATCH, seed=0, bos=BOS)
+        tokens = TokenFolder(Path(folder))
+        order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
+        data = Mixture(tokens, order, STEPS * BATCH, BOS)
         for _ in range(ROUNDS):
             for name, run in contenders.items():
                 seconds, tokens = run(data, folder)

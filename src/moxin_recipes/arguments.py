@@ -47,7 +47,8 @@ class DataArguments(StageArguments):
     hub_preferences_id: str | None = None
     hub_problems_id: str | None = None
     tokenizer_name_or_path: str | None = None
-    vocab_size: int = 32000
+    tokenizer: Literal["train", "mistral"] = "train"  # what hub_tokenizer_id gets
+    vocab_size: int = 32000  # of one that is trained
     heldout_bytes: int = 20_000  # of each source, in the set that bits per byte is measured on
     tokenizer_bytes: int = 1_000_000  # of each source, that a new tokenizer is trained on
     shard_tokens: int = 100_000_000
@@ -91,6 +92,11 @@ class MixtureItem:
 
     source: str
     weight: float
+    # The part of its tokens that is read, as shares: a phase that starts where another one stopped
+    # reads nothing again.
+    start: float = 0.0
+    stop: float = 1.0
+    epochs: float = 1.0  # most passes over that part; a phase that needs more is an error
 
 
 @dataclass(kw_only=True)
@@ -112,10 +118,10 @@ class PretrainArguments(TrainingStageArguments):
     mixture: list[MixtureItem]
     eval_context_length: int = 256  # the same for all phases, so that they compare
     attn_implementation: str | None = None
-
-    def token_patterns(self) -> list[str]:
-        """The files of the tokens repository that this phase reads."""
-        return [*(f"{item.source}/train-*" for item in self.mixture), "*/heldout*"]
+    shuffle_shards: int = 16  # of each source, read at a time in one shuffled order
+    # Shards come from the Hub when they are due, and stay on each node within this bound.
+    token_cache_dir: str | None = None  # default: token-cache/ in MOXIN_HOME; a disk of the node
+    token_cache_gb: float = 100.0
 
 
 @dataclass(kw_only=True)

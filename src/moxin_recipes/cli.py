@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     score = command("score", "Score given completions with a reward, as training does.")
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
+    tokenizer = command("tokenizer", "Build a tokenizer: mistral, the exact 32k one.")
+    tokenizer.add_argument("name", choices=["mistral"])
+    tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
     hub = command("hub", "The embedded Hub.")
     actions = hub.add_subparsers(dest="action", required=True)
     serve = actions.add_parser("serve", help="serve it until interrupted", allow_abbrev=False)
@@ -93,6 +96,8 @@ def main() -> None:
             return _hub(options)
         if options.command == "score":
             return _score(options)
+        if options.command == "tokenizer":
+            return _tokenizer(options)
         _choose_hub(options)
         {"run": _run, "check": _check, "status": _status}[options.command](options)
     except RecipeError as error:
@@ -157,6 +162,14 @@ def _status(options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(status.rows(found), indent=1) + "\n")
         return
     _console().print(status.table(found))
+
+
+def _tokenizer(options: argparse.Namespace) -> None:
+    from moxin_recipes.data import mistral_tokenizer
+
+    made = mistral_tokenizer.build()
+    made.save_pretrained(options.out)
+    sys.stdout.write(f"{options.out}: {len(made):,} pieces\n")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -67,7 +67,8 @@ _REFUSED = {
 # They say where and how a stage runs, logs and pushes, not what comes out of it.
 _KEYLESS = re.compile(
     r"(output_dir|accelerate_config|push_to_hub|push_checkpoints|hub_.*|logging_.*|log_.*|report_to"
-    r"|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu)$"
+    r"|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu"
+    r"|token_cache_.*)$"
 )
 # What `check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")

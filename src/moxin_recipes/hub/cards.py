@@ -1,5 +1,6 @@
 """The card README.md of a push: a view of its manifest."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,20 @@ def _metadata(repo_type: str, manifest: dict[str, Any], folder: Path) -> dict[st
 
 
 def _configs(folder: Path) -> list[dict[str, Any]]:
-    """`CONFIG/SPLIT.parquet` (or `SPLIT.parquet` for the one default) as load_dataset wants it."""
-    configs: dict[str, list[dict[str, str]]] = {}
+    """`CONFIG/SPLIT.parquet` (or `SPLIT.parquet` for the one default) as load_dataset wants it.
+
+    A split may have several files, `SPLIT-00000.parquet` and on.
+    """
+    configs: dict[str, dict[str, list[str]]] = {}
     for path in sorted(folder.rglob("*.parquet")):
         relative = path.relative_to(folder)
         name = "default" if len(relative.parts) == 1 else "-".join(relative.parts[:-1])
-        configs.setdefault(name, []).append({"split": path.stem, "path": relative.as_posix()})
-    return [{"config_name": name, "data_files": files} for name, files in configs.items()]
+        split = re.sub(r"(-\d{5})+$", "", path.stem)
+        configs.setdefault(name, {}).setdefault(split, []).append(relative.as_posix())
+    return [
+        {
+            "config_name": name,
+            "data_files": [{"split": split, "path": paths} for split, paths in splits.items()],
+        }
+        for name, splits in configs.items()
+    ]

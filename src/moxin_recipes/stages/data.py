@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from moxin_recipes.arguments import DataArguments
-from moxin_recipes.data import arithmetic_rows, problem_sets, sources
+from moxin_recipes.data import arithmetic_rows, mistral_tokenizer, problem_sets, sources
 from moxin_recipes.data.cleaning import Cleaner
-from moxin_recipes.data.tokens import train_tokenizer, write_tokens
+from moxin_recipes.data.tokens import card_notes, train_tokenizer, write_tokens
 from moxin_recipes.run import Run, clear, launch
 
 Documents = dict[str, list[dict[str, Any]]]
@@ -92,8 +92,12 @@ def _write(path: Path, documents: list[dict[str, Any]], split: str | None = None
 def build_tokenizer(
     run: Run, own: DataArguments, corpus: Documents
 ) -> tuple[PreTrainedTokenizerBase, tuple[Path, dict[str, Any]]]:
-    """A byte-level BPE trained on a part of each source's training documents."""
+    """Mistral's own, or a byte-level BPE trained on a part of each source's documents."""
     folder = clear(run.folder / "hub_tokenizer_id")
+    if own.tokenizer == "mistral":
+        tokenizer = mistral_tokenizer.build()
+        tokenizer.save_pretrained(folder)
+        return tokenizer, (folder, {"summary": mistral_tokenizer.SUMMARY})
     texts = problem_sets.sample_texts(own) if own.hub_chat_id else []
     for documents in corpus.values():
         left = own.tokenizer_bytes
@@ -123,8 +127,9 @@ def build_tokens(
             counts |= {f"{name}/{split}/{what}": number for what, number in made.items()}
     total = sum(number for what, number in counts.items() if what.endswith("/train/tokens"))
     facts = {
-        "summary": "Tokens as little-endian uint16 (`SOURCE/SPLIT-00000.bin`) with a document "
-        "index beside them, which is what `load_dataset` loads.",
+        "summary": "Tokens as little-endian uint16 (`SOURCE/SPLIT-TASK-NUMBER.bin`) with a "
+        "document index beside each file, which is what `load_dataset` loads.",
+        "notes": card_notes(counts),
         "license": "other",
         "counts": counts,
         "tokens": total,

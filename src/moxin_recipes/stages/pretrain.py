@@ -10,7 +10,9 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from moxin_recipes.arguments import PretrainArguments
-from moxin_recipes.data.order import Mixture
+from moxin_recipes.data.mixture import Mixture
+from moxin_recipes.data.order import Order
+from moxin_recipes.data.shards import TokenFolder
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
@@ -22,25 +24,21 @@ def main(run: Run) -> None:
     own: PretrainArguments = run.arguments
     args: TrainingArguments = run.trainer_arguments[0]
     start = run.pull("model_name_or_path")
-    tokens = run.pull("dataset_name", own.token_patterns())
+    tokens = run.pull("dataset_name", ["*/*.bin"])
     tokenizer = AutoTokenizer.from_pretrained(start)
     model = AutoModelForCausalLM.from_pretrained(
         start, dtype="float32", attn_implementation=own.attn_implementation
     )
-    mixture = Mixture(
-        tokens,
-        own.mixture,
-        own.context_length,
-        length=args.max_steps * own.global_batch_size,
-        seed=own.seed,
-        bos=tokenizer.bos_token_id,
-    )
+    shards = TokenFolder(tokens)
+    order = Order.of(own, shards.shards)
+    mixture = Mixture(shards, order, args.max_steps * own.global_batch_size, tokenizer.bos_token_id)
     trainer = PretrainTrainer(
         model=model, args=args, train_dataset=mixture, processing_class=tokenizer
     )
     facts = train(run, trainer)
     if run.is_main:
         facts["tokens"] = len(mixture) * own.context_length
+        facts["counts"] = mixture.facts()
         facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
         facts["summary"] = (
             f"Base model after `{run.recipe.name}`: {facts['tokens']:,} tokens in sequences of "

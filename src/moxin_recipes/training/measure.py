@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from moxin_recipes import metrics, rewards
 from moxin_recipes.arguments import PostTrainingArguments
 from moxin_recipes.data.chat import load_split
-from moxin_recipes.data.tokens import TokenStream, packed, token_bytes
+from moxin_recipes.data.shards import TokenFolder
+from moxin_recipes.data.tokens import packed, token_bytes
 from moxin_recipes.run import Run
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training.rollouts import Sampling, sample
@@ -46,16 +47,17 @@ def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
     """
     model, tokenizer = load(folder)
     lengths = token_bytes(tokenizer)
-    sources = sorted(path.parent.name for path in tokens.glob("*/heldout.parquet"))
+    held_out = TokenFolder(tokens)
+    sources = held_out.sources("heldout")
     if not sources:
         raise RecipeError("`dataset_name`: these tokens have no held-out documents to measure on")
     nats: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
     for source in sources:
-        stream = TokenStream(tokens / source, "heldout")
         windows = [
-            packed(stream.read(start, context), tokenizer.bos_token_id)
-            for start in range(0, len(stream) - context + 1, context)
+            packed(held_out.read(shard, start, context), tokenizer.bos_token_id)
+            for shard in held_out.shards(source, "heldout")
+            for start in range(0, shard.tokens - context + 1, context)
         ]
         for start in range(0, len(windows), 16):
             batch = windows[start : start + 16]
