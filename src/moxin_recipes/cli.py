@@ -55,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     tokenizer = command("tokenizer", "Build a tokenizer: mistral, the exact 32k one.")
     tokenizer.add_argument("name", choices=["mistral"])
     tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
+    samples = command("samples", "Show which documents a step of pretraining read.")
+    samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
+    samples.add_argument("--step", type=int, required=True, help="1 is the first one")
+    samples.add_argument("--rank", type=int, help="only what this process read")
+    samples.add_argument("--json", action="store_true")
+    which_hub(samples)
     hub = command("hub", "The embedded Hub.")
     actions = hub.add_subparsers(dest="action", required=True)
     serve = actions.add_parser("serve", help="serve it until interrupted", allow_abbrev=False)
@@ -99,7 +105,9 @@ def main() -> None:
         if options.command == "tokenizer":
             return _tokenizer(options)
         _choose_hub(options)
-        {"run": _run, "check": _check, "status": _status}[options.command](options)
+        {"run": _run, "check": _check, "status": _status, "samples": _samples}[options.command](
+            options
+        )
     except RecipeError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -170,6 +178,19 @@ def _tokenizer(options: argparse.Namespace) -> None:
     made = mistral_tokenizer.build()
     made.save_pretrained(options.out)
     sys.stdout.write(f"{options.out}: {len(made):,} pieces\n")
+
+
+def _samples(options: argparse.Namespace) -> None:
+    from moxin_recipes.data import read_at_step
+    from moxin_recipes.hub import session
+
+    session.start()
+    parent, spans = read_at_step.of_step(options.recipe, options.step, options.rank)
+    if options.json:
+        sys.stdout.write(json.dumps(read_at_step.rows(spans), indent=1) + "\n")
+        return
+    title = f"step {options.step}, tokens of {parent.repo}@{parent.commit[:12]}"
+    _console().print(read_at_step.table(title, spans))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -76,6 +76,12 @@ def check_mixtures(recipes: list[Recipe]) -> None:
                     f"{of.path}: `mixture[{position}].source`: {item['source']} is no source "
                     f"of this ladder ({', '.join(sorted(known))})"
                 )
+            start, stop = item.get("start", 0.0), item.get("stop", 1.0)
+            if not 0 <= start < stop <= 1:
+                raise RecipeError(
+                    f"{of.path}: `mixture[{position}]`: a part of a source goes from a `start` of "
+                    f"0 or more to a larger `stop` of 1 at most, not from {start:g} to {stop:g}"
+                )
         total = sum(item["weight"] for item in items)
         if items and (abs(total - 1) > 1e-6 or min(item["weight"] for item in items) <= 0):
             raise RecipeError(

@@ -9,7 +9,7 @@ from moxin_recipes.data.shards import Shard
 from moxin_recipes.data.tokens import packed
 from moxin_recipes.strict import RecipeError
 
-_AHEAD = 1024  # places that are located together
+_AHEAD = 128  # places that are located together
 
 
 class Tokens(Protocol):

@@ -7,12 +7,15 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 `PHASE-step-000100` for each checkpoint.
 """
 
+from pathlib import Path
+
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
+from moxin_recipes import environment
 from moxin_recipes.arguments import PretrainArguments
 from moxin_recipes.data.mixture import Mixture
 from moxin_recipes.data.order import Order
-from moxin_recipes.data.shards import TokenFolder
+from moxin_recipes.data.token_cache import GB, HubTokens
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
@@ -24,12 +27,13 @@ def main(run: Run) -> None:
     own: PretrainArguments = run.arguments
     args: TrainingArguments = run.trainer_arguments[0]
     start = run.pull("model_name_or_path")
-    tokens = run.pull("dataset_name", ["*/*.bin"])
+    tokens = run.pull("dataset_name", ["*/heldout*"])
     tokenizer = AutoTokenizer.from_pretrained(start)
     model = AutoModelForCausalLM.from_pretrained(
         start, dtype="float32", attn_implementation=own.attn_implementation
     )
-    shards = TokenFolder(tokens)
+    cache = Path(own.token_cache_dir or environment.home() / "token-cache")
+    shards = HubTokens(run.parent("dataset_name"), cache, own.token_cache_gb * GB)
     order = Order.of(own, shards.shards)
     mixture = Mixture(shards, order, args.max_steps * own.global_batch_size, tokenizer.bos_token_id)
     trainer = PretrainTrainer(

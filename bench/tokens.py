@@ -1,0 +1,228 @@
+"""Raw text → training-ready sequences on one core: ours beside four usual ways.
+
+Every contender gets the same documents (Python's standard library, about 24 MB) and the same
+tokenizer (Mistral's 32,000 pieces, cut and joined by its own `tokenizer.json`), and leaves
+sequences of 2,048 tokens on disk. It runs in a process of its own, in turn with the others, for
+several rounds; what counts is the ratio of medians, of CPU seconds (of all threads), which a busy
+machine changes little. `peak` is the most memory that was resident, `lost` the share of the tokens
+that no sequence holds, `padding` the share of positions without one. Loading the tokenizer is in
+the seconds, and so is our proof that the fast library is exact.
+Before the first round our ids are compared with SentencePiece's on every document.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+BYTES, CONTEXT, ROUNDS = 24_000_000, 2048, 3
+Result = dict[str, float]
+
+
+def texts() -> Iterator[str]:
+    """Documents, one after another, up to `BYTES`; no contender is handed all of them in memory."""
+    left = BYTES
+    root = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(root.rglob("*.py")):
+        if "site-packages" in path.parts or not path.stat().st_size:
+            continue
+        left -= path.stat().st_size
+        if left < 0:
+            return
+        yield path.read_bytes().decode(errors="replace")
+
+
+def fast_tokenizer(folder: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def ours(tokenizer: Path, out: Path) -> Result:
+    from moxin_recipes.data.shards import TokenFolder
+    from moxin_recipes.data.tokens import write_tokens
+
+    rows = ({"text": text, "id": str(i), "origin": "stdlib"} for i, text in enumerate(texts()))
+    counts = write_tokens(out / "code", "train", rows, fast_tokenizer(tokenizer), 250_000_000)
+    shards = TokenFolder(out).shards("code", "train")
+    windows = sum(shard.tokens // CONTEXT for shard in shards)
+    return {"tokens": counts["tokens"], "kept": windows * CONTEXT, "places": windows * CONTEXT}
+
+
+def documents(loaded: Any) -> Any:
+    """A datasets.Dataset of `<s> text </s>` ids, by `Dataset.map` in batches."""
+    from datasets import Dataset
+
+    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts()))
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
+        found = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        return {"input_ids": [[1, *ids, 2] for ids in found]}
+
+    return rows.map(encode, batched=True, remove_columns=["text"])
+
+
+def total(rows: Any) -> int:
+    return sum(len(ids) for ids in rows["input_ids"])
+
+
+def group_texts(tokenizer: Path, out: Path) -> Result:
+    """The function that most pretraining scripts share: join a batch, cut it, drop the rest."""
+    encoded = documents(fast_tokenizer(tokenizer))
+
+    def group(batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
+        joined = [token for ids in batch["input_ids"] for token in ids]
+        end = len(joined) // CONTEXT * CONTEXT
+        return {"input_ids": [joined[i : i + CONTEXT] for i in range(0, end, CONTEXT)]}
+
+    grouped = encoded.map(group, batched=True)
+    grouped.save_to_disk(str(out))
+    places = len(grouped) * CONTEXT
+    return {"tokens": total(encoded), "kept": places, "places": places}
+
+
+def trl_packing(tokenizer: Path, out: Path) -> Result:
+    from trl import pack_dataset
+
+    encoded = documents(fast_tokenizer(tokenizer))
+    made = pack_dataset(encoded, CONTEXT, "bfd")
+    made.save_to_disk(str(out))
+    return {"tokens": total(encoded), "kept": total(made), "places": len(made) * CONTEXT}
+
+
+def datatrove(tokenizer: Path, out: Path) -> Result:
+    from datatrove.data import Document
+    from datatrove.pipeline.tokens.tokenizer import DocumentTokenizer
+
+    step = DocumentTokenizer(
+        str(out), str(tokenizer / "tokenizer.json"), eos_token="</s>", shuffle_documents=False
+    )
+    rows = (Document(text=text, id=str(i)) for i, text in enumerate(texts()))
+    step.run(rows, 0, 1)
+    written = sum(path.stat().st_size for path in out.glob("*.ds")) // 2
+    places = written // CONTEXT * CONTEXT
+    return {"tokens": written, "kept": places, "places": places}
+
+
+def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
+    """As Moxin's pretraining script: one document a row, cut at the context, padded to it."""
+    from datasets import Dataset
+
+    loaded = fast_tokenizer(tokenizer)
+    loaded.pad_token = "<unk>"
+    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts()))
+    lengths: list[int] = []
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
+        whole = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        lengths.extend(len(ids) + 2 for ids in whole)
+        cut = [[1, *ids, 2][:CONTEXT] for ids in whole]
+        return {
+            "input_ids": [ids + [0] * (CONTEXT - len(ids)) for ids in cut],
+            "attention_mask": [[1] * len(ids) + [0] * (CONTEXT - len(ids)) for ids in cut],
+        }
+
+    made = rows.map(encode, batched=True, remove_columns=["text"])
+    made.save_to_disk(str(out))
+    kept = sum(min(CONTEXT, length) for length in lengths)
+    return {"tokens": sum(lengths), "kept": kept, "places": len(made) * CONTEXT}
+
+
+CONTENDERS: dict[str, Callable[[Path, Path], Result]] = {
+    "datatrove DocumentTokenizer": datatrove,
+    "datasets.map + group_texts": group_texts,
+    "TRL packing (bfd)": trl_packing,
+    "pad and truncate (Moxin)": pad_and_truncate,
+    "moxin write_tokens": ours,
+}
+
+
+def measured(name: str, tokenizer: Path) -> Result:
+    """One run in a fresh process on one core; imports are not in the seconds, memory has them."""
+    reader, writer = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    child = multiprocessing.get_context("spawn").Process(
+        target=_child, args=(name, tokenizer, writer)
+    )
+    child.start()
+    result: Result = json.loads(reader.recv())
+    child.join()
+    return result
+
+
+def _child(name: str, tokenizer: Path, writer: Any) -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    _imports(name)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        began = time.process_time()
+        result = CONTENDERS[name](tokenizer, out)
+        result["seconds"] = time.process_time() - began
+        files = [path for path in out.rglob("*") if path.is_file()]
+        result["disk"] = sum(path.stat().st_size for path in files)
+    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    writer.send(json.dumps(result))
+
+
+def _imports(name: str) -> None:
+    import transformers  # noqa: F401
+
+    if name.startswith("moxin"):
+        import moxin_recipes.data.tokens  # noqa: F401
+    elif name.startswith("datatrove"):
+        import datatrove.pipeline.tokens.tokenizer  # noqa: F401
+    else:
+        import trl.data_utils  # noqa: F401
+
+
+def compare(tokenizer: Path) -> int:
+    """Documents whose ids differ from SentencePiece's."""
+    import numpy as np
+    from sentencepiece import SentencePieceProcessor
+
+    from moxin_recipes.data import encoding, mistral_tokenizer
+
+    backend = fast_tokenizer(tokenizer).backend_tokenizer
+    pieces = SentencePieceProcessor(model_file=str(mistral_tokenizer.model_file()))
+    encode = encoding.proven(backend, list(texts())[:20])
+    every = [*texts(), *encoding.HOSTILE]
+    return sum(not np.array_equal(encode([t])[0], pieces.encode(t)) for t in every)
+
+
+def main() -> None:
+    from moxin_recipes.data import mistral_tokenizer
+
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    runs: dict[str, list[Result]] = {name: [] for name in CONTENDERS}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HF_DATASETS_CACHE"] = str(Path(folder) / "cache")
+        tokenizer = Path(folder) / "tokenizer"
+        mistral_tokenizer.build().save_pretrained(tokenizer)
+        print(f"documents whose ids are not SentencePiece's: {compare(tokenizer)}")
+        for _ in range(ROUNDS):
+            for name in CONTENDERS:
+                os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(dir=folder)
+                runs[name].append(measured(name, tokenizer))
+    first = statistics.median(run["seconds"] for run in runs["datatrove DocumentTokenizer"])
+    print(f"{BYTES / 1e6:.0f} MB of text, one core, {ROUNDS} rounds, medians")
+    print(f"  {'':29}  ratio   MB/s  tokens/s  peak MB  bytes/token  lost %  padding %")
+    for name, results in runs.items():
+        seconds = statistics.median(run["seconds"] for run in results)
+        one = results[0]
+        peak = statistics.median(run["peak"] for run in results) / 1e6
+        print(
+            f"  {name:29}  {first / seconds:5.2f}  {BYTES / 1e6 / seconds:5.2f}  "
+            f"{one['tokens'] / seconds:8.0f}  {peak:7.0f}  {one['disk'] / one['kept']:11.2f}  "
+            f"{100 - 100 * one['kept'] / one['tokens']:6.1f}  "
+            f"{100 - 100 * one['kept'] / one['places']:9.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
