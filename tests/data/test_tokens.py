@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from datatrove.data import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from moxin_recipes.data import encoding
+from moxin_recipes.data.blocks.tokens import WriteTokens
 from moxin_recipes.data.shards import TokenFolder
-from moxin_recipes.data.tokens import card_notes, token_bytes, train_tokenizer, write_tokens
+from moxin_recipes.data.tokens import (
+    card_notes,
+    counted,
+    token_bytes,
+    train_tokenizer,
+    write_tokens,
+)
 from moxin_recipes.strict import RecipeError
 
 TEXTS = ["def f(x):\n    return x + 12\n" * 20, "Größe, naïve — 数学 🙂 " * 20]
@@ -90,6 +98,27 @@ def test_tasks_write_side_by_side_and_a_repeated_one_leaves_nothing_of_before(
     assert not list(tmp_path.glob(".*"))
     assert write_tokens(tmp_path / "none", "train", [], tokenizer, 64)["documents"] == 0
     assert not list((tmp_path / "none").iterdir())
+
+
+def test_tasks_of_datatrove_write_what_one_process_writes(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = documents([f"{i} {'x' * (i % 97)}" for i in range(300)])
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    step = WriteTokens(tmp_path / "two" / "s", "train", tmp_path / "tokenizer", 2000)
+    for task in (0, 1, 1):  # the second one was killed behind its last file, and runs again
+        given = (
+            Document(text=row["text"], id=row["id"], metadata={"origin": row["origin"]})
+            for row in rows[task::2]
+        )
+        assert list(step.run(given, task, 2)) == []
+    whole = write_tokens(tmp_path / "one" / "s", "train", rows, tokenizer, 10**9)
+    together = counted(tmp_path / "two" / "s", "train")
+    assert {**together, "in_sequences": 0} == {**whole, "in_sequences": 0}
+    index = [pq.read_table(path) for path in (tmp_path / "two" / "s").glob("*.parquet")]
+    assert sorted(i for table in index for i in table["id"].to_pylist()) == sorted(
+        row["id"] for row in rows
+    )
 
 
 def test_many_documents_are_batched_and_cut_at_the_same_places(

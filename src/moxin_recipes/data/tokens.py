@@ -75,7 +75,6 @@ class _Shards:
         for stale in (*folder.glob(f"{prefix}-*"), *folder.glob(f".{prefix}-*")):
             stale.unlink()  # of a run that was ended; this one makes all of them again
         self._folder, self._prefix, self._size = folder, prefix, shard_tokens
-        self.counts: Counter[str] = Counter(documents=0, tokens=0, bytes=0, in_sequences=0)
         self._number = 0
         self._open = False
 
@@ -84,7 +83,8 @@ class _Shards:
         self._paths = [self._folder / f"{name}.parquet", self._folder / f"{name}.bin"]
         self._files = [path.with_name(f".{path.name}.tmp").open("wb") for path in self._paths]
         self._index = pq.ParquetWriter(self._files[0], _INDEX, compression="zstd")
-        self._digest, self._tokens, self._open = hashlib.sha256(), 0, True
+        self._digest, self._tokens, self._bytes = hashlib.sha256(), 0, 0
+        self._open = True
         self._rows: list[tuple[str, str, int, int, int]] = []
 
     def add(
@@ -105,7 +105,7 @@ class _Shards:
                 count = int(ends[at]) - start
                 self._rows.append((*row, self._tokens + start - before, count, sizes[at]))
                 start = int(ends[at])
-            self.counts.update(documents=last - first, bytes=sum(sizes[first:last]))
+            self._bytes += sum(sizes[first:last])
             self._append(ids[before:start].tobytes(), start - before)
             first = last
 
@@ -129,7 +129,11 @@ class _Shards:
             return
         if self._rows:
             self._write_rows()
-        facts = {"tokens": str(self._tokens), "sha256": self._digest.hexdigest()}
+        facts = {
+            "tokens": str(self._tokens),
+            "bytes": str(self._bytes),
+            "sha256": self._digest.hexdigest(),
+        }
         self._index.add_key_value_metadata(facts)
         self._index.close()
         for file, path in zip(self._files, self._paths, strict=True):
@@ -137,8 +141,6 @@ class _Shards:
             os.fsync(file.fileno())
             file.close()
             Path(file.name).replace(path)
-        whole = self._tokens // LONGEST * LONGEST
-        self.counts.update(tokens=self._tokens, in_sequences=whole)
         self._number, self._open = self._number + 1, False
 
 
@@ -150,11 +152,11 @@ def write_tokens(
     shard_tokens: int,
     task: int = 0,
 ) -> dict[str, int]:
-    """Writes shards of `shard_tokens` or a little more; counts of documents, tokens, bytes.
+    """Writes shards of `shard_tokens` or a little more; the counts of `counted`.
 
     `documents` have `text`, `id` and `origin`; a document is never cut. Tasks that share the work
-    on a source write side by side. `in_sequences` are the tokens in whole sequences of `LONGEST`.
-    Without a document nothing is written: no client could load an empty index.
+    on a source write side by side. Without a document nothing is written: no client could load an
+    empty index.
     """
     if len(tokenizer) > 2**16:
         raise ValueError(f"a vocabulary of {len(tokenizer)} does not fit uint16")
@@ -169,7 +171,21 @@ def write_tokens(
         framed, ends = _framed(ids, counts, tokenizer.bos_token_id, tokenizer.eos_token_id)
         shards.add(batch, sizes, framed, ends)
     shards.end()
-    return dict(shards.counts)
+    return counted(folder, f"{split}-{task:05d}")
+
+
+def counted(folder: Path, prefix: str) -> dict[str, int]:
+    """Counts over the shards of a split, or of one of its tasks (`train-00003`), from their index.
+
+    `in_sequences` are the tokens in whole sequences of `LONGEST`.
+    """
+    counts = Counter(documents=0, tokens=0, bytes=0, in_sequences=0)
+    for path in folder.glob(f"{prefix}-*.parquet"):
+        index = pq.read_metadata(path)
+        tokens, size = (int(index.metadata[name]) for name in (b"tokens", b"bytes"))
+        whole = tokens // LONGEST * LONGEST
+        counts.update(documents=index.num_rows, tokens=tokens, bytes=size, in_sequences=whole)
+    return dict(counts)
 
 
 def card_notes(counts: dict[str, int]) -> list[str]:

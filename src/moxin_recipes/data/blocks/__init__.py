@@ -1,0 +1,1 @@
+"""datatrove blocks for what datatrove lacks; they import neither torch nor transformers."""
