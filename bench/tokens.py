@@ -1,6 +1,6 @@
 """Raw text → training-ready sequences on one core: ours beside four usual ways.
 
-Every contender gets the same documents (Python's standard library, about 24 MB) and the same
+Every contender gets the same documents (Python's standard library, 30 MB) and the same
 tokenizer (Mistral's 32,000 pieces, cut and joined by its own `tokenizer.json`), and leaves
 sequences of 2,048 tokens on disk. It runs in a process of its own, in turn with the others, for
 several rounds; what counts is the ratio of medians, of CPU seconds (of all threads), which a busy
@@ -22,21 +22,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-BYTES, CONTEXT, ROUNDS = 24_000_000, 2048, 3
+BYTES, CONTEXT, ROUNDS = 30_000_000, 2048, 3
 Result = dict[str, float]
 
 
-def texts() -> Iterator[str]:
-    """Documents, one after another, up to `BYTES`; no contender is handed all of them in memory."""
+def write_texts(path: Path) -> None:
+    """The documents, a JSON line each, up to `BYTES`."""
     left = BYTES
     root = Path(sysconfig.get_paths()["stdlib"])
-    for path in sorted(root.rglob("*.py")):
-        if "site-packages" in path.parts or not path.stat().st_size:
-            continue
-        left -= path.stat().st_size
-        if left < 0:
-            return
-        yield path.read_bytes().decode(errors="replace")
+    with path.open("w") as file:
+        for source in sorted(root.rglob("*.py")):
+            if "site-packages" in source.parts or not source.stat().st_size:
+                continue
+            left -= source.stat().st_size
+            if left < 0:
+                return
+            text = source.read_bytes().decode(errors="replace")
+            file.write(json.dumps({"text": text}) + "\n")
+
+
+def texts(tokenizer: Path) -> Iterator[str]:
+    """The documents one after another; no contender is handed all of them in memory."""
+    with (tokenizer.parent / "texts.jsonl").open() as file:
+        for line in file:
+            yield json.loads(line)["text"]
 
 
 def fast_tokenizer(folder: Path) -> Any:
@@ -49,18 +58,21 @@ def ours(tokenizer: Path, out: Path) -> Result:
     from moxin_recipes.data.shards import TokenFolder
     from moxin_recipes.data.tokens import write_tokens
 
-    rows = ({"text": text, "id": str(i), "origin": "stdlib"} for i, text in enumerate(texts()))
+    rows = (
+        {"text": text, "id": str(i), "origin": "stdlib"} for i, text in enumerate(texts(tokenizer))
+    )
     counts = write_tokens(out / "code", "train", rows, fast_tokenizer(tokenizer), 250_000_000)
     shards = TokenFolder(out).shards("code", "train")
     windows = sum(shard.tokens // CONTEXT for shard in shards)
     return {"tokens": counts["tokens"], "kept": windows * CONTEXT, "places": windows * CONTEXT}
 
 
-def documents(loaded: Any) -> Any:
+def documents(tokenizer: Path) -> Any:
     """A datasets.Dataset of `<s> text </s>` ids, by `Dataset.map` in batches."""
     from datasets import Dataset
 
-    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts()))
+    loaded = fast_tokenizer(tokenizer)
+    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts(tokenizer)))
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
         found = loaded(batch["text"], add_special_tokens=False)["input_ids"]
@@ -75,7 +87,7 @@ def total(rows: Any) -> int:
 
 def group_texts(tokenizer: Path, out: Path) -> Result:
     """The function that most pretraining scripts share: join a batch, cut it, drop the rest."""
-    encoded = documents(fast_tokenizer(tokenizer))
+    encoded = documents(tokenizer)
 
     def group(batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
         joined = [token for ids in batch["input_ids"] for token in ids]
@@ -91,7 +103,7 @@ def group_texts(tokenizer: Path, out: Path) -> Result:
 def trl_packing(tokenizer: Path, out: Path) -> Result:
     from trl import pack_dataset
 
-    encoded = documents(fast_tokenizer(tokenizer))
+    encoded = documents(tokenizer)
     made = pack_dataset(encoded, CONTEXT, "bfd")
     made.save_to_disk(str(out))
     return {"tokens": total(encoded), "kept": total(made), "places": len(made) * CONTEXT}
@@ -104,7 +116,7 @@ def datatrove(tokenizer: Path, out: Path) -> Result:
     step = DocumentTokenizer(
         str(out), str(tokenizer / "tokenizer.json"), eos_token="</s>", shuffle_documents=False
     )
-    rows = (Document(text=text, id=str(i)) for i, text in enumerate(texts()))
+    rows = (Document(text=text, id=str(i)) for i, text in enumerate(texts(tokenizer)))
     step.run(rows, 0, 1)
     written = sum(path.stat().st_size for path in out.glob("*.ds")) // 2
     places = written // CONTEXT * CONTEXT
@@ -117,7 +129,7 @@ def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
 
     loaded = fast_tokenizer(tokenizer)
     loaded.pad_token = "<unk>"
-    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts()))
+    rows = Dataset.from_generator(lambda: ({"text": text} for text in texts(tokenizer)))
     lengths: list[int] = []
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
@@ -171,9 +183,11 @@ def _child(name: str, tokenizer: Path, writer: Any) -> None:
 
 
 def _imports(name: str) -> None:
-    import transformers  # noqa: F401
+    from transformers import PreTrainedTokenizerFast  # noqa: F401
 
     if name.startswith("moxin"):
+        import tuetoken  # noqa: F401
+
         import moxin_recipes.data.tokens  # noqa: F401
     elif name.startswith("datatrove"):
         import datatrove.pipeline.tokens.tokenizer  # noqa: F401
@@ -190,8 +204,8 @@ def compare(tokenizer: Path) -> int:
 
     backend = fast_tokenizer(tokenizer).backend_tokenizer
     pieces = SentencePieceProcessor(model_file=str(mistral_tokenizer.model_file()))
-    encode = encoding.proven(backend, list(texts())[:20])
-    every = [*texts(), *encoding.HOSTILE]
+    encode = encoding.proven(backend, list(texts(tokenizer))[:20])
+    every = [*texts(tokenizer), *encoding.HOSTILE]
     return sum(not np.array_equal(encode([t])[0], pieces.encode(t)) for t in every)
 
 
@@ -204,6 +218,7 @@ def main() -> None:
         os.environ["HF_DATASETS_CACHE"] = str(Path(folder) / "cache")
         tokenizer = Path(folder) / "tokenizer"
         mistral_tokenizer.build().save_pretrained(tokenizer)
+        write_texts(Path(folder) / "texts.jsonl")
         print(f"documents whose ids are not SentencePiece's: {compare(tokenizer)}")
         for _ in range(ROUNDS):
             for name in CONTENDERS:

@@ -28,13 +28,14 @@ HOSTILE = (
 
 def reference(tokenizer: Tokenizer) -> Encode:
     """Encoding by Hugging Face tokenizers, in which a literal `<s>` of a text is ordinary text."""
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())  # the caller's own stays as it is
-    tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        tokenizer.no_truncation()  # transformers leaves there what its last call asked for
+        tokenizer.no_padding()
+        marks = tokenizer.encode_special_tokens
+        tokenizer.encode_special_tokens = True
         found = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        tokenizer.encode_special_tokens = marks
         counts = np.fromiter(map(len, found), np.int64, len(found))
         flat = np.fromiter((i for ids in found for i in ids), np.uint32, int(counts.sum()))
         return flat, counts
