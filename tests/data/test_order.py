@@ -195,7 +195,11 @@ def test_the_trainer_reads_the_mixture_from_first_to_last(
     tokens: TokenFolder, tmp_path: Path
 ) -> None:
     args = TrainingArguments(
-        output_dir=str(tmp_path / "out"), per_device_train_batch_size=4, max_steps=10, use_cpu=True
+        output_dir=str(tmp_path / "out"),
+        per_device_train_batch_size=4,
+        max_steps=10,
+        use_cpu=True,
+        report_to="none",
     )
     model = torch.nn.Linear(1, 1)  # never run: this is about what the loader reads
     trainer = PretrainTrainer(model=model, args=args, train_dataset=mixture(tokens))
