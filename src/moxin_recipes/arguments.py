@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from moxin_recipes.data_arguments import DocumentArguments
+
 
 @dataclass(kw_only=True)
 class StageArguments:
@@ -21,25 +23,9 @@ class StageArguments:
 
 
 @dataclass(kw_only=True)
-class Source:
-    """One source of documents: real text of this machine, or a dataset on the Hub."""
-
-    name: str
-    dataset: str = "local"  # or REPOSITORY[@REVISION] on the Hub
-    config: str | None = None
-    split: str = "train"
-    text_column: str = "text"
-    license: str = "unknown"
-    max_bytes: int | None = None
-    min_characters: int = 200  # shorter documents are removed
-    heldout_fraction: float = 0.01  # of the documents, by content hash; never trained on
-
-
-@dataclass(kw_only=True)
-class DataArguments(StageArguments):
+class DataArguments(StageArguments, DocumentArguments):
     """`data`: raw documents and generated problems → corpus, tokenizer, tokens, chat sets."""
 
-    sources: list[Source]
     hub_corpus_id: str
     hub_tokens_id: str
     hub_tokenizer_id: str | None = None  # trained here; or else tokenizer_name_or_path

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from moxin_recipes import arguments, environment
+from moxin_recipes import arguments, data_arguments, environment
 from moxin_recipes.strict import Loader, RecipeError, conform, required
 
 # Keys that name an input, with the type of its repository.
@@ -38,10 +38,15 @@ STAGES: dict[str, type[arguments.StageArguments]] = {
     "evaluate": arguments.EvaluateArguments,
     "release": arguments.ReleaseArguments,
 }
-# The typed lists of nested values.
+# The typed nested values, and the items of typed lists.
 _ITEMS: dict[str, type] = {
-    "sources": arguments.Source,
     "traces": arguments.Traces,
+    "sources": data_arguments.Source,
+    "decontaminate": data_arguments.EvaluationSet,
+    "minhash": data_arguments.Minhash,
+    "bloom": data_arguments.Bloom,
+    "language": data_arguments.Model,
+    "classifier": data_arguments.Model,
     "mixture": arguments.MixtureItem,
     "evaluations": arguments.Evaluation,
 }
@@ -68,7 +73,7 @@ _REFUSED = {
 _KEYLESS = re.compile(
     r"(output_dir|accelerate_config|push_to_hub|push_checkpoints|hub_.*|logging_.*|log_.*|report_to"
     r"|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu"
-    r"|token_cache_.*)$"
+    r"|token_cache_.*|executor|workers|slurm_.*)$"
 )
 # What `check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
@@ -137,13 +142,9 @@ class Recipe:
                 if written is not None:
                     repo, _, revision = str(written).partition("@")
                     found.append(Reference(key, REFERENCES[key], repo, revision or "main"))
-        for key in ("sources", "traces"):
-            for position, source in enumerate(self.values.get(key) or []):
-                dataset = str(source.get("dataset", "local"))
-                if dataset != "local":
-                    repo, _, revision = dataset.partition("@")
-                    name = f"{key}[{position}]"
-                    found.append(Reference(name, "dataset", repo, revision or "main"))
+        for key, kind, written in data_arguments.inputs(self.values):
+            repo, _, revision = written.partition("@")
+            found.append(Reference(key, kind, repo, revision or "main"))
         return found
 
     @property
@@ -286,8 +287,11 @@ def fill(recipe: Recipe, processes: int, on_hardware: bool = True) -> tuple[Any,
     kind = STAGES[recipe.stage]
     own_values = {k: v for k, v in values.items() if k in typing.get_type_hints(kind)}
     for name, item in _ITEMS.items():
-        if name in own_values:
-            own_values[name] = [item(**row) for row in own_values[name]]
+        given = own_values.get(name)
+        if given is not None:
+            own_values[name] = (
+                [item(**row) for row in given] if isinstance(given, list) else item(**given)
+            )
     own = kind(**own_values)
     theirs = trainer_dataclasses(recipe.stage)
     if not theirs:

@@ -59,6 +59,9 @@ def conform(key: str, value: Any, hint: Any) -> Any:
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
+        nested = [option for option in inner if dataclasses.is_dataclass(option)]
+        if nested and isinstance(value, dict):
+            return conform(key, value, nested[0])  # its own errors name the key within
         for option in inner:
             try:
                 return conform(key, value, option)

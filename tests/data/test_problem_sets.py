@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from moxin_recipes.arguments import DataArguments, Source
+from moxin_recipes.arguments import DataArguments
 from moxin_recipes.data import arithmetic, arithmetic_rows, problem_sets
+from moxin_recipes.data_arguments import Source
 
 SUM = re.compile(r"\d+(?:[+-]\d+)+")
 

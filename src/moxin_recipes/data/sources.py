@@ -1,59 +1,57 @@
-"""Raw documents of each source, from this machine or from a dataset on the Hub."""
+"""Which files of a source are read: a seeded choice of those that match, downloaded alone."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable
+from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.arguments import DataArguments, Source
-from moxin_recipes.data import arithmetic_rows, local_text
-from moxin_recipes.data.chat import load_split
+from datatrove.pipeline.base import PipelineStep
+
+from moxin_recipes.data.blocks.columns import Removed
+from moxin_recipes.data.blocks.local import NAMES, LocalReader
+from moxin_recipes.data.blocks.readers import Reader
+from moxin_recipes.data_arguments import Source
+from moxin_recipes.hub import pull
+from moxin_recipes.hub.pull import Parent
 from moxin_recipes.strict import RecipeError
 
-MATHS = "maths-text"
+_PACKED = ("", ".gz", ".zst", ".zstd")
+READABLE = (".parquet", *(f"{kind}{packed}" for kind in (".jsonl", ".json") for packed in _PACKED))
 
 
-def documents(
-    source: Source, position: int, folder: Path | None, arguments: DataArguments
-) -> Iterator[dict[str, Any]]:
-    """`text`, `source`, `license`, `origin` of each document, up to the source's `max_bytes`.
-
-    `folder` holds the downloaded repository of a source that is on the Hub.
-    """
-    left = source.max_bytes
-    for document in _all(source, position, folder, arguments):
-        if left is not None:
-            left -= len((document["text"] or "").encode("utf-8", "surrogatepass"))
-            if left < 0:
-                return
-        yield document
-
-
-def _all(
-    source: Source, position: int, folder: Path | None, arguments: DataArguments
-) -> Iterator[dict[str, Any]]:
-    if folder is not None:
-        yield from _hub_documents(source, position, folder)
-    elif source.name == MATHS:
-        yield from arithmetic_rows.maths_documents(
-            "train", arguments.seed, arguments.maths_documents
-        )
-    elif source.name in local_text.SOURCES:
-        yield from local_text.SOURCES[source.name]()
-    else:
-        known = ", ".join([*local_text.SOURCES, MATHS])
+def chosen_files(source: Source, parent: Parent, seed: int) -> list[str]:
+    """The files of a source, sorted: a share of those that match its patterns, by the seed."""
+    listed = [file for file in pull.files(parent) if file.endswith(READABLE)]
+    found = [file for file in listed if any(fnmatch(file, pattern) for pattern in source.files)]
+    if not found:
         raise RecipeError(
-            f"`sources[{position}].name`: {source.name} is no local source ({known}); "
-            "give `dataset` for one on the Hub"
+            f"`{parent.key}.files`: none of the {len(listed)} data files of {parent.repo} "
+            f"matches {', '.join(source.files)}"
         )
+    if not 0 < source.file_share <= 1:
+        raise RecipeError(f"`{parent.key}.file_share` must lie above 0 and at 1 or below")
+    count = max(1, round(source.file_share * len(found)))
+    return sorted(random.Random(f"{seed} {source.name}").sample(found, count))
 
 
-def _hub_documents(source: Source, position: int, folder: Path) -> Iterator[dict[str, Any]]:
-    key = f"sources[{position}]"
-    rows = load_split(folder, source.config, source.split, [source.text_column], key)
-    for number, row in enumerate(rows):
-        yield {
-            "text": row[source.text_column],
-            "source": source.name,
-            "license": row.get("license") or source.license,
-            "origin": f"{source.dataset}/{source.split}/{number}",
-        }
+def reader(
+    source: Source,
+    parent: Parent | None,
+    seed: int,
+    maths_documents: int,
+    removed: Callable[[str], Removed],
+) -> tuple[PipelineStep, list[str]]:
+    """The reader of a source, and the files that it reads, which are downloaded here."""
+    if parent is None:
+        if source.name not in NAMES:
+            raise RecipeError(
+                f"`sources`: {source.name} is no local source ({', '.join(NAMES)}); "
+                "give `dataset` for one on the Hub"
+            )
+        return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
+    files = chosen_files(source, parent, seed)
+    folder: Path = pull.download(parent, [escape(file) for file in files])
+    given: dict[str, Any] = vars(source)
+    return Reader(str(folder), files, removed("unreadable"), given), files

@@ -121,6 +121,13 @@ def download(parent: Parent, patterns: list[str] | None = None) -> Path:
         )
 
 
+def files(parent: Parent) -> list[str]:
+    """Paths of all files of a pinned input, sorted; nothing is downloaded."""
+    with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
+        listed = api().list_repo_files(parent.repo, repo_type=parent.type, revision=parent.commit)
+    return sorted(listed)
+
+
 def commit_of(repo: str, repo_type: str, revision: str) -> str | None:
     """Commit of a branch or tag; None where the repository or the revision does not exist."""
     with errors(f"{repo}@{revision}"):

@@ -1,7 +1,7 @@
 """Raw documents → corpus, tokenizer, tokens and (small ladders) generated chat and problem sets.
 
-The paper's §3.4 data: documents are normalised, filtered, exactly deduplicated, split into train
-and held-out by a hash of their content, and packed as uint16 tokens.
+The paper's §3.4 data: documents are normalised, split into train and held-out by a hash of their
+content, filtered, deduplicated and decontaminated (data/documents.py), and packed as uint16 tokens.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.data --config recipes/moxin-nano/00-data.yaml
@@ -9,34 +9,47 @@ and held-out by a hash of their content, and packed as uint16 tokens.
 Needs: nothing, or the datasets under `sources`. Pushes: every repository named `hub_…_id`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from moxin_recipes.arguments import DataArguments
-from moxin_recipes.data import arithmetic_rows, mistral_tokenizer, problem_sets, sources
-from moxin_recipes.data.cleaning import Cleaner
+from moxin_recipes.data import (
+    arithmetic_rows,
+    corpus,
+    evaluation_sets,
+    mistral_tokenizer,
+    problem_sets,
+)
+from moxin_recipes.data.blocks.local import MATHS
+from moxin_recipes.data.blocks.normalize import digest
+from moxin_recipes.data.documents import Documents, cut
 from moxin_recipes.data.tokens import card_notes, train_tokenizer, write_tokens
 from moxin_recipes.run import Run, clear, launch
 
-Documents = dict[str, list[dict[str, Any]]]
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 
 def main(run: Run) -> None:
     """Builds each output below the stage's folder and pushes them together."""
     own: DataArguments = run.arguments
-    outputs: Outputs = {}
-    corpus, outputs["hub_corpus_id"] = build_corpus(run, own)
+    outputs: Outputs = problems(run, own)
+    documents = prepare(run, own, outputs.get("hub_problems_id"))
+    corpus_folder = clear(run.folder / "hub_corpus_id")
+    outputs["hub_corpus_id"] = (corpus_folder, corpus.write(documents, corpus_folder))
     if own.tokenizer_name_or_path:
         tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
     else:
-        tokenizer, outputs["hub_tokenizer_id"] = build_tokenizer(run, own, corpus)
-    outputs["hub_tokens_id"] = build_tokens(run, own, corpus, tokenizer)
+        tokenizer, outputs["hub_tokenizer_id"] = build_tokenizer(run, own, documents)
+    report = outputs["hub_corpus_id"][1]["contamination"]
+    outputs["hub_tokens_id"] = build_tokens(run, own, documents, tokenizer, report)
+    run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
+
+
+def problems(run: Run, own: DataArguments) -> Outputs:
+    """The generated sets that the recipe names."""
     sets: dict[str, tuple[Callable[[Path, DataArguments], dict[str, int]], str]] = {
         "hub_chat_id": (problem_sets.chat, "Chats of one turn, made by a program."),
         "hub_preferences_id": (problem_sets.preferences, "Right answers beside worse ones."),
@@ -45,52 +58,39 @@ def main(run: Run) -> None:
             "Sums with answers; splits share no expression.",
         ),
     }
+    outputs: Outputs = {}
     for key, (build, summary) in sets.items():
         if getattr(own, key):
             folder = clear(run.folder / key)
             outputs[key] = (folder, {"summary": summary, "counts": build(folder, own)})
-    run.finish(outputs)
+    return outputs
 
 
-def build_corpus(run: Run, own: DataArguments) -> tuple[Documents, tuple[Path, dict[str, Any]]]:
-    """Clean documents of each source in `train` and `heldout`, the removed ones beside them."""
-    folder = clear(run.folder / "hub_corpus_id")
-    cleaner = Cleaner()
-    corpus: Documents = {}
-    licenses: dict[str, list[str]] = {}
+def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Documents:
+    """Every step from raw to clean documents; `made` are the problem sets of this stage."""
+    documents = Documents(own, run.state / "documents", run.pull)
     for position, source in enumerate(own.sources):
-        on_hub = None if source.dataset == "local" else run.pull(f"sources[{position}]")
-        raw = sources.documents(source, position, on_hub, own)
-        kept = list(cleaner.clean(raw, source.min_characters, source.heldout_fraction))
-        licenses[source.name] = sorted({document["license"] for document in kept})
-        corpus[source.name] = kept
-        for split in ("train", "heldout"):
-            _write(folder / source.name / f"{split}.parquet", kept, split)
-    _write(folder / "removed" / "train.parquet", cleaner.removed)
-    notes = [f"- {name}: {', '.join(names)}" for name, names in licenses.items()]
-    facts = {
-        "summary": "Clean, exactly deduplicated documents; `removed` has what was taken out, "
-        "with the reason of each. `heldout` is never trained on.",
-        "license": "other",
-        "counts": dict(sorted(cleaner.counts.items())),
-        "notes": ["## Licences by source\n", *notes],
-    }
-    return corpus, (folder, facts)
-
-
-def _write(path: Path, documents: list[dict[str, Any]], split: str | None = None) -> None:
-    """Writes the documents of a split; nothing where it has none, which no client could load."""
-    names = ["text", "source", "license", "origin", "id" if split else "reason"]
-    rows = [d for d in documents if split is None or d["split"] == split]
-    if not rows:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in names}
-    pq.write_table(pa.table(columns), path)
+        parent = None if source.dataset == "local" else run.parent(f"sources[{position}]")
+        documents.clean(source, parent, own.seed, own.maths_documents)
+    documents.exact()
+    documents.bloom()
+    documents.minhash()
+    for source in own.sources:
+        documents.late(source)
+    if own.decontaminate:
+        folder = made[0] if made else None
+        measured = (
+            row
+            for source in own.sources
+            for row in cut(documents.rows(source.name, "heldout"), own.heldout_bytes)
+        )
+        items = evaluation_sets.items(own.decontaminate, run.pull, folder, measured)
+        documents.decontaminate(items)
+    return documents
 
 
 def build_tokenizer(
-    run: Run, own: DataArguments, corpus: Documents
+    run: Run, own: DataArguments, documents: Documents
 ) -> tuple[PreTrainedTokenizerBase, tuple[Path, dict[str, Any]]]:
     """Mistral's own, or a byte-level BPE trained on a part of each source's documents."""
     folder = clear(run.folder / "hub_tokenizer_id")
@@ -99,12 +99,13 @@ def build_tokenizer(
         tokenizer.save_pretrained(folder)
         return tokenizer, (folder, {"summary": mistral_tokenizer.SUMMARY})
     texts = problem_sets.sample_texts(own) if own.hub_chat_id else []
-    for documents in corpus.values():
+    for source in own.sources:
         left = own.tokenizer_bytes
-        for document in documents:
-            if document["split"] == "train" and left > 0:
-                texts.append(document["text"])
-                left -= len(document["text"])
+        for document in documents.rows(source.name, "train"):
+            if left <= 0:
+                break
+            texts.append(document["text"])
+            left -= len(document["text"])
     tokenizer = train_tokenizer(texts, own.vocab_size)
     tokenizer.save_pretrained(folder)
     facts = {"summary": f"Byte-level BPE of {len(tokenizer)} pieces; digits stay single."}
@@ -112,16 +113,18 @@ def build_tokenizer(
 
 
 def build_tokens(
-    run: Run, own: DataArguments, corpus: Documents, tokenizer: PreTrainedTokenizerBase
+    run: Run,
+    own: DataArguments,
+    documents: Documents,
+    tokenizer: PreTrainedTokenizerBase,
+    contamination: list[dict[str, Any]],
 ) -> tuple[Path, dict[str, Any]]:
     """uint16 shards of each source; the held-out part is cut to the same bytes for every source."""
     folder = clear(run.folder / "hub_tokens_id")
     counts: dict[str, int] = {}
-    for name, documents in corpus.items():
-        parts = {
-            "train": [d for d in documents if d["split"] == "train"],
-            "heldout": _heldout(name, documents, own),
-        }
+    for source in own.sources:
+        name = source.name
+        parts = {"train": documents.rows(name, "train"), "heldout": heldout(name, documents, own)}
         for split, rows in parts.items():
             made = write_tokens(folder / name, split, rows, tokenizer, own.shard_tokens)
             counts |= {f"{name}/{split}/{what}": number for what, number in made.items()}
@@ -133,25 +136,19 @@ def build_tokens(
         "license": "other",
         "counts": counts,
         "tokens": total,
+        "contamination": contamination,
     }
     return folder, facts
 
 
-def _heldout(
-    name: str, documents: list[dict[str, Any]], own: DataArguments
-) -> list[dict[str, Any]]:
+def heldout(name: str, documents: Documents, own: DataArguments) -> Iterator[dict[str, Any]]:
     """The first `heldout_bytes` of the held-out documents; for maths, sums of the test split."""
-    rows = [d for d in documents if d["split"] == "heldout"]
-    if name == sources.MATHS:
+    rows = documents.rows(name, "heldout")
+    if name == MATHS:
         made = arithmetic_rows.maths_documents("test", own.seed, 2000)
-        rows = list(Cleaner().clean(made, 1, 1.0))
-    kept, left = [], own.heldout_bytes
-    for row in rows:
-        text = row["text"].encode()[:left].decode(errors="ignore")
-        left -= len(text.encode())
-        if text:
-            kept.append({**row, "text": text})
-    return kept
+        distinct = {row["text"].strip(): row for row in made}
+        rows = ({**row, "text": text, "id": digest(text)} for text, row in distinct.items())
+    return cut(rows, own.heldout_bytes)
 
 
 if __name__ == "__main__":

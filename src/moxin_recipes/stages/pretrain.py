@@ -8,6 +8,7 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 """
 
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
@@ -16,6 +17,7 @@ from moxin_recipes.arguments import PretrainArguments
 from moxin_recipes.data.mixture import Mixture
 from moxin_recipes.data.order import Order
 from moxin_recipes.data.token_cache import GB, HubTokens
+from moxin_recipes.hub.pull import read_manifest
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
@@ -44,11 +46,20 @@ def main(run: Run) -> None:
         facts["tokens"] = len(mixture) * own.context_length
         facts["counts"] = mixture.facts()
         facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["contamination"] = contamination(run, own)
         facts["summary"] = (
             f"Base model after `{run.recipe.name}`: {facts['tokens']:,} tokens in sequences of "
             f"{own.context_length}."
         )
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def contamination(run: Run, own: PretrainArguments) -> list[dict[str, Any]]:
+    """The rows of the tokens' report that are about the sources of this phase."""
+    parent = run.parent("dataset_name")
+    manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}
+    sources = {item.source for item in own.mixture}
+    return [row for row in manifest.get("contamination", []) if row["source"] in sources]
 
 
 if __name__ == "__main__":
