@@ -88,17 +88,19 @@ def test_what_cannot_be_used_is_counted_and_listed(
                 turns("long " * 90, "b"),
                 turns("c", "d"),
                 turns("what ends a text?", "</s> does"),
+                turns("anything?", ""),
             ]
         }
     )
     encoded = encode_chats(chats, tokenizer, 64, tmp_path)
     rows = rows_of(encoded, 64, 1, 0, 1)
     assert rows.left_out().to_dict() == {
-        "chat": [1, 2, 4],
-        "reason": ["no answer", "too long", "special token in a text"],
+        "chat": [1, 2, 4, 5],
+        "reason": ["no answer", "too long", "special token in a text", "empty turn"],
     }
     assert rows.counts == {
-        "chats": 5,
+        "chats": 6,
+        "left out (empty turn)": 1,
         "left out (no answer)": 1,
         "left out (special token in a text)": 1,
         "left out (too long)": 1,
@@ -107,7 +109,7 @@ def test_what_cannot_be_used_is_counted_and_listed(
         rows_of(encoded, 64, 1, 0, 4)
     with pytest.raises(RecipeError, match=r"1.5 is not a whole number"):
         rows_of(encoded, 64, 1.5, 0, 1)
-    with pytest.raises(RecipeError, match="none of the 5 chats fits 3 tokens"):
+    with pytest.raises(RecipeError, match="none of the 6 chats fits 3 tokens"):
         rows_of(encode_chats(chats, tokenizer, 3, tmp_path / "short"), 3, 1, 0, 1)
 
 

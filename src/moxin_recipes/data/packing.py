@@ -32,14 +32,16 @@ def encode_chats(
 ) -> Dataset:
     """One row a chat (`_COLUMNS`), in Arrow files below `folder` that a second call finds again.
 
-    A chat is left out, with the reason, where it is longer than `length` tokens, where the
-    assistant says nothing, or where a text has a special token written out: it would be encoded as
-    that token, and end or begin something.
+    A chat is left out, with the reason, where it is longer than `length` tokens, where a turn is
+    empty or the assistant has none, or where a text has a special token written out: it would be
+    encoded as that token, and end or begin something.
     """
     special = [str(token) for token in tokenizer.all_special_tokens]
 
     def encoded(row: dict[str, Any]) -> dict[str, Any]:
         messages = messages_of(row)
+        if not all(message["content"] for message in messages):
+            return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
         if any(token in message["content"] for message in messages for token in special):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "special token in a text"}
         ids, labels = encode(messages, tokenizer)
