@@ -20,7 +20,7 @@ from moxin_recipes.data import chat
 from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.training.grpo import CpuGRPOTrainer
 
-PROMPTS, GROUP, LENGTH, STEPS, ROUNDS, VOCABULARY = 8, 8, 64, 1, 4, 32_000
+PROMPTS, GROUP, LENGTH, STEPS, ROUNDS, VOCABULARY = 8, 8, 64, 1, 3, 32_000
 
 
 def write_model(folder: Path) -> None:
