@@ -8,6 +8,7 @@ import yaml
 
 from moxin_recipes import ladder, recipe
 from moxin_recipes.strict import RecipeError
+from tests.conftest import ROOT
 
 SFT: dict[str, Any] = {
     "stage": "sft",
@@ -143,3 +144,20 @@ def test_rewards_are_looked_up_before_anything_starts() -> None:
     ladder.check_rewards(
         [recipe.Recipe(Path("42-grpo.yaml"), {"stage": "grpo", "rewards": ["code"]})]
     )
+
+
+VARIANTS = [
+    path
+    for folder in ("moxin-7b-ii", "moxin-7b-grpo-staged")
+    for path in sorted((ROOT / "recipes" / folder).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_variant_is_filled_for_its_processes(path: Path) -> None:
+    of = recipe.load(path)
+    launcher = yaml.safe_load((ROOT / of.values["accelerate_config"]).read_text())
+    *_, args = recipe.fill(of, launcher["num_processes"], on_hardware=False)
+    steps = args.gradient_accumulation_steps * args.per_device_train_batch_size
+    assert steps * launcher["num_processes"] == of.values["global_batch_size"]
+    assert {r.key for r in of.references} == {"model_name_or_path", "dataset_name"}
