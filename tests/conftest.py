@@ -136,6 +136,15 @@ class Workplace:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shares the tests out between two processes: a file stays together, and so do all tests of the
+    one finished ladder, which is made once and comes first."""
+    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
+    for item in items:
+        of_ladder = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ladder" if of_ladder else item.path.stem))
+
+
 @contextlib.contextmanager
 def serving(place: Workplace) -> Iterator[None]:
     """`moxin hub serve` for as long as the block runs."""
