@@ -1,6 +1,6 @@
 """Runs every benchmark of this folder, one after another."""
 
-from bench import grpo_step, hub_transfer, tokens, train_step
+from bench import grpo_step, hub_transfer, resume, tokens, train_step
 
-for benchmark in (tokens, train_step, grpo_step, hub_transfer):
+for benchmark in (tokens, train_step, grpo_step, hub_transfer, resume):
     benchmark.main()

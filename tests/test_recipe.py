@@ -83,6 +83,14 @@ def test_nested_lists_are_checked_too(tmp_path: Path) -> None:
     assert "`sources[0].max_byte`; did you mean `max_bytes`?" in str(caught.value)
 
 
+def test_a_phase_of_pretraining_has_a_number_of_steps(tmp_path: Path) -> None:
+    path = tmp_path / "20-pretrain.yaml"
+    values = {**SFT, "stage": "pretrain", "context_length": 8, "mixture": []}
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(RecipeError, match="`max_steps` is missing"):
+        recipe.check(recipe.load(path))
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "30-sft.yaml"
     path.write_text("stage: sft\nseed: 1\n")
@@ -116,6 +124,9 @@ def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
     key = load(tmp_path).key(parents)
     same = load(tmp_path, output_dir="/x", hub_model_id="y", logging_steps=3, save_steps=9)
     assert same.key(parents) == key
+    # A run that stopped at these goes on with another value.
+    limits = load(tmp_path, keep_checkpoints=3, max_skipped_steps=5, push_checkpoints=False)
+    assert limits.key(parents) == key
     assert load(tmp_path).key(parents[::-1]) != key  # the last model is the released one
     assert load(tmp_path, weight_decay=0).key(parents) == load(tmp_path, weight_decay=0.0).key(
         parents

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from moxin_recipes.data_arguments import DocumentArguments
+from moxin_recipes.strict import RecipeError
 
 
 @dataclass(kw_only=True)
@@ -50,17 +51,25 @@ class DataArguments(StageArguments, DocumentArguments):
 
 @dataclass(kw_only=True)
 class InitArguments(StageArguments):
-    """`init`: a Mistral of the given shape with random weights."""
+    """`init`: the weights that pretraining starts from.
+
+    `scratch` draws them at random in the given shape; `expand` (LLaMA Pro's identity blocks) and
+    `upscale` (SOLAR) deepen `model_name_or_path` to `num_hidden_layers`; `average` takes the mean
+    of `models`, e.g. of annealing runs with several seeds.
+    """
 
     hub_model_id: str
-    tokenizer_name_or_path: str
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    sliding_window: int
+    method: Literal["scratch", "expand", "upscale", "average"] = "scratch"
+    tokenizer_name_or_path: str | None = None  # for scratch; else the model's own
+    model_name_or_path: str | None = None
+    models: list[str] | None = None
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    num_key_value_heads: int | None = None
+    max_position_embeddings: int | None = None
+    sliding_window: int | None = None
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
     initializer_range: float = 0.02
@@ -70,6 +79,28 @@ class InitArguments(StageArguments):
     # As in pretrain: bits per byte before training, on the same held-out set.
     dataset_name: str | None = None
     eval_context_length: int = 256
+
+    def __post_init__(self) -> None:
+        """Raises RecipeError for a key that the method wants and does not have."""
+        for key in INIT_KEYS[self.method]:
+            if not getattr(self, key):
+                raise RecipeError(f"`{key}` is missing: `method: {self.method}` needs it")
+
+
+_SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+# What each method of `init` needs beside the name of its output.
+INIT_KEYS: dict[str, tuple[str, ...]] = {
+    "scratch": (
+        "tokenizer_name_or_path",
+        "num_hidden_layers",
+        *_SHAPE,
+        "max_position_embeddings",
+        "sliding_window",
+    ),
+    "expand": ("model_name_or_path", "num_hidden_layers"),
+    "upscale": ("model_name_or_path", "num_hidden_layers"),
+    "average": ("models",),
+}
 
 
 @dataclass(kw_only=True)
@@ -93,6 +124,7 @@ class TrainingStageArguments(StageArguments):
     global_batch_size: int  # sequences a step; completions in GRPO
     dataset_name: str
     push_checkpoints: bool = True  # each local checkpoint becomes the branch `step-000100`
+    keep_checkpoints: int | None = None  # how many of these branches stay on the Hub; None: all
 
 
 @dataclass(kw_only=True)
@@ -108,6 +140,9 @@ class PretrainArguments(TrainingStageArguments):
     # Shards come from the Hub when they are due, and stay on each node within this bound.
     token_cache_dir: str | None = None  # default: token-cache/ in MOXIN_HOME; a disk of the node
     token_cache_gb: float = 100.0
+    z_loss: float = 0.0  # weight of log²(Z) in the loss; OLMo 2: 1e-5
+    # Steps passed over (a loss or gradient that is no number, a spike) before the run is stopped.
+    max_skipped_steps: int = 100
 
 
 @dataclass(kw_only=True)

@@ -113,7 +113,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
     except RuntimeError as error:
-        if type(error).__name__ in ("HubError", "MissingError", "StageFailed"):
+        if type(error).__name__ in ("HubError", "AwayError", "MissingError", "StageFailed"):
             sys.exit(f"error: {error}")
         if options.command == "hub":  # the launcher's, which imports nothing of ours
             sys.exit(f"error: {error}")

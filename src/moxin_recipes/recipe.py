@@ -71,9 +71,9 @@ _REFUSED = {
 }
 # They say where and how a stage runs, logs and pushes, not what comes out of it.
 _KEYLESS = re.compile(
-    r"(output_dir|accelerate_config|push_to_hub|push_checkpoints|hub_.*|logging_.*|log_.*|report_to"
-    r"|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu"
-    r"|token_cache_.*|executor|workers|slurm_.*)$"
+    r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
+    r"|report_to|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm"
+    r"|save_.*|use_cpu|max_skipped_steps|token_cache_.*|executor|workers|slurm_.*)$"
 )
 # What `check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
@@ -213,6 +213,8 @@ def check(recipe: Recipe) -> None:
         missing = [key for key in required(STAGES[recipe.stage]) if key not in recipe.values]
         if missing:
             raise RecipeError(f"`{missing[0]}` is missing")
+        if recipe.stage == "pretrain" and recipe.values.get("max_steps", 0) < 1:
+            raise RecipeError("`max_steps` is missing: a phase is so many steps, not epochs")
         if recipe.values.get("save_total_limit") == 1:
             raise RecipeError(
                 "`save_total_limit` must be 2 or more: a kill while one is written leaves the other"
@@ -292,7 +294,10 @@ def fill(recipe: Recipe, processes: int, on_hardware: bool = True) -> tuple[Any,
             own_values[name] = (
                 [item(**row) for row in given] if isinstance(given, list) else item(**given)
             )
-    own = kind(**own_values)
+    try:
+        own = kind(**own_values)
+    except RecipeError as error:
+        raise RecipeError(f"{recipe.path}: {error}") from None
     theirs = trainer_dataclasses(recipe.stage)
     if not theirs:
         return (own,)

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from moxin_recipes import environment, recipe
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
-from moxin_recipes.hub.push import push
+from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import Recipe
 from moxin_recipes.strict import RecipeError
 
@@ -135,7 +136,8 @@ class Run:
             return
         tags = (self.recipe.tag, f"done-{self.key[:12]}")
         for hub_key, (folder, facts) in reversed(outputs.items()):
-            push(
+            send = functools.partial(
+                push,
                 folder,
                 self.recipe.values[hub_key],
                 recipe.output_type(hub_key),
@@ -143,6 +145,7 @@ class Run:
                 private=self.arguments.hub_private_repo,
                 tags=tags,
             )
+            patiently(send, PATIENCE)
         shutil.rmtree(self.state)
 
 

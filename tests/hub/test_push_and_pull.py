@@ -9,7 +9,7 @@ import pytest
 from moxin_recipes.hub import session
 from moxin_recipes.hub.manifest import payload_digest, payload_files
 from moxin_recipes.hub.pull import Parent, commit_of, download, read_manifest, resolve
-from moxin_recipes.hub.push import BackgroundPusher, move_tag, push
+from moxin_recipes.hub.push import move_tag, push
 from moxin_recipes.recipe import Reference
 
 MANIFEST: dict[str, Any] = {
@@ -93,35 +93,6 @@ def test_tags_move_and_scores_pushed_later_change_no_payload(folder: Path) -> No
     before = read_manifest("local/push-d", "model", second)
     assert before
     assert head.payload == before["payload"]
-
-
-def test_checkpoints_go_out_in_the_background(folder: Path) -> None:
-    pusher = BackgroundPusher(folder / "state-abc")
-    options = {"repo": "push-e", "repo_type": "model", "manifest": MANIFEST, "private": True}
-    for step in (1, 2):
-        pusher.submit([folder / "weights.safetensors"], f"s{step}", branch=f"s{step}", **options)
-    (folder / "weights.safetensors").unlink()  # rotated away meanwhile
-    pusher.finish()
-    assert {ref.name for ref in session.api().list_repo_refs("local/push-e").branches} == {
-        "main",
-        "s1",
-        "s2",
-    }
-    assert not list((folder / "state-abc").glob(".push-*"))
-
-
-def test_a_background_push_that_fails_is_not_lost_in_silence(folder: Path) -> None:
-    pusher = BackgroundPusher(folder / "state-abc")
-    pusher.submit(
-        [folder / "weights.safetensors"],
-        "s1",
-        repo="not a name",
-        repo_type="model",
-        manifest=MANIFEST,
-        private=True,
-    )
-    with pytest.raises(Exception, match="not a name"):
-        pusher.finish()
 
 
 @pytest.mark.parametrize(

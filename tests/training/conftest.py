@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.pretraining import pretraining
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
 
 from moxin_recipes.data import chat
 from moxin_recipes.data.tokens import train_tokenizer
+
+__all__ = ["pretraining"]
 
 Messages = list[dict[str, str]]
 

@@ -23,7 +23,18 @@ from moxin_recipes.hub.server import launcher
 
 
 class HubError(RuntimeError):
-    """What the Hub refused or could not do, with the way out, in one line."""
+    """What the Hub refused or could not do, with the way out, in one line.
+
+    `passing`: it may go well at another time (the Hub is away, busy, or has trouble of its own).
+    """
+
+    passing = False
+
+
+class AwayError(HubError):
+    """A HubError that may pass."""
+
+    passing = True
 
 
 class MissingError(HubError):
@@ -92,17 +103,38 @@ def errors(what: str) -> Iterator[None]:
     except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         raise HubError(f"{what}: {' '.join(str(error).split())}") from error
     except HfHubHTTPError as error:
-        raise HubError(f"{what}: {endpoint} refused: {refusal(error)}") from error
+        raise _kind(error)(f"{what}: {endpoint} refused: {refusal(error)}") from error
+    except HubError:
+        raise
     except (RuntimeError, ValueError) as error:
+        # The client wraps what stops the upload of a big file.
+        if isinstance(error.__cause__, _NO_ANSWER):
+            raise _away(what, endpoint, error.__cause__) from error
         reason = upload_refusal(error)
         if reason is None:
             raise
-        raise HubError(f"{what}: {endpoint} refused: {reason}") from error
-    except (httpx2.TransportError, ConnectionError, LocalEntryNotFoundError) as error:
-        raise HubError(
-            f"{what}: the Hub at {endpoint} does not answer ({type(error).__name__}); "
-            "start it (`moxin hub serve`) or check the network, then give the same command again"
-        ) from error
+        raise _kind(error.__cause__)(f"{what}: {endpoint} refused: {reason}") from error
+    except (*_NO_ANSWER, LocalEntryNotFoundError) as error:
+        raise _away(what, endpoint, error) from error
+
+
+_NO_ANSWER = (httpx2.TransportError, ConnectionError)
+
+
+def _away(what: str, endpoint: str, error: BaseException) -> AwayError:
+    return AwayError(
+        f"{what}: the Hub at {endpoint} does not answer ({type(error).__name__}); "
+        "start it (`moxin hub serve`) or check the network, then give the same command again"
+    )
+
+
+def _kind(error: BaseException | None) -> type[HubError]:
+    """AwayError where trying again may help; a full disk has to be emptied first."""
+    status = 0
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        status = error.response.status_code
+    passing = (status >= 500 and status != 507) or status in (408, 429)
+    return AwayError if passing else HubError
 
 
 def refusal(error: HfHubHTTPError) -> str:

@@ -1,10 +1,15 @@
-"""A new Mistral with random weights, in the shape of the recipe (paper, Table 1).
+"""The weights that pretraining starts from (paper, §3.1 and Table 1): new, deeper, or a mean.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.init --config recipes/moxin-nano/10-init.yaml
 
-Needs: a tokenizer; tokens, if bits per byte before training are wanted. Pushes: the base model.
+`method: scratch` draws random weights; `expand` and `upscale` deepen a trained Mistral or Llama;
+`average` takes the mean of several models. Needs: a tokenizer, or those models; tokens, if bits per
+byte before training are wanted. Pushes: the base model.
 """
+
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -16,36 +21,75 @@ from transformers import (
 )
 
 from moxin_recipes.arguments import InitArguments
+from moxin_recipes.hub.pull import download
 from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import measure
+from moxin_recipes.training import averaging, expansion, measure
+from moxin_recipes.training.weights import parameter_shapes
 
 
 def main(run: Run) -> None:
-    """Builds the model, checks its size, saves it beside the tokenizer, pushes."""
+    """Builds the model, checks its size, saves it beside its tokenizer, pushes."""
     own: InitArguments = run.arguments
-    tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
-    config = mistral_config(own, tokenizer)
-    set_seed(own.seed)
-    with torch.device("cpu"):
-        model = MistralForCausalLM(config).to(getattr(torch, own.dtype))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    build = {"scratch": scratch, "expand": deeper, "upscale": deeper, "average": average}
+    facts = build[own.method](run, own)
+    parameters = sum(shape.numel() for shape in parameter_shapes(run.folder).values())
     if own.parameters not in (None, parameters):
         raise RecipeError(
             f"{run.recipe.path}: `parameters` says {own.parameters:,}, this shape has "
             f"{parameters:,}; mend one of them"
         )
-    model.save_pretrained(run.folder)
-    tokenizer.save_pretrained(run.folder)
-    facts = {
-        "summary": f"Random weights of a {config.num_hidden_layers}-layer Mistral with "
-        f"{parameters:,} parameters: where pretraining starts.",
-        "counts": {"parameters": parameters},
-    }
+    facts["counts"] = {"parameters": parameters}
     if own.dataset_name:
         tokens = run.pull("dataset_name", ["*/heldout*"])
         facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
+    """A Mistral of the recipe's shape with random weights."""
+    tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
+    set_seed(own.seed)
+    with torch.device("cpu"):
+        model = MistralForCausalLM(mistral_config(own, tokenizer))
+    model.to(getattr(torch, own.dtype)).save_pretrained(run.folder)
+    tokenizer.save_pretrained(run.folder)
+    return {
+        "summary": f"Random weights of a {own.num_hidden_layers}-layer Mistral: "
+        "where pretraining starts."
+    }
+
+
+def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
+    """A trained model with more layers, and the certificate of what that changed."""
+    start = run.pull("model_name_or_path")
+    wanted = int(own.num_hidden_layers or 0)
+    dtype = getattr(torch, own.dtype)
+    certificate = expansion.deepened(start, own.method, wanted, run.folder, dtype)
+    _tokenizer(run, own, start).save_pretrained(run.folder)
+    return {
+        "summary": f"{own.model_name_or_path} made {wanted} layers deep (`{own.method}`): "
+        "where pretraining starts.",
+        "certificate": certificate,
+        "notes": expansion.certificate_notes(certificate),
+    }
+
+
+def average(run: Run, own: InitArguments) -> dict[str, Any]:
+    """The mean of several models, all of one shape."""
+    names = own.models or []
+    folders = [download(run.parent("models", i)) for i in range(len(names))]
+    model = averaging.mean_of(folders, getattr(torch, own.dtype))
+    model.save_pretrained(run.folder)
+    _tokenizer(run, own, folders[0]).save_pretrained(run.folder)
+    return {"summary": f"Mean of the weights of {', '.join(names)}."}
+
+
+def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:
+    given = own.tokenizer_name_or_path
+    found = run.pull("tokenizer_name_or_path") if given else default
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(found)
+    return tokenizer
 
 
 def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:

@@ -39,10 +39,16 @@ def main(run: Run) -> None:
     order = Order.of(own, shards.shards)
     mixture = Mixture(shards, order, args.max_steps * own.global_batch_size, tokenizer.bos_token_id)
     trainer = PretrainTrainer(
-        model=model, args=args, train_dataset=mixture, processing_class=tokenizer
+        model=model,
+        args=args,
+        train_dataset=mixture,
+        processing_class=tokenizer,
+        z_loss=own.z_loss,
+        max_skipped_steps=own.max_skipped_steps,
     )
     facts = train(run, trainer)
     if run.is_main:
+        facts["counts"] = {"steps passed over": len(trainer.guard.skipped)}
         facts["tokens"] = len(mixture) * own.context_length
         facts["counts"] = mixture.facts()
         facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)

@@ -2,16 +2,21 @@
 
 import json
 import logging
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
-from moxin_recipes.hub.push import BackgroundPusher
+from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
+from moxin_recipes.training.trainers import PretrainTrainer
+from moxin_recipes.training.weights import check_whole, is_sharded, merge
 
 log = logging.getLogger(__name__)
 
@@ -29,68 +34,111 @@ def model_files(checkpoint: Path) -> list[Path]:
     ]
 
 
-class Checkpoints(TrainerCallback):
-    """Seals each checkpoint (key, seconds, digest of every file) and pushes its model files."""
+def step_of(checkpoint: Path) -> int:
+    """The step that `checkpoint-N` was written after."""
+    return int(checkpoint.name.split("-")[1])
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._pusher = BackgroundPusher(run.state)
+
+class Checkpoints(TrainerCallback):
+    """Seals each checkpoint (key, seconds, digest of every file) and sends its weights to the Hub.
+
+    Both happen beside the training: the next checkpoint waits for the seal of the one before, so
+    that one whole checkpoint is there at any time.
+    """
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self._run, self._trainer = run, trainer
+        own = run.arguments
+        pushes = run.is_main and own.push_to_hub and own.push_checkpoints
+        self._outbox = Outbox(run.state / "outbox", own.keep_checkpoints) if pushes else None
+        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._sealing: list[Future[None]] = []
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 (the signature of a callback)
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        """Runs on every rank before a checkpoint is written."""
+        if control.should_save:
+            self._wait()
 
     def on_save(
         self,
         args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002 (the signature of a callback)
+        control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
         """Runs on every rank after the Trainer wrote `checkpoint-N`."""
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # each rank writes its own RNG state
-        if not self._run.is_main:
-            return
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if self._run.is_main:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            self._sealing.append(self._sealer.submit(self._seal, folder, self._run.seconds))
+
+    def _wait(self) -> None:
+        while self._sealing:
+            self._sealing.pop().result()
+
+    def _seal(self, folder: Path, seconds: float) -> None:
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name != MANIFEST
         }
-        seal = {"key": self._run.key, "seconds": self._run.seconds, "files": files}
+        seal = {"key": self._run.key, "seconds": seconds, "files": files}
         write_json(folder / MANIFEST, seal)
-        self.push(folder)
+        self._push(folder)
 
-    def push(self, folder: Path) -> None:
-        """Queues a sealed checkpoint; one that is on the Hub already is not sent again."""
+    def push_again(self, folders: list[Path]) -> None:
+        """Queues sealed checkpoints of a run before: a kill may come between seal and queue."""
+        self._sealing += [self._sealer.submit(self._push, folder) for folder in folders]
+
+    def _push(self, folder: Path) -> None:
+        """Queues the weights of a sealed checkpoint; all of them have to be there."""
         own, of = self._run.arguments, self._run.recipe
-        if not (own.push_to_hub and own.push_checkpoints):
+        if self._outbox is None:
             return
-        files = model_files(folder)
-        if not any(path.suffix == ".safetensors" for path in files):
-            log.warning("%s is sharded and stays here: a push would carry no weights", folder)
+        if is_sharded(folder) and isinstance(self._trainer.model, PeftModel):
+            log.warning("%s stays here: a sharded adapter is pushed at the end only", folder)
             return
-        step = int(folder.name.split("-")[1])
-        branch = f"step-{step:06d}"
+        branch = f"step-{step_of(folder):06d}"
         if of.stage == "pretrain":
             branch = f"{of.tag}-{branch}"  # several phases share the repository
-        self._pusher.submit(
-            files,
+        merged = self._run.state / f"merged-{branch}"
+        weights = self._merged(folder, merged) if is_sharded(folder) else folder
+        check_whole(weights)
+        self._outbox.add(
+            model_files(weights),
             branch,
             repo=own.hub_model_id,
             repo_type="model",
             manifest=self._run.manifest(
-                summary=f"Intermediate checkpoint of `{of.name}`, step {step}."
+                summary=f"Intermediate checkpoint of `{of.name}`, step {step_of(folder)}."
             ),
             private=own.hub_private_repo,
-            branch=branch,
         )
+        shutil.rmtree(merged, ignore_errors=True)
+
+    def _merged(self, checkpoint: Path, folder: Path) -> Path:
+        """A sharded checkpoint as a model that anybody can load, tokenizer included."""
+        merge(checkpoint, self._trainer.model.config, folder)
+        self._trainer.processing_class.save_pretrained(folder)
+        return folder
 
     def finish(self) -> None:
-        """Waits until every intermediate push is on the Hub; raises if one is not."""
-        self._pusher.finish()
+        """Waits until every checkpoint is sealed and on the Hub; raises if one is not."""
+        self._wait()
+        if self._outbox is not None:
+            self._outbox.finish()
 
 
 def whole(run: Run) -> list[Path]:
     """The checkpoints of this run's key that are as they were written, the oldest first."""
-    found = sorted(run.state.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    found = sorted(run.state.glob("checkpoint-*"), key=step_of)
     reasons = {checkpoint: _broken(checkpoint, run.key) for checkpoint in found}
     for checkpoint, reason in reasons.items():
         if reason:
@@ -116,16 +164,17 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
 
     Facts: `tokens` read in training where the trainer counts them, and `log`, its history.
     """
-    checkpoints = Checkpoints(run)
+    checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
     adapters.name_base(trainer, run.parent("model_name_or_path"))
-    found = whole(run)
+    found = _agreed(run)
     if found:
         log.info("going on from %s", found[-1])
         run.seconds_before = json.loads((found[-1] / MANIFEST).read_text())["seconds"]
+        if isinstance(trainer, PretrainTrainer):
+            trainer.start_step = step_of(found[-1])
     if run.is_main:
-        for checkpoint in found:
-            checkpoints.push(checkpoint)  # a kill may have come between its seal and its push
+        checkpoints.push_again(found)
     trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if trainer.is_fsdp_enabled:
         # Sharded saves write no weights that a push could carry.
@@ -140,8 +189,17 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     if run.is_main:
         adapters.merge(trainer, run.folder, run.pull("model_name_or_path"))
         (run.folder / "training_args.bin").unlink()
+        check_whole(run.folder)
     history = trainer.state.log_history
     return {"log": thinned(history), "tokens": _tokens(history)}
+
+
+def _agreed(run: Run) -> list[Path]:
+    """The whole checkpoints as rank 0 finds them: one process reads and hashes them, not all."""
+    found = [whole(run) if run.is_main else []]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def _tokens(history: list[dict[str, Any]]) -> int | None:

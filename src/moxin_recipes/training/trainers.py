@@ -1,11 +1,23 @@
 """The Trainer subclasses: packed rows in a fixed order, for pretraining and for SFT."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from transformers import Trainer
+from torch.distributed.tensor import DTensor
+from torch.utils.data import Sampler
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import SFTTrainer
+
+from moxin_recipes.strict import RecipeError
+from moxin_recipes.training import losses
+from moxin_recipes.training.steps import StepGuard
 
 
 def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -16,17 +28,91 @@ def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
+class _From(Sampler[int]):
+    """The places from `start` to the end of a dataset, in order."""
+
+    def __init__(self, start: int, length: int) -> None:
+        self._start, self._length = start, length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._start, self._length))
+
+    def __len__(self) -> int:
+        return self._length  # of the whole training, so that its steps are counted as ever
+
+
 class PretrainTrainer(Trainer):
     """Reads its dataset from first to last; the dataset decides the order.
 
-    Documents are isolated by their positions alone, which needs the key–value cache off.
+    - Documents are isolated by their positions alone, which needs the key–value cache off.
+    - `start_step` is the step of the checkpoint that training goes on from: reading begins at its
+      place, where the Trainer by itself would count through all the batches before.
+    - A step that `guard` does not allow changes nothing, on any rank: without gradients an
+      optimizer touches neither weights nor its state. The learning rate moves on with the step.
+    - `z_loss` above 0 adds that much of it to the loss.
     """
 
-    def __init__(self, **options: Any) -> None:
-        options["args"].train_sampling_strategy = "sequential"
-        options["args"].remove_unused_columns = False
-        options["args"].use_cache = False
-        super().__init__(data_collator=stack, **options)
+    def __init__(self, *, max_skipped_steps: int, z_loss: float = 0.0, **options: Any) -> None:
+        args = options["args"]
+        args.train_sampling_strategy = "sequential"
+        args.remove_unused_columns = False
+        args.use_cache = False
+        args.ignore_data_skip = True
+        super().__init__(
+            data_collator=stack,
+            compute_loss_func=losses.z_loss(z_loss) if z_loss else None,
+            **options,
+        )
+        if self.get_cp_size() > 1:
+            raise RecipeError(
+                "`accelerate_config`: context parallelism attends across documents (its ring "
+                "knows no mask but the causal one); use a file without it"
+            )
+        self.start_step = 0
+        self.guard = StepGuard(max_skipped_steps)
+        self.add_callback(self.guard)
+        self.add_callback(_Progress())
+        self._step_loss = torch.zeros((), device=self.args.device)
+
+    def get_train_dataloader(self) -> Any:
+        """With a generator of its own: starting to read draws from it, at any step."""
+        loader = super().get_train_dataloader()
+        loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        data = self.train_dataset if train_dataset is None else train_dataset
+        a_step = self.get_total_train_batch_size(self.args)
+        return _From(self.start_step * a_step, len(data))
+
+    def training_step(self, *inputs: Any, **options: Any) -> torch.Tensor:
+        """Forward and backward of one micro-batch; its loss counts towards its step's."""
+        loss: torch.Tensor = super().training_step(*inputs, **options)
+        self._step_loss += loss
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """Comes once a step, after the gradients are summed and before they are used."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        mean = self.accelerator.reduce(self._step_loss, "mean")
+        self._step_loss = torch.zeros_like(self._step_loss)
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        if not self.guard.allows(self.state.global_step + 1, float(mean), float(whole)):
+            model.zero_grad(set_to_none=True)
+        return norm
+
+
+class _Progress(TrainerCallback):
+    """`epoch` in the logs as the share of the training, whichever step it went on from."""
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 (the signature of a callback)
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        state.epoch = state.global_step / state.max_steps
 
 
 class PackedSFTTrainer(SFTTrainer):

@@ -1,0 +1,92 @@
+"""Seconds from a checkpoint to the first step after it, at an early step and at late ones.
+
+Ours begins to read at the place of the step; HF Trainer as it comes counts through all the batches
+before. Both have the same tiny model and the same data; a checkpoint of step 1 stands for that of
+step N, with N written into its state.
+"""
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from bench.train_step import BATCH, BOS, CONTEXT, documents, model
+from moxin_recipes.arguments import MixtureItem
+from moxin_recipes.data.order import Mixture
+from moxin_recipes.data.tokens import TOKEN
+from moxin_recipes.training.trainers import PretrainTrainer, stack
+
+STEPS, LAST, ROUNDS = (10, 10_000, 1_000_000), 1_000_001, 5
+
+
+class Stop(TrainerCallback):
+    """Notes when the first step is done, and ends the training there."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self.at = time.perf_counter()
+        control.should_training_stop = True
+
+
+def arguments(folder: Path, **more: Any) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=BATCH,
+        max_steps=LAST,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="no",
+        save_strategy=more.pop("save_strategy", "no"),
+        **more,
+    )
+
+
+def ours(folder: Path, data: Mixture, step: int, **more: Any) -> Trainer:
+    trainer = PretrainTrainer(
+        model=model(), args=arguments(folder, **more), train_dataset=data, max_skipped_steps=100
+    )
+    trainer.start_step = step
+    return trainer
+
+
+def as_it_comes(folder: Path, data: Mixture, step: int) -> Trainer:  # noqa: ARG001 (same shape)
+    args = arguments(folder, train_sampling_strategy="sequential", remove_unused_columns=False)
+    return Trainer(model=model(), args=args, train_dataset=data, data_collator=stack)
+
+
+def seconds(trainer: Trainer, checkpoint: Path | None) -> float:
+    stop = Stop()
+    trainer.add_callback(stop)
+    began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return stop.at - began
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "text").mkdir()
+        np.concatenate(documents(200)).astype(TOKEN).tofile(folder / "text/train-00000.bin")
+        item = [MixtureItem(source="text", weight=1.0)]
+        data = Mixture(folder, item, CONTEXT, LAST * BATCH, seed=0, bos=BOS)
+        seconds(ours(folder, data, 0, save_strategy="steps", save_steps=1), None)
+        first = folder / "checkpoint-1"
+        print(f"seconds from a checkpoint to the first step after it, median of {ROUNDS}")
+        print(f"  {'step':>10} {'moxin pretrain':>15} {'HF Trainer':>12}")
+        for step in STEPS:
+            at = folder / f"checkpoint-{step}"
+            shutil.copytree(first, at, dirs_exist_ok=True)
+            state = json.loads((first / "trainer_state.json").read_text())
+            (at / "trainer_state.json").write_text(json.dumps({**state, "global_step": step}))
+            medians = [
+                statistics.median(seconds(make(folder, data, step), at) for _ in range(ROUNDS))
+                for make in (ours, as_it_comes)
+            ]
+            print(f"  {step:>10,} {medians[0]:>15.2f} {medians[1]:>12.2f}")

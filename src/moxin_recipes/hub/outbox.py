@@ -1,0 +1,133 @@
+"""Intermediate checkpoints on their way to the Hub: a queue on disk, emptied during training."""
+
+import json
+import logging
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from moxin_recipes.hub.pull import read_manifest
+from moxin_recipes.hub.push import PATIENCE, patiently, push
+from moxin_recipes.hub.session import HubError, api, errors, qualified
+
+log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Pushes what is added, in the order of the names, from one thread.
+
+    A name is a branch. `NAME/` has its files (hard links, so a checkpoint may be rotated away),
+    `NAME.json` the options of its push, and an empty `NAME.sent` says that the Hub has it,
+    verified. All of it outlives the process: the next one goes on with what waits. While the Hub is
+    away each push is tried again, with growing pauses; a push that the Hub refuses is given up, and
+    `finish` raises it. `keep` is the number of branches that stay on the Hub of those with the same
+    key and the same name but for the step; older ones are deleted once a newer one is verified, or
+    are not pushed when as many newer ones wait: so a Hub that is away long fills no disk.
+    """
+
+    def __init__(self, folder: Path, keep: int | None = None, patience: float = PATIENCE) -> None:
+        self._folder, self._keep, self._patience = folder, keep, patience
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._refused: dict[str, Exception] = {}
+        self._changed = threading.Condition()
+        self._hurry = threading.Event()
+        # A daemon: a run that fails ends at once, and what waits stays on disk.
+        threading.Thread(target=self._work, name="outbox", daemon=True).start()
+
+    def add(self, files: list[Path], name: str, **push_options: Any) -> None:
+        """Queues `files` (flat) as branch `name`; one that was added before is not added again."""
+        if (self._folder / name).exists() or self._sent(name):
+            return
+        temporary = self._folder / f".{name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for file in files:
+            (temporary / file.name).hardlink_to(file)
+        text = json.dumps({**push_options, "branch": name})
+        (self._folder / f"{name}.json").write_text(text, encoding="utf-8")
+        temporary.rename(self._folder / name)  # from here on it is in the queue
+        with self._changed:
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Waits until the Hub has everything; raises what it refused, or HubError when time is up.
+
+        Then looks whether every branch is there that should be.
+        """
+        self._hurry.set()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting(), timeout=self._patience)
+            waiting = self._waiting()
+        for error in self._refused.values():
+            raise error
+        if waiting:
+            raise HubError(
+                f"{len(waiting)} checkpoints did not reach the Hub in {self._patience:.0f} s: "
+                f"{', '.join(waiting)}; they wait in {self._folder}. Start it or check the "
+                "network, then give the same command again"
+            )
+        self._look()
+
+    def _sent(self, name: str) -> bool:
+        return (self._folder / f"{name}.sent").exists()
+
+    def _waiting(self) -> list[str]:
+        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        queued = [n for n in names if not n.startswith(".") and n not in self._refused]
+        return sorted(queued, key=_step)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting()))
+                waiting = self._waiting()
+            name = waiting[0]
+            if self._keep and len(waiting) > self._keep:
+                log.info("%s is not pushed: %d newer ones wait", name, self._keep)
+                shutil.rmtree(self._folder / name)
+                continue
+            try:
+                self._send(name)
+            except Exception as error:  # kept for `finish`, which raises it
+                log.warning("%s is not pushed: %s", name, error)
+                self._refused[name] = error
+            with self._changed:
+                self._changed.notify_all()
+
+    def _send(self, name: str) -> None:
+        options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
+        patiently(lambda: push(self._folder / name, **options), hurry=self._hurry)
+        if self._keep:
+            patiently(lambda: self._prune(name, options, int(self._keep or 0)), hurry=self._hurry)
+        (self._folder / f"{name}.sent").touch()
+        shutil.rmtree(self._folder / name)
+
+    def _prune(self, name: str, options: dict[str, Any], keep: int) -> None:
+        repo, repo_type = qualified(options["repo"]), options["repo_type"]
+        with errors(repo):
+            branches = api().list_repo_refs(repo, repo_type=repo_type).branches
+        alike = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(name)))
+        ours = {branch.name: branch for branch in branches if alike.fullmatch(branch.name)}
+        for old in sorted(ours, key=_step)[:-keep]:
+            manifest = read_manifest(repo, repo_type, ours[old].target_commit)
+            if manifest and manifest["key"] == options["manifest"]["key"]:
+                with errors(f"{repo}@{old}"):
+                    api().delete_branch(repo, branch=old, repo_type=repo_type)
+                log.info("deleted %s@%s (`keep_checkpoints: %d`)", repo, old, keep)
+
+    def _look(self) -> None:
+        """Raises HubError when a branch that was sent, and is to be kept, is not on the Hub."""
+        sent = sorted((path.stem for path in self._folder.glob("*.sent")), key=_step)
+        for name in sent[-(self._keep or len(sent)) :]:
+            options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
+            repo = qualified(options["repo"])
+            with errors(repo):
+                there = api().list_repo_refs(repo, repo_type=options["repo_type"]).branches
+            if name not in {branch.name for branch in there}:
+                raise HubError(f"{repo}@{name} was pushed and is no longer on the Hub")
+
+
+def _step(name: str) -> int:
+    return int(name.rpartition("-")[2])

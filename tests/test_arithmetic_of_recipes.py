@@ -1,0 +1,95 @@
+"""The sums in the comments of the 7B recipes come out, and are about the keys beside them."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moxin_recipes import ladder, recipe
+from tests.conftest import ROOT
+
+FILES = sorted(ROOT.glob("recipes/moxin-7b*/*.yaml"))
+PRETRAINING = [path for path in FILES if "pretrain" in path.stem]
+NUMBER = r"[\d,]*\d(?:\.\d+)?(?:e-?\d+)?π?"
+# A sum: numbers with an operator between them, an equals sign, a number.
+SUM = re.compile(
+    rf"((?:[(]|cos[(])*{NUMBER}(?:[)]|\s*[×/+-]\s*(?:(?:cos)?[(])*{NUMBER})+)\s*=\s*({NUMBER})"
+)
+
+
+def prose(path: Path) -> str:
+    """The comments of a recipe, lines joined, without the words that stand for units."""
+    comments = [line.partition("#")[2].strip() for line in path.read_text().splitlines()]
+    return re.sub(r"\b(nodes?|GPUs)\b ?", "", " ".join(comments))
+
+
+def value(text: str) -> float:
+    text = text.replace(",", "").replace("×", "*").replace("π", "*math.pi")
+    text = text.replace("cos", "math.cos")
+    return float(eval(text, {"math": math}))  # noqa: S307 (SUM lets numbers and operators through)
+
+
+def comes_out(left: str, right: str) -> bool:
+    """Whether both sides agree to the last digit that is written."""
+    digits, _, exponent = right.replace(",", "").partition("e")
+    decimals = len(digits.partition(".")[2])
+    unit = 10.0 ** (int(exponent or 0) - decimals)
+    return abs(value(left) - value(right)) <= unit / 2 * (1 + 1e-9)
+
+
+def test_the_reader_of_sums_finds_what_is_wrong() -> None:
+    text = "64 × (2 + 3) / 2 = 160, 1,024 × 2,048 = 2,097,153 and 1 × (1 + cos(0.8π)) = 0.191"
+    found = SUM.findall(text)
+    assert [comes_out(*sides) for sides in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_sum_comes_out(path: Path) -> None:
+    wrong = [f"{left} = {right}" for left, right in SUM.findall(prose(path))]
+    wrong = [text for text in wrong if not comes_out(*text.split(" = "))]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
+    of, text = recipe.load(path), prose(path)
+    steps, batch = of.values["max_steps"], of.values["global_batch_size"]
+    a_step = batch * of.values["context_length"]
+    processes = ladder.processes(ladder.launcher_file(of))
+    micro, accumulations = recipe.batches(of, processes)
+    assert f"{micro} × {processes} × {accumulations} = {batch:,} sequences" in text
+    assert f"{batch:,} × {of.values['context_length']:,} = {a_step:,}" in text
+    assert f"Tokens of the phase: {steps:,} × {a_step:,} = {steps * a_step:,}" in text
+    hours = steps * a_step / (processes * 7960 * 3600)
+    a_second = f"({processes} × 7,960 × 3,600)"
+    assert f"Hours of the phase: {steps:,} × {a_step:,} / {a_second} = {hours:.1f}" in text
+    assert len(SUM.findall(text)) >= 6
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_libraries_accept_every_recipe(path: Path) -> None:
+    of = recipe.load(path)
+    recipe.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
+
+
+def differing(one: Path, other: Path) -> set[str]:
+    values: list[dict[str, Any]] = [yaml.safe_load(path.read_text()) for path in (one, other)]
+    first, second = values
+    return {key for key in first | second if first.get(key) != second.get(key)}
+
+
+@pytest.mark.parametrize("name", ["20-pretrain-2k", "21-pretrain-4k", "22-pretrain-enhance"])
+def test_the_expanded_arm_differs_in_its_model_and_learning_rate(name: str) -> None:
+    main, arm = (ROOT / f"recipes/{f}/{name}.yaml" for f in ("moxin-7b", "moxin-7b-expanded"))
+    keys = {"model_name_or_path", "hub_model_id", "learning_rate"}
+    assert differing(main, arm) in (keys, keys | {"lr_scheduler_kwargs"})
+
+
+@pytest.mark.parametrize("name", ["22-pretrain-enhance-42069", "23-pretrain-enhance-666"])
+def test_the_seeds_of_the_averaged_arm_differ_in_their_seed(name: str) -> None:
+    main = ROOT / "recipes/moxin-7b/22-pretrain-enhance.yaml"
+    arm = ROOT / f"recipes/moxin-7b-averaged/{name}.yaml"
+    assert differing(main, arm) == {"hub_model_id", "seed"}

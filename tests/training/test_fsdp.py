@@ -1,0 +1,79 @@
+"""FSDP2 on two CPU processes: the losses of one, sharded checkpoints, whole pushes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.conftest import ROOT
+from tests.training.pretraining import Pretraining
+from tests.warm import wait_for
+
+from moxin_recipes.training.weights import is_sharded
+
+STEPS = {"max_steps": 24, "save_steps": 8}
+SAME = """
+import json, sys
+import torch
+from huggingface_hub import HfApi
+from transformers import AutoModelForCausalLM, AutoTokenizer
+repo = "local/sharded"
+names = sorted(branch.name for branch in HfApi().list_repo_refs(repo).branches)
+models = {name: AutoModelForCausalLM.from_pretrained(repo, revision=name) for name in names}
+AutoTokenizer.from_pretrained(repo, revision="phase-step-000008")
+last = models["phase-step-000024"].state_dict()
+final = models["main"].state_dict()
+alone = AutoModelForCausalLM.from_pretrained("local/alone").state_dict()
+print(json.dumps({
+    "branches": names,
+    "branches kept": sorted(b.name for b in HfApi().list_repo_refs("local/alone").branches),
+    "same": all(torch.equal(last[n], final[n]) for n in final) and set(last) == set(final),
+    "moved": not torch.equal(models["phase-step-000008"].lm_head.weight, final["lm_head.weight"]),
+    "furthest from one process": max(float((alone[n] - final[n]).abs().max()) for n in alone),
+    "kind": type(models["main"]).__name__,
+    "config": models["main"].config.to_dict() == models["phase-step-000008"].config.to_dict(),
+    "files": sorted({f for name in names for f in HfApi().list_repo_files(repo, revision=name)}),
+}))
+"""
+
+
+def losses(folder: Path) -> list[float]:
+    manifest: dict[str, Any] = json.loads((folder / "moxin.json").read_text())
+    return [row["loss"] for row in manifest["log"]]
+
+
+def test_sharded_training_is_that_of_one_process(pretraining: Pretraining, tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "accelerate_configs" / "fsdp.yaml").read_text())
+    assert config["fsdp_config"]["fsdp_state_dict_type"] == "SHARDED_STATE_DICT"
+    file = tmp_path / "fsdp.yaml"
+    file.write_text(yaml.safe_dump({**config, "num_processes": 2, "mixed_precision": "no"}))
+    recipe = pretraining.recipe("sharded", **STEPS)
+    pretraining.run(pretraining.recipe("alone", **STEPS, keep_checkpoints=1))
+    ranks = pretraining.start(recipe, file)
+    while not list(pretraining.folder("sharded").glob("state-*/checkpoint-8")):
+        assert ranks[0].running(), ranks[0].log.read_text()[-3000:]
+    checkpoint = pretraining.checkpoint("sharded", 8)
+    wait_for(checkpoint / "moxin.json", ranks[0])
+    for process in ranks:
+        process.kill()
+    assert is_sharded(checkpoint)
+    sealed = json.loads((checkpoint / "moxin.json").read_text())["files"]
+    assert {name.split("/")[0] for name in sealed if name.endswith(".distcp")} == {
+        "optimizer_0",
+        "pytorch_model_fsdp_0",
+    }
+    assert "going on from" in pretraining.run(recipe, file)
+    found = json.loads(pretraining.ask(SAME).splitlines()[-1])
+    one, two = (losses(pretraining.folder(name)) for name in ("alone", "sharded"))
+    assert len(one) == len(two) == 24
+    assert two == pytest.approx(one, abs=1e-4)
+    steps = ["phase-step-000008", "phase-step-000016", "phase-step-000024"]
+    assert found["branches"] == sorted(["main", *steps])
+    assert found["branches kept"] == ["main", "phase-step-000024"]
+    assert found["kind"] == "MistralForCausalLM"
+    assert found["same"]
+    assert found["moved"]
+    assert found["config"]
+    assert found["furthest from one process"] < 1e-4
+    assert not [name for name in found["files"] if name.endswith((".distcp", ".bin", ".pt"))]

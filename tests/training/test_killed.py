@@ -1,0 +1,78 @@
+"""Pretraining that is killed at random moments ends with the weights of an undisturbed run."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from tests.training.pretraining import Pretraining
+from tests.warm import wait_for
+
+from moxin_recipes.hub.manifest import sha256_file
+
+
+def weights(folder: Path) -> str:
+    return sha256_file(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pretraining: Pretraining) -> tuple[str, float]:
+    """Digest of the weights of a run that nothing disturbs, and its seconds of training."""
+    recipe = pretraining.recipe("calm", push_checkpoints=False)
+    began = time.monotonic()
+    pretraining.run(recipe)
+    return weights(pretraining.folder("calm")), time.monotonic() - began
+
+
+def kill_and_resume(pretraining: Pretraining, repo: str, seconds: float, kills: int) -> str:
+    """Kills the stage at seeded moments spread over a whole run, then lets it end; its log."""
+    moments, recipe = random.Random(repo), pretraining.recipe(repo, push_checkpoints=False)
+    for _ in range(kills):
+        (process,) = pretraining.start(recipe)
+        time.sleep(moments.uniform(0.2, 1.0) * seconds)  # anywhere: start, save, end
+        process.kill()
+    return pretraining.run(recipe)
+
+
+def test_killed_at_random_moments(pretraining: Pretraining, undisturbed: tuple[str, float]) -> None:
+    digest, seconds = undisturbed
+    kill_and_resume(pretraining, "killed", seconds, kills=2)
+    assert weights(pretraining.folder("killed")) == digest
+
+
+def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
+    pretraining: Pretraining, undisturbed: tuple[str, float]
+) -> None:
+    recipe = pretraining.recipe("flipped", push_checkpoints=False, save_total_limit=3)
+    (process,) = pretraining.start(recipe)
+    while not list(pretraining.folder("flipped").glob("state-*")):
+        assert process.running(), process.log.read_text()
+        time.sleep(0.005)
+    wait_for(pretraining.checkpoint("flipped", 40) / "moxin.json", process)
+    process.kill()
+    seals = sorted(
+        pretraining.checkpoint("flipped", 40).parent.glob("checkpoint-*/moxin.json"),
+        key=lambda path: int(path.parent.name.split("-")[1]),
+    )
+    torn, flipped, whole = (path.parent for path in seals[::-1][:3])
+    (torn / "moxin.json").unlink()
+    content = bytearray((flipped / "optimizer.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (flipped / "optimizer.pt").write_bytes(content)
+    log = pretraining.run(recipe)
+    assert f"{torn} is not used: it was not written to its end" in log
+    assert f"{flipped} is not used: optimizer.pt is not what was written" in log
+    assert f"going on from {whole}" in log
+    assert weights(pretraining.folder("flipped")) == undisturbed[0]
+    state = json.loads((pretraining.folder("flipped") / "moxin.json").read_text())
+    assert state["counts"] == {"steps passed over": 0}
+
+
+@pytest.mark.soak
+def test_killed_at_twenty_random_moments(
+    pretraining: Pretraining, undisturbed: tuple[str, float]
+) -> None:
+    digest, seconds = undisturbed
+    kill_and_resume(pretraining, "killed-20", seconds, kills=20)
+    assert weights(pretraining.folder("killed-20")) == digest
