@@ -25,14 +25,21 @@ def undisturbed(pretraining: Pretraining) -> tuple[str, float]:
     return weights(pretraining.folder("calm")), time.monotonic() - began
 
 
-def kill_and_resume(pretraining: Pretraining, repo: str, seconds: float, kills: int) -> str:
-    """Kills the stage at seeded moments spread over a whole run, then lets it end; its log."""
+def kill_and_resume(pretraining: Pretraining, repo: str, seconds: float, kills: int) -> int:
+    """Interrupts the stage `kills` times at seeded moments, then lets it end; resumptions seen.
+
+    A moment is anywhere in a whole run: while it starts, trains, saves or ends. One that comes
+    after the end of a run does not count, and the stage begins anew.
+    """
     moments, recipe = random.Random(repo), pretraining.recipe(repo, push_checkpoints=False)
-    for _ in range(kills):
+    resumed = 0
+    while kills:
         (process,) = pretraining.start(recipe)
-        time.sleep(moments.uniform(0.2, 1.0) * seconds)  # anywhere: start, save, end
+        time.sleep(moments.uniform(0.2, 1.0) * seconds)
+        kills -= process.running()
         process.kill()
-    return pretraining.run(recipe)
+        resumed += "going on from" in process.log.read_text()
+    return resumed + ("going on from" in pretraining.run(recipe))
 
 
 def test_killed_at_random_moments(pretraining: Pretraining, undisturbed: tuple[str, float]) -> None:
@@ -74,5 +81,5 @@ def test_killed_at_twenty_random_moments(
     pretraining: Pretraining, undisturbed: tuple[str, float]
 ) -> None:
     digest, seconds = undisturbed
-    kill_and_resume(pretraining, "killed-20", seconds, kills=20)
+    assert kill_and_resume(pretraining, "killed-20", seconds, kills=20) > 0
     assert weights(pretraining.folder("killed-20")) == digest
