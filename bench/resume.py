@@ -18,8 +18,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from bench.train_step import BATCH, BOS, CONTEXT, documents, model
 from moxin_recipes.arguments import MixtureItem
-from moxin_recipes.data.order import Mixture
-from moxin_recipes.data.tokens import TOKEN
+from moxin_recipes.data.mixture import Mixture
+from moxin_recipes.data.order import Order
+from moxin_recipes.data.shards import TOKEN, TokenFolder
 from moxin_recipes.training.trainers import PretrainTrainer, stack
 
 STEPS, LAST, ROUNDS = (10, 10_000, 1_000_000), 1_000_001, 5
@@ -72,10 +73,13 @@ def seconds(trainer: Trainer, checkpoint: Path | None) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "text").mkdir()
-        np.concatenate(documents(200)).astype(TOKEN).tofile(folder / "text/train-00000.bin")
+        path = folder / "text" / "train-00000-00000.bin"
+        path.parent.mkdir()
+        np.concatenate(documents(200)).astype(TOKEN).tofile(path)
         item = [MixtureItem(source="text", weight=1.0)]
-        data = Mixture(folder, item, CONTEXT, LAST * BATCH, seed=0, bos=BOS)
+        tokens = TokenFolder(folder)
+        order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
+        data = Mixture(tokens, order, LAST * BATCH, BOS)
         seconds(ours(folder, data, 0, save_strategy="steps", save_steps=1), None)
         first = folder / "checkpoint-1"
         print(f"seconds from a checkpoint to the first step after it, median of {ROUNDS}")

@@ -48,9 +48,8 @@ def main(run: Run) -> None:
     )
     facts = train(run, trainer)
     if run.is_main:
-        facts["counts"] = {"steps passed over": len(trainer.guard.skipped)}
         facts["tokens"] = len(mixture) * own.context_length
-        facts["counts"] = mixture.facts()
+        facts["counts"] = mixture.facts() | {"steps passed over": len(trainer.guard.skipped)}
         facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
         facts["contamination"] = contamination(run, own)
         facts["summary"] = (
