@@ -76,7 +76,7 @@ def main() -> None:
         path = folder / "text" / "train-00000-00000.bin"
         path.parent.mkdir()
         np.concatenate(documents(200)).astype(TOKEN).tofile(path)
-        item = [MixtureItem(source="text", weight=1.0)]
+        item = [MixtureItem(source="text", weight=1.0, epochs=30_000)]
         tokens = TokenFolder(folder)
         order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
         data = Mixture(tokens, order, LAST * BATCH, BOS)
