@@ -1,6 +1,11 @@
-"""Runs every benchmark of this folder, one after another."""
+"""`python -m bench` runs every benchmark of this folder, `python -m bench NAME` one of them."""
 
-from bench import grpo_step, hub_transfer, resume, tokens, train_step
+import importlib
+import sys
 
-for benchmark in (tokens, train_step, grpo_step, hub_transfer, resume):
-    benchmark.main()
+BENCHMARKS = ("tokens", "train_step", "optimizers", "grpo_step", "resume", "hub_transfer")
+
+for name in sys.argv[1:2] or BENCHMARKS:
+    if name not in BENCHMARKS:
+        sys.exit(f"no benchmark {name}; there are {', '.join(BENCHMARKS)}")
+    importlib.import_module(f"bench.{name}").main()

@@ -1,125 +1,244 @@
-"""Useful tokens a second of pretraining: our trainer, a bare loop, and padded rows.
+"""Useful tokens a second of training: ours, a bare loop, HF Trainer, TRL, and padded rows.
 
-Same model (nano's shape, random weights), same documents, float32, the same number of threads. A
-token is useful if it is no padding. Each contender takes turns for several rounds; what counts is
-the ratio of medians, not the seconds, which depend on the machine.
+    python -m bench train_step [4096|32000]
+
+One shape (6 layers, width 256; 6.5M parameters with 4,096 pieces, 20.7M with 32,000, random
+weights), the same documents, 8 sequences of 512, float32, one thread. A token is useful if it is
+no padding. Documents are log-normal with a median of 400 tokens: a row that holds one, cut at 512,
+is useful to some 70 %. MFU counts the multiplications of the model (causal attention: half of the
+square) against the best matrix product that the same thread shows between the rounds.
 """
 
+import functools
+import os
 import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import MistralConfig, MistralForCausalLM, Trainer, TrainingArguments
+from datasets import Dataset
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu
 
-from moxin_recipes.arguments import MixtureItem
-from moxin_recipes.data.mixture import Mixture
-from moxin_recipes.data.order import Order
-from moxin_recipes.data.shards import TOKEN, TokenFolder
-from moxin_recipes.training.trainers import PretrainTrainer, stack
+from bench.turns import Turn, gemm_flops, take_turns
+from moxin_recipes import environment
+from moxin_recipes.data.tokens import packed, train_tokenizer
+from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
-CONTEXT, BATCH, STEPS, ROUNDS, BOS, EOS, PAD = 512, 2, 40, 5, 1, 2, 3
+CONTEXT, BATCH, BOS, EOS, PAD = 512, 8, 1, 2, 3
+ROUNDS = {4096: 7, 32000: 4}
+STEPS = WINDOWS = 16  # more than the rounds and what goes before them
 
 
-def model() -> MistralForCausalLM:
+def config(vocabulary: int) -> MistralConfig:
+    return MistralConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        sliding_window=4096,
+        pad_token_id=PAD,
+    )
+
+
+def model(vocabulary: int) -> MistralForCausalLM:
     torch.manual_seed(0)
-    return MistralForCausalLM(
-        MistralConfig(
-            vocab_size=1024,
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            sliding_window=256,
-            tie_word_embeddings=True,
-            pad_token_id=PAD,
-        )
-    )
+    return MistralForCausalLM(config(vocabulary))
 
 
-def documents(count: int = 4000) -> list[np.ndarray]:
-    """Random documents; lengths are log-normal with a median of 150 tokens, as web pages have."""
+def documents(vocabulary: int) -> Iterator[np.ndarray]:
+    """Random ids between BOS and EOS; see the module's docstring for the lengths."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(5, 1, count), 10, 4000).astype(int)
-    return [np.array([BOS, *rng.integers(4, 1024, n), EOS]) for n in lengths]
+    while True:
+        length = int(np.clip(rng.lognormal(6, 1), 10, 8000))
+        yield np.array([BOS, *rng.integers(4, vocabulary, length), EOS])
 
 
-def arguments(folder: str) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=folder,
-        per_device_train_batch_size=BATCH,
-        max_steps=STEPS,
-        learning_rate=1e-3,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_strategy="no",
-    )
+def windows(vocabulary: int) -> list[np.ndarray]:
+    """Rows of 512 that follow each other in one stream of documents."""
+    wanted, parts = WINDOWS * BATCH * CONTEXT, []
+    for document in documents(vocabulary):
+        parts.append(document)
+        wanted -= len(document)
+        if wanted <= 0:
+            break
+    stream = np.concatenate(parts)
+    return [stream[i * CONTEXT : (i + 1) * CONTEXT] for i in range(WINDOWS * BATCH)]
 
 
-def packed_trainer(data: Mixture, folder: str) -> tuple[float, int]:
-    trainer = PretrainTrainer(
-        model=model(), args=arguments(folder), train_dataset=data, max_skipped_steps=100
-    )
-    began = time.perf_counter()
-    trainer.train()
-    return time.perf_counter() - began, STEPS * BATCH * CONTEXT
+def isolated(vocabulary: int) -> list[dict[str, torch.Tensor]]:
+    rows = [packed(ids, BOS) for ids in windows(vocabulary)]
+    return [{key: torch.from_numpy(value) for key, value in row.items()} for row in rows]
 
 
-def bare_loop(data: Mixture, folder: str) -> tuple[float, int]:  # noqa: ARG001 (same shape)
-    net = model()
+class _Tell(TrainerCallback):
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._turn()
+
+
+def options(**more: Any) -> dict[str, Any]:
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": BATCH,
+        "max_steps": STEPS,
+        "learning_rate": 1e-3,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        **more,
+    }
+
+
+def bare(vocabulary: int, turn: Turn) -> None:
+    net, rows = model(vocabulary), isolated(vocabulary)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    began = time.perf_counter()
     for step in range(STEPS):
-        batch = stack([data[step * BATCH + i] for i in range(BATCH)])
+        batch = stack(rows[step * BATCH : (step + 1) * BATCH])
         net(**batch, use_cache=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return time.perf_counter() - began, STEPS * BATCH * CONTEXT
+        turn()
 
 
-def padded_trainer(data: Mixture, folder: str) -> tuple[float, int]:  # noqa: ARG001 (same shape)
-    cut = [d[:CONTEXT] for d in documents()[: STEPS * BATCH]]
+def hf_trainer(vocabulary: int, turn: Turn, kept: bool = False) -> None:
+    """Rows cut from the stream, as the usual script makes them: documents see each other."""
+    if kept:
+        keep_memory()
+    rows = [{"input_ids": ids, "labels": ids} for ids in windows(vocabulary)]
+    args = TrainingArguments(**options())
+    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
+
+
+def padded(vocabulary: int, turn: Turn) -> None:
+    """One document a row, cut or padded, the padding learned too: what Moxin's own code does."""
     rows = []
-    for ids in cut:
-        full = np.full(CONTEXT, PAD)
-        full[: len(ids)] = ids
-        mask = (np.arange(CONTEXT) < len(ids)).astype(int)
-        rows.append({"input_ids": full, "labels": full, "attention_mask": mask})
-    trainer = Trainer(model=model(), args=arguments(folder), train_dataset=rows)
-    began = time.perf_counter()
-    trainer.train()
-    return time.perf_counter() - began, sum(len(ids) for ids in cut)
+    for ids, _ in zip(documents(vocabulary), range(WINDOWS * BATCH), strict=False):
+        row, known = np.full(CONTEXT, PAD), min(len(ids), CONTEXT)
+        row[:known] = ids[:known]
+        mask = (np.arange(CONTEXT) < known).astype(int)
+        rows.append({"input_ids": row, "labels": row, "attention_mask": mask})
+    args = TrainingArguments(**options())
+    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
+
+
+def useful_share() -> float:
+    """Part of a padded row that is no padding."""
+    some = [min(len(d), CONTEXT) for d, _ in zip(documents(100), range(5000), strict=False)]
+    return statistics.mean(some) / CONTEXT
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(["some text"], 300)
+
+
+def trl_packed(vocabulary: int, turn: Turn, strategy: str) -> None:
+    wanted = zip(documents(vocabulary), range(400), strict=False)
+    rows = Dataset.from_dict({"input_ids": [ids.tolist() for ids, _ in wanted]})
+    args = SFTConfig(
+        packing=True,
+        packing_strategy=strategy,
+        max_length=CONTEXT,
+        bf16=False,
+        gradient_checkpointing=False,
+        **options(),
+    )
+    SFTTrainer(
+        model=model(vocabulary),
+        args=args,
+        train_dataset=rows,
+        processing_class=tokenizer(),
+        callbacks=[_Tell(turn)],
+    ).train()
+
+
+def keep_memory() -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` on a CPU has it
+    environment.keep_freed_memory()
+
+
+def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:
+    keep_memory()
+    args = TrainingArguments(**options(torch_compile=compiled))
+    PretrainTrainer(
+        model=model(vocabulary),
+        args=args,
+        train_dataset=isolated(vocabulary),
+        callbacks=[_Tell(turn)],
+    ).train()
+
+
+def moxin_sft(vocabulary: int, turn: Turn) -> None:
+    keep_memory()
+    PackedSFTTrainer(
+        model=model(vocabulary),
+        args=SFTConfig(bf16=False, gradient_checkpointing=False, **options()),
+        train_dataset=Dataset.from_list(
+            [{k: v.tolist() for k, v in row.items()} for row in isolated(vocabulary)]
+        ),
+        processing_class=tokenizer(),
+        callbacks=[_Tell(turn)],
+    ).train()
+
+
+CONTENDERS: dict[str, Any] = {
+    "bare PyTorch loop, packed": bare,
+    "HF Trainer, packed, not isolated": hf_trainer,
+    "the same, freed memory kept": functools.partial(hf_trainer, kept=True),
+    "HF Trainer, one padded document a row": padded,
+    "TRL SFTTrainer, wrapped": functools.partial(trl_packed, strategy="wrapped"),
+    "TRL SFTTrainer, bfd_split": functools.partial(trl_packed, strategy="bfd_split"),
+    "moxin pretrain": moxin_pretrain,
+    "moxin pretrain, torch_compile": functools.partial(moxin_pretrain, compiled=True),
+    "moxin sft": moxin_sft,
+}
+
+
+def report(vocabulary: int) -> None:
+    peaks: list[float] = []
+    contenders = {
+        name: functools.partial(function, vocabulary) for name, function in CONTENDERS.items()
+    }
+    result = take_turns(contenders, ROUNDS[vocabulary], lambda: peaks.append(gemm_flops()))
+    peak, share = statistics.median(peaks), useful_share()
+    shape = config(vocabulary)
+    flops = compute_flops_per_token(shape, CONTEXT)
+    speeds = {
+        name: BATCH * CONTEXT * (share if "padded" in name else 1) / result.median(name)
+        for name in CONTENDERS
+    }
+    usual = speeds["HF Trainer, packed, not isolated"]
+    parameters = sum(p.numel() for p in model(vocabulary).parameters())
+    print(
+        f"vocabulary {vocabulary}, {parameters:,} parameters; matrix products reach "
+        f"{peak / 1e9:.0f} GFLOP/s; medians of {ROUNDS[vocabulary]} steps, one thread"
+    )
+    print(f"  {'':40} useful tokens/s   × HF Trainer    MFU")
+    for name, speed in speeds.items():
+        seen = speed / (share if "padded" in name else 1)
+        mfu = adjusted_mfu(compute_mfu(flops, seen, 1, peak), shape, CONTEXT) / 100
+        print(f"  {name:40} {speed:15.0f} {speed / usual:14.2f} {mfu:6.2f}")
 
 
 def main() -> None:
-    contenders: dict[str, Callable[[Mixture, str], tuple[float, int]]] = {
-        "bare PyTorch loop, packed": bare_loop,
-        "moxin pretrain, packed": packed_trainer,
-        "HF Trainer, one padded document a row": padded_trainer,
-    }
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text" / "train-00000-00000.bin"
-        path.parent.mkdir()
-        np.concatenate(documents()).astype(TOKEN).tofile(path)
-        item = [MixtureItem(source="text", weight=1.0)]
-        tokens = TokenFolder(Path(folder))
-        order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
-        data = Mixture(tokens, order, STEPS * BATCH, BOS)
-        for _ in range(ROUNDS):
-            for name, run in contenders.items():
-                seconds, tokens = run(data, folder)
-                speeds[name].append(tokens / seconds)
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    first = next(iter(medians.values()))
-    print(f"useful tokens a second, {torch.get_num_threads()} threads, {ROUNDS} rounds")
-    for name, value in medians.items():
-        print(f"  {name:40} {value:8.0f}  {value / first:.2f}")
+    for vocabulary in [int(word) for word in sys.argv[2:]] or list(ROUNDS):
+        report(vocabulary)

@@ -136,6 +136,7 @@ class Workplace:
         )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shares the tests out between two processes: a file stays together, and so do all tests of the
     one finished ladder, which is made once and comes first."""

@@ -73,6 +73,7 @@ class InitArguments(StageArguments):
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
     initializer_range: float = 0.02
+    initialization: Literal["normal", "muon"] = "normal"  # muon: as training/optimizers.py has it
     tie_word_embeddings: bool = False
     dtype: str = "float32"
     parameters: int | None = None  # expected number of parameters; another one is an error
@@ -125,6 +126,8 @@ class TrainingStageArguments(StageArguments):
     dataset_name: str
     push_checkpoints: bool = True  # each local checkpoint becomes the branch `step-000100`
     keep_checkpoints: int | None = None  # how many of these branches stay on the Hub; None: all
+    gpu_watts: float | None = None  # of one GPU under load, for the estimate of energy so far
+    gpu_price: float | None = None  # of one GPU for an hour, for the price so far
 
 
 @dataclass(kw_only=True)
@@ -143,6 +146,12 @@ class PretrainArguments(TrainingStageArguments):
     z_loss: float = 0.0  # weight of log²(Z) in the loss; OLMo 2: 1e-5
     # Steps passed over (a loss or gradient that is no number, a spike) before the run is stopped.
     max_skipped_steps: int = 100
+    optimizer: Literal["adamw", "muon"] = "adamw"  # adamw: as `optim` says
+    # For muon; `learning_rate` and `weight_decay` are those of the matrices inside the layers.
+    muon_momentum: float = 0.95
+    embedding_learning_rate: float = 0.1
+    head_learning_rate: float = 0.008
+    norm_learning_rate: float = 0.01
 
 
 @dataclass(kw_only=True)

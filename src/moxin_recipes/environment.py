@@ -5,6 +5,7 @@ before that: `moxin_recipes/__init__.py` calls `choose()` for every stage, and t
 calls it again with its `--hub` option, before either imports a Hugging Face library.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -22,11 +23,13 @@ _SWITCHED_OFF = (
     "HUGGINGFACE_CO_STAGING",
 )
 _OURS = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", *_SWITCHED_OFF)
+# mallopt(3): sizes from which memory is mapped by itself, and given back from the heap's top.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _MOST = -3, -1, 2**31 - 1
 _CALLERS = {name: os.environ.get(name) for name in _OURS}
 
 
 def home() -> Path:
-    """Folder of everything the embedded default makes: `hub/`, `runs/`, `report/`, `cache/`."""
+    """Folder of all that a run makes: `hub/`, `runs/`, `report/`, `cache/`, `trackio/`."""
     return Path(os.environ.get("MOXIN_HOME", ".moxin")).absolute()
 
 
@@ -81,6 +84,7 @@ def choose(hub: str | None = None) -> None:
             os.environ.update({"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"})
     if hub is not None:
         os.environ["MOXIN_HUB"] = hub
+    os.environ.setdefault("TRACKIO_DIR", str(home() / "trackio"))
     # TRL counts its users, and `evaluate` the metrics that are loaded, even from a local file.
     os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"})
 
@@ -110,6 +114,19 @@ def _has_token() -> bool:
     stored = Path(os.environ.get("HF_TOKEN_PATH", folder / "token"))
     named = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     return any(os.environ.get(name) for name in named) or stored.is_file()
+
+
+def keep_freed_memory() -> None:
+    """On a CPU launch: has glibc keep what is freed, for the next step to use again.
+
+    Otherwise each buffer of some megabytes goes back to the kernel and comes anew, zeroed page by
+    page, at every step (`python -m bench train_step` has the figures). A process then stays as
+    large as it ever was; on GPU nodes, whose weights pass through here once, nothing is changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
+    if mallopt and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(parameter, _MOST)
 
 
 def log_to_stderr() -> None:

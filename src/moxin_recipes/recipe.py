@@ -73,7 +73,7 @@ _REFUSED = {
 _KEYLESS = re.compile(
     r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
     r"|report_to|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm"
-    r"|save_.*|use_cpu|max_skipped_steps|token_cache_.*|executor|workers|slurm_.*)$"
+    r"|save_.*|use_cpu|gpu_.*|max_skipped_steps|token_cache_.*|executor|workers|slurm_.*)$"
 )
 # What `check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
@@ -307,6 +307,7 @@ def fill(recipe: Recipe, processes: int, on_hardware: bool = True) -> tuple[Any,
     values = {k: v for k, v in values.items() if k not in own_values} | shared
     micro, steps = batches(recipe, processes)
     values |= {"per_device_train_batch_size": micro, "gradient_accumulation_steps": steps}
+    values.setdefault("report_to", "trackio")  # curves that stay on this machine
     values.setdefault("ddp_find_unused_parameters", False)  # every parameter takes part
     if not on_hardware:
         values = {k: v for k, v in values.items() if k not in _HARDWARE} | {"use_cpu": True}

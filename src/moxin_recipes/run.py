@@ -165,6 +165,8 @@ def launch(main: Callable[[Run], None]) -> None:
                 return
             for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
                 os.environ.pop(name, None)
+        else:
+            environment.keep_freed_memory()
         main(Run(of))
     except (RecipeError, session.HubError) as error:
         sys.exit(f"error: {error}")

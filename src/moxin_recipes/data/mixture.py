@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from moxin_recipes.data.order import Order, Samples
+from moxin_recipes.data.order import Order, Sample, Samples
 from moxin_recipes.data.shards import Shard
 from moxin_recipes.data.tokens import packed
 from moxin_recipes.strict import RecipeError
@@ -54,6 +54,10 @@ class Mixture:
         sample = self._order.sample(self._located, at)
         ids = self._tokens.read(sample.shard, sample.start, self._order.context)
         return packed(ids, self._bos)
+
+    def locate(self, index: int) -> Sample:
+        """Where the sequence at `index` comes from."""
+        return self._order.locate(index)
 
     def facts(self) -> dict[str, int | float]:
         """Counts for the manifest: tokens and epochs of each source."""

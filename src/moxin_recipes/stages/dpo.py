@@ -15,6 +15,7 @@ from moxin_recipes.data.chat import load_split
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.progress import watch
 
 COLUMNS = ["prompt", "chosen", "rejected"]
 
@@ -45,6 +46,7 @@ def main(run: Run) -> None:
         processing_class=AutoTokenizer.from_pretrained(start),
         peft_config=get_peft_config(model_config),
     )
+    watch(run, trainer)
     facts = train(run, trainer)
     preferences = trainer.evaluate() if own.dataset_test_split else {}
     if run.is_main:

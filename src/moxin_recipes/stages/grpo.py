@@ -20,6 +20,7 @@ from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import measure, preflight
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.grpo import CpuGRPOTrainer
+from moxin_recipes.training.progress import watch
 
 
 def main(run: Run) -> None:
@@ -56,6 +57,7 @@ def main(run: Run) -> None:
         callbacks=[probe],
     )
     probe.trainer = trainer
+    watch(run, trainer)
     facts = train(run, trainer)
     if run.is_main:
         facts["counts"] = {

@@ -24,7 +24,7 @@ from moxin_recipes.arguments import InitArguments
 from moxin_recipes.hub.pull import download
 from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import averaging, expansion, measure
+from moxin_recipes.training import averaging, expansion, measure, optimizers
 from moxin_recipes.training.weights import parameter_shapes
 
 
@@ -52,6 +52,8 @@ def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
     set_seed(own.seed)
     with torch.device("cpu"):
         model = MistralForCausalLM(mistral_config(own, tokenizer))
+    if own.initialization == "muon":
+        optimizers.initialize(model)
     model.to(getattr(torch, own.dtype)).save_pretrained(run.folder)
     tokenizer.save_pretrained(run.folder)
     return {

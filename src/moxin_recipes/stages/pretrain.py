@@ -19,8 +19,9 @@ from moxin_recipes.data.order import Order
 from moxin_recipes.data.token_cache import GB, HubTokens
 from moxin_recipes.hub.pull import read_manifest
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training import measure
+from moxin_recipes.training import measure, optimizers
 from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
 
 
@@ -45,7 +46,9 @@ def main(run: Run) -> None:
         processing_class=tokenizer,
         z_loss=own.z_loss,
         max_skipped_steps=own.max_skipped_steps,
+        optimizer_cls_and_kwargs=optimizers.chosen(own, args, model),
     )
+    watch(run, trainer, own.context_length)
     facts = train(run, trainer)
     if run.is_main:
         facts["tokens"] = len(mixture) * own.context_length

@@ -23,6 +23,7 @@ from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 
@@ -68,6 +69,7 @@ def main(run: Run) -> None:
         processing_class=tokenizer,
         peft_config=get_peft_config(model_config),
     )
+    watch(run, trainer, args.max_length)
     facts = train(run, trainer)
     if run.is_main:
         facts["counts"] = rows.counts

@@ -16,7 +16,7 @@ from transformers import (
 from trl import SFTTrainer
 
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import losses
+from moxin_recipes.training.loss import fuse_loss
 from moxin_recipes.training.steps import StepGuard
 
 
@@ -52,17 +52,17 @@ class PretrainTrainer(Trainer):
     - `z_loss` above 0 adds that much of it to the loss.
     """
 
-    def __init__(self, *, max_skipped_steps: int, z_loss: float = 0.0, **options: Any) -> None:
+    def __init__(self, *, max_skipped_steps: int = 100, z_loss: float = 0, **options: Any) -> None:
         args = options["args"]
         args.train_sampling_strategy = "sequential"
         args.remove_unused_columns = False
         args.use_cache = False
         args.ignore_data_skip = True
-        super().__init__(
-            data_collator=stack,
-            compute_loss_func=losses.z_loss(z_loss) if z_loss else None,
-            **options,
-        )
+        if args.use_liger_kernel and z_loss:
+            raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
+        if not args.use_liger_kernel:  # it brings its own, for GPUs
+            fuse_loss(options["model"], z_loss)
+        super().__init__(data_collator=stack, **options)
         if self.get_cp_size() > 1:
             raise RecipeError(
                 "`accelerate_config`: context parallelism attends across documents (its ring "
@@ -127,6 +127,8 @@ class PackedSFTTrainer(SFTTrainer):
         options["args"].remove_unused_columns = False
         options["args"].use_cache = False
         options["args"].dataset_kwargs = {"skip_prepare_dataset": True}
+        if not options["args"].use_liger_kernel:
+            fuse_loss(options["model"])
         super().__init__(data_collator=stack, **options)
 
     def compute_loss(

@@ -1,0 +1,207 @@
+"""AdamW and Muon on the same text for the same time of one core: held-out bits per byte.
+
+    python -m bench optimizers [SECONDS]      90 by default, for each arm
+
+A Mistral of 1.05M parameters (width 128, 4 layers, head of its own), 1,024 pieces, context 256, on
+the text that Python itself brings: code, docstrings, language reference, READMEs of installed
+packages. Whole modules are held out, from code and docstrings alike. The clock is the processor
+time of the training process; learning rates follow it, so both arms end their schedule in time.
+See docs/optimizers.md for what was tried.
+"""
+
+import functools
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainingArguments,
+)
+
+from moxin_recipes.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.data import local_text
+from moxin_recipes.data.mixture import Mixture
+from moxin_recipes.data.order import Order
+from moxin_recipes.data.shards import TokenFolder
+from moxin_recipes.data.tokens import train_tokenizer, write_tokens
+from moxin_recipes.training import measure, optimizers
+from moxin_recipes.training.trainers import PretrainTrainer
+
+CONTEXT, MOST_STEPS = 256, 100_000
+SHARES = {
+    "stdlib-code": 0.60,
+    "stdlib-docstrings": 0.15,
+    "pydoc-topics": 0.07,
+    "package-readmes": 0.18,
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Settings as in a recipe; `warm_up` and `decay` are shares of the time, `floor` of the rate.
+
+    Between the two the learning rate is constant; the decay is linear.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch: int
+    warm_up: float
+    decay: float
+    floor: float
+    beta1: float
+    weight_decay: float
+    max_grad_norm: float
+
+
+ARMS = {
+    "AdamW": Arm("adamw", 3e-3, 4, 0.05, 0.95, 0.1, 0.9, 0.1, 1.0),
+    "Muon": Arm("muon", 0.02, 4, 0.01, 0.5, 0.0, 0.8, 0.0, 1.0),
+}
+
+
+def held_out(document: dict[str, Any], source: str) -> bool:
+    """By the hash of the module, so that code and its docstrings stay together."""
+    name = document.get("group", document["origin"])
+    share = 3 if source.startswith("stdlib") else 10
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100 < share
+
+
+def write_corpus(folder: Path) -> PreTrainedTokenizerFast:
+    """Tokens of every source below `folder`, and the tokenizer that made them."""
+    documents = {
+        name: [{**row, "id": row["origin"]} for row in make()]
+        for name, make in local_text.SOURCES.items()
+    }
+
+    def texts() -> Iterator[str]:
+        for name, rows in documents.items():
+            left = 1_000_000
+            for row in rows:
+                if left > 0 and not held_out(row, name):
+                    left -= len(row["text"])
+                    yield row["text"]
+
+    tokenizer = train_tokenizer(texts(), 1024)
+    for name, rows in documents.items():
+        kept = (row for row in rows if not held_out(row, name))
+        write_tokens(folder / name, "train", kept, tokenizer, 10**8)
+        rest = [{**row, "text": row["text"][:15_000]} for row in rows if held_out(row, name)]
+        write_tokens(folder / name, "heldout", rest[:12], tokenizer, 10**8)
+    return tokenizer
+
+
+class _Clock(TrainerCallback):
+    """Ends training when the time is over, and says how much of it has passed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._began, self._seconds = time.process_time(), seconds
+
+    @property
+    def passed(self) -> float:
+        return (time.process_time() - self._began) / self._seconds
+
+    def on_step_end(self, _: Any, __: Any, control: TrainerControl, **___: Any) -> None:
+        control.should_training_stop = self.passed >= 1
+
+
+def rate(clock: _Clock, arm: Arm, _: int) -> float:
+    """The learning rate now, as a share of its peak."""
+    passed = clock.passed
+    if passed < arm.warm_up:
+        return passed / arm.warm_up
+    left = max(0.0, 1 - passed) / arm.decay
+    return max(arm.floor, min(1.0, left))
+
+
+def train(arm: Arm, seconds: float, tokens: Path, tokenizer: PreTrainedTokenizerFast) -> str:
+    """Trains one arm; its row of the table."""
+    torch.manual_seed(0)
+    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    net = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=1024,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            **{f"{name}_token_id": value for name, value in ids.items()},
+        )
+    )
+    if arm.optimizer == "muon":
+        optimizers.initialize(net)
+    mixture = [
+        MixtureItem(source=name, weight=share, epochs=MOST_STEPS) for name, share in SHARES.items()
+    ]
+    own = PretrainArguments(
+        stage="pretrain",
+        hub_model_id="",
+        dataset_name="",
+        model_name_or_path="",
+        global_batch_size=arm.batch,
+        context_length=CONTEXT,
+        mixture=mixture,
+        optimizer=arm.optimizer,  # type: ignore[arg-type]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        args = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=arm.batch,
+            max_steps=MOST_STEPS,
+            learning_rate=arm.learning_rate,
+            weight_decay=arm.weight_decay,
+            max_grad_norm=arm.max_grad_norm,
+            adam_beta1=arm.beta1,
+            adam_beta2=0.95,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        length = MOST_STEPS * arm.batch
+        shards = TokenFolder(tokens)
+        data = Mixture(shards, Order.of(own, shards.shards), length, bos=int(ids["bos"]))
+        trainer = PretrainTrainer(
+            model=net,
+            args=args,
+            train_dataset=data,
+            optimizer_cls_and_kwargs=optimizers.chosen(own, args, net),
+        )
+        trainer.remove_callback(PrinterCallback)
+        clock = _Clock(seconds)
+        trainer.add_callback(clock)
+        rates: Callable[[int], float] = functools.partial(rate, clock, arm)
+        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.create_optimizer(), rates)
+        trainer.train()
+        net.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        score = measure.bits_per_byte(Path(folder), tokens, CONTEXT)["bits_per_byte"]
+    steps = trainer.state.global_step
+    return f"{steps:7} {steps * arm.batch * CONTEXT:10,} {score:15.3f}"
+
+
+def main() -> None:
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 90.0
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = Path(folder)
+        tokenizer = write_corpus(tokens)
+        print(f"{seconds:.0f} s of one core each\n  {'':10}   steps     tokens   bits per byte")
+        for name, arm in ARMS.items():
+            print(f"  {name:10} {train(arm, seconds, tokens, tokenizer)}", flush=True)

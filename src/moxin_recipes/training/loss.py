@@ -1,0 +1,82 @@
+"""Next-token loss without the whole matrix of logits: a piece of the rows at a time."""
+
+import types
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+from torch.nn import LinearCrossEntropyOptions
+from torch.nn.functional import cross_entropy, linear, linear_cross_entropy, pad
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+_LOGITS = 2**22  # logits computed at a time on a CPU: 16 MB in float32
+
+
+def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
+    """Makes `model(…, labels=…)` compute its loss from hidden states, and return no logits.
+
+    The loss is `next_token_loss`, divided by `num_items_in_batch` or the number of labels.
+    A call without labels stays as it was. Put it on before any wrapper (PEFT, FSDP, compile).
+    """
+    plain = model.forward
+
+    def forward(
+        self: PreTrainedModel,
+        *args: Any,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        if labels is None:
+            return plain(*args, **kwargs)
+        hidden = self.base_model(*args, **kwargs).last_hidden_state
+        targets = pad(labels, (0, 1), value=-100)[:, 1:].flatten()
+        weight = self.get_output_embeddings().weight
+        if isinstance(weight, DTensor):  # FSDP2 where the head is sharded by itself
+            weight = weight.full_tensor()
+        count = (targets != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = next_token_loss(hidden.flatten(0, 1), weight, targets, z_loss)
+        return CausalLMOutputWithPast(loss=loss / count)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def next_token_loss(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0
+) -> torch.Tensor:
+    """Sum of the cross-entropies in nats, plus `z_loss` × the squares of their log-normalisers.
+
+    `hidden` (rows, width), `weight` (vocabulary, width), `targets` (rows,) with -100 for none.
+    Gradients are made with the loss, a piece of the rows at a time, by PyTorch's
+    `linear_cross_entropy`; with z-loss the pieces are computed again in the backward pass.
+    Sums are float32 where the inputs are of 16 bits.
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):  # the fused operator is outside of autocast
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    rows = max(64, _LOGITS // len(weight))
+    if not z_loss:
+        exact = hidden.dtype == torch.float32
+        options = LinearCrossEntropyOptions(
+            batch_chunk_size=rows if device == "cpu" else None,
+            # "compact" would round the sum over pieces to 16 bits each time.
+            acc_policy="compact" if exact else "accurate",
+            acc_dtype=torch.float32,
+            allow_retain_graph=torch.compiler.is_compiling(),
+        )
+        return linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for some, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+        total = total + checkpoint(_with_z, some, weight, wanted, z_loss, use_reentrant=False)
+    return total
+
+
+def _with_z(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float
+) -> torch.Tensor:
+    logits = linear(hidden, weight).float()
+    square = logits.logsumexp(-1).square().masked_fill(targets == -100, 0)
+    return cross_entropy(logits, targets, reduction="sum") + z_loss * square.sum()

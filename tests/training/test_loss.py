@@ -1,0 +1,120 @@
+"""The fused loss is plain cross-entropy, in value and in gradients; no whole logits are made."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
+
+from moxin_recipes.training import loss
+from moxin_recipes.training.loss import fuse_loss, next_token_loss
+from moxin_recipes.training.trainers import PretrainTrainer
+
+VOCABULARY, ROWS, LENGTH = 211, 3, 50
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of 64 rows, so that the last one is a part of one and there are three."""
+    monkeypatch.setattr(loss, "_LOGITS", 1)
+
+
+def model(tied: bool) -> MistralForCausalLM:
+    torch.manual_seed(0)
+    return MistralForCausalLM(
+        MistralConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+            tie_word_embeddings=tied,
+        )
+    )
+
+
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, VOCABULARY, (ROWS, LENGTH), generator=generator)
+    labels = ids.clone()
+    labels[:, ::7] = -100
+    return {"input_ids": ids, "labels": labels}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("items", [None, 500])
+def test_the_model_gives_the_same_loss_and_gradients(tied: bool, items: int | None) -> None:
+    plain, fused = model(tied), model(tied)
+    fuse_loss(fused)
+    count = {} if items is None else {"num_items_in_batch": items}
+    expected, found = (net(**batch(), use_cache=False, **count) for net in (plain, fused))
+    assert found.logits is None
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
+    expected.loss.backward()
+    found.loss.backward()
+    for (name, one), two in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_z_loss_is_what_its_formula_says() -> None:
+    generator = torch.Generator().manual_seed(2)
+    hidden = torch.randn(150, 16, generator=generator, dtype=torch.float64)
+    weight = torch.randn(VOCABULARY, 16, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, VOCABULARY, (150,), generator=generator)
+    targets[::4] = -100
+    results = []
+    for by_hand in (True, False):
+        one, two = hidden.float().requires_grad_(), weight.float().requires_grad_()
+        if by_hand:
+            scores = (one @ two.T).log_softmax(-1)
+            known = targets >= 0
+            normaliser = (one @ two.T).exp().sum(-1).log()[known]
+            value = -scores[known, targets[known]].sum() + 0.01 * (normaliser**2).sum()
+        else:
+            value = next_token_loss(one, two, targets, z_loss=0.01)
+        value.backward()
+        results.append((value.detach(), one.grad, two.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_call_without_labels_still_gives_logits() -> None:
+    fused = model(tied=False)
+    fuse_loss(fused)
+    inputs = {"input_ids": batch()["input_ids"]}
+    torch.testing.assert_close(fused(**inputs).logits, model(tied=False)(**inputs).logits)
+
+
+def largest_allocation(z_loss: float | None) -> int:
+    """Bytes of the largest buffer in a loss and its gradients; None: plain cross-entropy."""
+    hidden = torch.randn(300, 8, requires_grad=True)
+    weight = torch.randn(1000, 8, requires_grad=True)
+    targets = torch.zeros(300, dtype=torch.long)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        if z_loss is None:
+            value = torch.nn.functional.cross_entropy(hidden @ weight.T, targets)
+        else:
+            value = next_token_loss(hidden, weight, targets, z_loss)
+        value.backward()
+    events = profile.profiler.kineto_results.events()
+    return max(event.nbytes() for event in events if event.name() == "[memory]")
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_the_whole_logits_are_never_in_memory(z_loss: float) -> None:
+    assert largest_allocation(None) >= 300 * 1000 * 4
+    assert largest_allocation(z_loss) < 100 * 1000 * 4
+
+
+def test_the_trainer_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AssertionError("the model's own loss was asked for")
+
+    net = model(tied=False)
+    monkeypatch.setattr(type(net), "loss_function", broken)
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to="none")
+    one = {key: value[0] for key, value in batch().items()}
+    rows = [{**one, "position_ids": torch.arange(LENGTH)}] * 4
+    trainer = PretrainTrainer(model=net, args=args, train_dataset=rows)
+    assert trainer.train().training_loss > 0
