@@ -11,7 +11,7 @@ demo: .venv/ready
 	@$(LOCAL) $(BIN)/moxin run recipes/moxin-nano --hub local
 
 test: .venv/ready
-	$(LOCAL) $(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup --no-loadscope-reorder tests
+	$(LOCAL) $(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadscope tests
 
 lint: .venv/ready
 	$(BIN)/ruff check .

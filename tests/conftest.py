@@ -1,6 +1,7 @@
 """A miniature of the nano ladder, run once for the session by the commands that users type."""
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent
 # Before anything of the package is imported: nothing of a test lies in the checkout, and none of
@@ -136,14 +138,27 @@ class Workplace:
         )
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
+class Shares(LoadScopeScheduling):
+    """Tests of a file go to one process, and so do those of all files with the finished ladder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ladder" if _needs_ladder(file) else file
+
+
+@functools.cache
+def _needs_ladder(file: str) -> bool:
+    return "finished: Workplace" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    """Two processes share the tests (`make test`); the ladder, the longest share, comes first."""
+    config.option.loadscopereorder = False
+    return Shares(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shares the tests out between two processes: a file stays together, and so do all tests of the
-    one finished ladder, which is made once and comes first."""
-    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
-    for item in items:
-        of_ladder = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ladder" if of_ladder else item.path.stem))
+    items.sort(key=lambda item: not _needs_ladder(item.nodeid.partition("::")[0]))
 
 
 @contextlib.contextmanager

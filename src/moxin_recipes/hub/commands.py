@@ -1,0 +1,147 @@
+"""`moxin hub …`: the embedded Hub served, listed, filled, copied, checked and swept."""
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moxin_recipes import environment
+from moxin_recipes.strict import RecipeError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+log = logging.getLogger(__name__)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Gives the command its actions; `act` of what is parsed runs the one chosen."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    serve = actions.add_parser("serve", help="serve it until interrupted", allow_abbrev=False)
+    serve.add_argument("--port", type=int)
+    env = actions.add_parser("env", help="print the variables that use it", allow_abbrev=False)
+    listing = actions.add_parser("ls", help="list its repositories", allow_abbrev=False)
+    fsck = actions.add_parser("fsck", help="re-hash everything it holds", allow_abbrev=False)
+    gc = actions.add_parser("gc", help="delete what no reference leads to", allow_abbrev=False)
+    add = actions.add_parser("add", help="put files into a repository", allow_abbrev=False)
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("--as", dest="repo", required=True, metavar="NAMESPACE/REPO")
+    add.add_argument("--type", choices=["model", "dataset", "space"], default="model")
+    mirror = actions.add_parser(
+        "mirror", help="copy repositories to another Hub", allow_abbrev=False
+    )
+    mirror.description = (
+        "Copies branches, tags and history of each REPO (NAMESPACE/NAME, datasets/NAMESPACE/NAME), "
+        "or of all; give the same command again after a stop. A HUB is "
+        "`local`, the path of a local Hub's folder, `hf`, or a URL. For a URL, MOXIN_FROM_TOKEN "
+        "and MOXIN_TO_TOKEN hold the tokens."
+    )
+    mirror.add_argument("--from", dest="source", required=True, metavar="HUB")
+    mirror.add_argument("--to", dest="target", required=True, metavar="HUB")
+    mirror.add_argument("--repo", action="append", default=[], metavar="REPO")
+    mirror.set_defaults(act=_mirror)
+    on_root = {serve: _serve, env: _env, listing: _ls, fsck: _fsck, gc: _gc, add: _add}
+    for action, act in on_root.items():
+        action.add_argument("--root", type=Path, help="folder of the Hub's files")
+        action.set_defaults(act=act)
+
+
+def _root(options: argparse.Namespace) -> Path:
+    given: Path | None = options.root
+    return (given or environment.home() / "hub").absolute()
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import launcher
+
+    root = _root(options)
+    who = launcher.identity(root, options.port)
+    process = launcher.ensure(who)
+    log.info("serving %s at %s; `moxin hub env` has the variables", root, who.endpoint)
+    log.info("to look at it, within ten minutes and once: %s", launcher.page_address(who))
+    if process is None:
+        log.info("it was running already")
+    else:
+        process.wait()
+
+
+def _env(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import launcher
+
+    variables = environment.local_variables(
+        launcher.identity(_root(options)), environment.home() / "cache"
+    )
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def _client(root: Path) -> "HfApi":
+    """A client of the embedded Hub at `root`, which is started when it does not answer."""
+    from moxin_recipes.hub.server import launcher
+
+    who = launcher.identity(root)
+    os.environ.update(environment.local_variables(who, environment.home() / "cache"))
+    launcher.ensure(who)
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+def _add(options: argparse.Namespace) -> None:
+    missing = [path for path in options.files if not path.is_file()]
+    if missing:
+        raise RecipeError(f"{missing[0]}: there is no such file")
+    api = _client(_root(options))
+    from huggingface_hub import CommitOperationAdd
+
+    # Clients insist on a namespace; the Hub knows this one as none.
+    repo = options.repo if "/" in options.repo else f"_/{options.repo}"
+    api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)
+    operations = [CommitOperationAdd(path.name, path) for path in options.files]
+    done = api.create_commit(repo, operations, repo_type=options.type, commit_message="Added")
+    sys.stdout.write(f"{options.repo}@{done.oid}\n")
+
+
+def _ls(options: argparse.Namespace) -> None:
+    api = _client(_root(options))
+    for kind, repos in (("model", api.list_models()), ("dataset", api.list_datasets())):
+        for repo in repos:
+            sys.stdout.write(f"{kind}\t{repo.id}\t{repo.sha}\n")
+
+
+def _mirror(options: argparse.Namespace) -> None:
+    environment.choose_none(with_public="hf" in (options.source, options.target))
+    from moxin_recipes.hub import mirror
+
+    mirror.mirror(
+        mirror.End.named(options.source, "MOXIN_FROM_TOKEN"),
+        mirror.End.named(options.target, "MOXIN_TO_TOKEN"),
+        options.repo,
+    )
+
+
+def _gc(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import maintenance
+
+    gone = maintenance.gc(_root(options))
+    sys.stdout.write(
+        f"deleted {gone.objects} objects and {gone.files} big files, {gone.bytes:,} bytes, "
+        f"and {gone.parts} files of unfinished uploads\n"
+    )
+
+
+def _fsck(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub.server import maintenance
+
+    found = maintenance.fsck(_root(options))
+    sys.stdout.write(
+        f"{found.repositories} repositories, {found.objects} objects, {found.files} big files, "
+        f"{found.bytes:,} bytes: {len(found.problems)} problems\n"
+    )
+    for problem in found.problems:
+        sys.stdout.write(f"{problem}\n")
+    if found.problems:
+        sys.exit(1)
