@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes import ladder, recipe
+from moxin_recipes import filling, ladder, recipe
 from tests.conftest import ROOT
 
 FILES = sorted(ROOT.glob("recipes/moxin-7b*/*.yaml"))
@@ -59,7 +59,7 @@ def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
     steps, batch = of.values["max_steps"], of.values["global_batch_size"]
     a_step = batch * of.values["context_length"]
     processes = ladder.processes(ladder.launcher_file(of))
-    micro, accumulations = recipe.batches(of, processes)
+    micro, accumulations = filling.batches(of, processes)
     assert f"{micro} × {processes} × {accumulations} = {batch:,} sequences" in text
     assert f"{batch:,} × {of.values['context_length']:,} = {a_step:,}" in text
     assert f"Tokens of the phase: {steps:,} × {a_step:,} = {steps * a_step:,}" in text
@@ -72,7 +72,7 @@ def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_libraries_accept_every_recipe(path: Path) -> None:
     of = recipe.load(path)
-    recipe.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
+    filling.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
 
 
 def differing(one: Path, other: Path) -> set[str]:

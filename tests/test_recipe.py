@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes import ladder, recipe
+from moxin_recipes import filling, ladder, recipe
 from moxin_recipes.strict import RecipeError
 from tests.conftest import ROOT
 
@@ -49,7 +49,7 @@ def test_a_wrong_key_or_type_is_one_clear_error(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        recipe.fill(load(tmp_path, **changes), processes=1)
+        filling.fill(load(tmp_path, **changes), processes=1)
     assert message in str(caught.value)
     assert "30-sft.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -100,12 +100,12 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_the_command_line_wins_and_is_not_abbreviated(tmp_path: Path) -> None:
     of = load(tmp_path, "--learning_rate", "4e-6", "--max_steps=7", "--push_to_hub", "false")
-    own, _, args = recipe.fill(of, processes=2)
+    own, _, args = filling.fill(of, processes=2)
     assert args.learning_rate == 4e-6
     assert args.max_steps == 7
     assert own.push_to_hub is False
     assert args.gradient_accumulation_steps == 2
-    _, _, many = recipe.fill(of, processes=16)
+    _, _, many = filling.fill(of, processes=16)
     assert (many.per_device_train_batch_size, many.gradient_accumulation_steps) == (2, 1)
     with pytest.raises(RecipeError, match="unknown key `learning_rat`"):
         recipe.check(load(tmp_path, "--learning_rat", "1e-5"))
@@ -168,7 +168,7 @@ VARIANTS = [
 def test_a_variant_is_filled_for_its_processes(path: Path) -> None:
     of = recipe.load(path)
     launcher = yaml.safe_load((ROOT / of.values["accelerate_config"]).read_text())
-    *_, args = recipe.fill(of, launcher["num_processes"], on_hardware=False)
+    *_, args = filling.fill(of, launcher["num_processes"], on_hardware=False)
     steps = args.gradient_accumulation_steps * args.per_device_train_batch_size
     assert steps * launcher["num_processes"] == of.values["global_batch_size"]
     assert {r.key for r in of.references} == {"model_name_or_path", "dataset_name"}

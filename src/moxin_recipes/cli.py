@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moxin_recipes import environment, recipe
+from moxin_recipes import environment, filling, recipe
 from moxin_recipes.hub import commands as hub_commands
 from moxin_recipes.strict import RecipeError
 
@@ -174,10 +174,10 @@ def _check(options: argparse.Namespace) -> None:
     recipes = [recipe.load(options.ladder)] if one else ladder.read(options.ladder)
     for of in recipes:
         processes = ladder.processes(ladder.launcher_file(of))
-        recipe.fill(of, processes, on_hardware=False)
+        filling.fill(of, processes, on_hardware=False)
         steps = ""
         if of.stage in recipe.TRAINING_STAGES:
-            micro, count = recipe.batches(of, processes)
+            micro, count = filling.batches(of, processes)
             steps = f", {processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", of.name, of.stage, steps)
     ladder.check_mixtures(recipes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from moxin_recipes import recipe
+from moxin_recipes import filling, recipe
 from moxin_recipes.recipe import Recipe
 from moxin_recipes.strict import RecipeError
 
@@ -171,7 +171,7 @@ def run(
     for of in todo:
         recipe.check(of)
         if of.stage in recipe.TRAINING_STAGES:
-            recipe.batches(of, processes(launcher_file(of, accelerate_config)))
+            filling.batches(of, processes(launcher_file(of, accelerate_config)))
     for of in todo:
         found = state(of)
         if found.done and of.name not in (force or []):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from moxin_recipes import environment, recipe
+from moxin_recipes import environment, filling, recipe
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
@@ -44,7 +44,7 @@ class Run:
         self.recipe = of
         self.rank = int(os.environ.get("RANK", "0"))
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.arguments, *self.trainer_arguments = recipe.fill(of, self.processes)
+        self.arguments, *self.trainer_arguments = filling.fill(of, self.processes)
         session.start(self.rank)
         self.parents = [resolve(reference) for reference in of.references]
         self.key = of.key([(parent.key, parent.payload) for parent in self.parents])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
-from moxin_recipes import ladder, recipe
+from moxin_recipes import filling, ladder, recipe
 from moxin_recipes.data import sources
 from moxin_recipes.data.blocks.columns import Removed
 from moxin_recipes.data.blocks.readers import Reader
@@ -25,7 +25,7 @@ def test_every_folder_with_data_is_accepted(folder: Path) -> None:
     recipes = ladder.read(folder)
     ladder.check_references(recipes)
     ladder.check_mixtures(recipes)
-    (own,) = recipe.fill(recipes[0], 1)
+    (own,) = filling.fill(recipes[0], 1)
     names = {name for source in own.sources for name in source.dedup}
     assert isinstance(own.minhash, Minhash) == ("minhash" in names)
 
@@ -102,7 +102,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_templates_of_the_training_splits_give_the_right_answer(tmp_path: Path) -> None:
-    (own,) = recipe.fill(recipe.load(ROOT / "recipes" / "moxin-7b-trainsplit" / "00-data.yaml"), 1)
+    (own,) = filling.fill(recipe.load(ROOT / "recipes" / "moxin-7b-trainsplit" / "00-data.yaml"), 1)
     assert [source.name for source in own.sources] == list(ROWS)
     for source in own.sources:
         row, text = ROWS[source.name]

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from moxin_recipes import recipe
+from moxin_recipes import filling, recipe
 from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.hub import session
 from moxin_recipes.run import Run
@@ -119,8 +119,8 @@ def test_upscaling_takes_the_right_layers_and_says_what_it_changed(tmp_path: Pat
 
 
 def test_the_seven_b_recipes_have_their_parameters() -> None:
-    own, *_ = recipe.fill(recipe.load(ROOT / "recipes/moxin-7b/10-init.yaml"), 1)
-    arm, *_ = recipe.fill(recipe.load(ROOT / "recipes/moxin-7b-expanded/10-init.yaml"), 1)
+    own, *_ = filling.fill(recipe.load(ROOT / "recipes/moxin-7b/10-init.yaml"), 1)
+    arm, *_ = filling.fill(recipe.load(ROOT / "recipes/moxin-7b-expanded/10-init.yaml"), 1)
 
     class Vocabulary:
         """What the config takes from Mistral's tokenizer."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfFileSystem
 from rich.table import Table
 
-from moxin_recipes import arguments, ladder, recipe
+from moxin_recipes import arguments, filling, ladder, recipe
 from moxin_recipes.data.order import Order, Sample
 from moxin_recipes.data.shards import TOKEN, Shard, select
 from moxin_recipes.hub.pull import Parent, read_manifest, resolve
@@ -56,7 +56,7 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
         if name.endswith(".bin")
     }
     order = Order.of(own, lambda source, split: select(files, source, split))
-    micro, _ = recipe.batches(of, processes)
+    micro, _ = filling.batches(of, processes)
     spans: list[Span] = []
     first = (step - 1) * own.global_batch_size
     found = order.locate_all(np.arange(first, first + own.global_batch_size))
