@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 # Before anything of the package is imported: nothing of a test lies in the checkout, and none of
 # the caller's tokens or endpoints are seen.
 _HOME = tempfile.mkdtemp(prefix="moxin-tests-")
-for _name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MOXIN_NAMESPACE"):
+_CALLERS = "HF_ENDPOINT HF_HUB_OFFLINE TRANSFORMERS_OFFLINE MOXIN_NAMESPACE TRACKIO_DIR"
+for _name in _CALLERS.split():
     os.environ.pop(_name, None)
 os.environ.update(
     {"MOXIN_HOME": _HOME, "MOXIN_HUB": "local", "OMP_NUM_THREADS": "1", "HF_TOKEN": "hf_not_real"}

@@ -1,10 +1,10 @@
 """Filters by the names that recipes give them: models from a file, lists without a network."""
 
-from contextlib import suppress
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import fasttext
 import pytest
 from datatrove.data import Document
 
@@ -29,19 +29,23 @@ def verdict(name: str, text: str, folder: Path, model: Model | None = None, **mo
     return made.filter(Document(text, "id", metadata=more))
 
 
-def train(file: Path) -> Any:
-    """A small model; fastText's training, not its prediction, now and then ends in a NaN."""
-    for _ in range(50):
-        with suppress(RuntimeError):
-            return fasttext.train_supervised(str(file), thread=1, loss="ova", verbose=0)
-    raise AssertionError("fastText trained no model in 50 trials")
+def train(file: Path, model: Path) -> None:
+    """A small model. One training in four ends in a NaN, with memory that was used before nearly
+    each (prediction has no such fault): so each trial has a process of its own."""
+    code = "import fasttext, sys; of, to = sys.argv[1:]; " + (
+        "fasttext.train_supervised(of, thread=1, loss='ova', verbose=0).save_model(to)"
+    )
+    command = [sys.executable, "-c", code, str(file), str(model)]
+    assert any(
+        subprocess.run(command, capture_output=True, check=False).returncode == 0 for _ in range(30)
+    )
 
 
 def test_a_fasttext_model_keeps_what_it_scores_high_enough(tmp_path: Path) -> None:
     lines = [f"__label__hq how to solve a problem step by step {n}\n" for n in range(200)]
     lines += [f"__label__cc buy cheap shoes online now {n}\n" for n in range(200)]
     (tmp_path / "train.txt").write_text("".join(lines))
-    train(tmp_path / "train.txt").save_model(str(tmp_path / "model.bin"))
+    train(tmp_path / "train.txt", tmp_path / "model.bin")
     model = Model(model="some/model", file="model.bin", label="hq", threshold=0.5)
     assert verdict("classifier", "how to solve\na problem", tmp_path, model) is True
     assert verdict("classifier", "cheap shoes", tmp_path, model) == (False, "classifier")

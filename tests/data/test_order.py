@@ -203,7 +203,6 @@ def test_the_trainer_reads_the_mixture_from_first_to_last(
     )
     model = torch.nn.Linear(1, 1)  # never run: this is about what the loader reads
     trainer = PretrainTrainer(model=model, args=args, train_dataset=mixture(tokens))
-    assert isinstance(trainer.get_train_dataloader().batch_sampler.sampler, SequentialSampler)
     batches = [batch["input_ids"].numpy() for batch in trainer.get_train_dataloader()]
     expected = [mixture(tokens)[index]["input_ids"] for index in range(300)]
     assert (np.concatenate(batches) == np.stack(expected)).all()

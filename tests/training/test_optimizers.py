@@ -67,6 +67,8 @@ def trained(folder: Path, checkpoint: Path | None = None) -> dict[str, torch.Ten
         train_dataset=rows,
         optimizer_cls_and_kwargs=optimizers.chosen(own(), args, net),
     )
+    if checkpoint:
+        trainer.start_step = int(checkpoint.name.removeprefix("checkpoint-"))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     assert isinstance(trainer.optimizer.optimizer, Muon)
     return net.state_dict()

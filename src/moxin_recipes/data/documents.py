@@ -1,9 +1,9 @@
 """Raw documents → clean, distinct, decontaminated ones, by steps of datatrove.
 
 read, normalise and filter (a step for each source) → exact → Bloom → MinHash → late filters →
-decontamination. Each step reads the files of the step before and writes `STEP/SOURCE/SPLIT/TASK`;
-what it takes out lies in `removed/STEP/REASON/TASK`. Files between the steps stay until the stage
-is done: a killed one goes on with the tasks that have no mark.
+decontamination → tokens. Each step reads the files of the step before and writes
+`STEP/SOURCE/SPLIT/TASK`; what it takes out lies in `removed/STEP/REASON/TASK`. Files between the
+steps stay until the stage is done: a killed one goes on with the tasks that have no mark.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,6 +31,7 @@ from moxin_recipes.data.blocks.columns import Kept, Removed
 from moxin_recipes.data.blocks.decontaminate import Decontaminate
 from moxin_recipes.data.blocks.minhash import Signature
 from moxin_recipes.data.blocks.normalize import Normalize
+from moxin_recipes.data.blocks.tokens import WriteTokens
 from moxin_recipes.data.contamination import Item
 from moxin_recipes.data.executors import executor
 from moxin_recipes.data_arguments import DocumentArguments, Source
@@ -203,6 +204,19 @@ class Documents:
         for name, before in list(self.files.items()):
             self._written("decontaminate", [name])
             self.files[name] += [file for file in before if Path(file).parent.name == "heldout"]
+
+    def tokens(self, source: str, tokenizer: Path, shard_tokens: int) -> Path:
+        """Writes the training documents of a source as shards of tokens; the folder they are in.
+
+        `tokenizer` is a folder with a saved one.
+        """
+        folder = self.folder / "tokens" / source
+        training = [file for file in self.files[source] if Path(file).parent.name == "train"]
+        step = f"tokens-{source}"
+        write = WriteTokens(folder, "train", tokenizer, shard_tokens)
+        if training:
+            self._execute(step, [self._reader(step, training), write], self.own.tasks)
+        return folder
 
     def rows(self, source: str, split: str) -> Iterator[Row]:
         """The documents of a source and split as they are now, in order."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
 from moxin_recipes.arguments import DataArguments
 from moxin_recipes.data import (
@@ -26,7 +26,7 @@ from moxin_recipes.data import (
 from moxin_recipes.data.blocks.local import MATHS
 from moxin_recipes.data.blocks.normalize import digest
 from moxin_recipes.data.documents import Documents, cut
-from moxin_recipes.data.tokens import card_notes, train_tokenizer, write_tokens
+from moxin_recipes.data.tokens import card_notes, counted, train_tokenizer, write_tokens
 from moxin_recipes.run import Run, clear, launch
 
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
@@ -35,14 +35,17 @@ Outputs = dict[str, tuple[Path, dict[str, Any]]]
 def main(run: Run) -> None:
     """Builds each output below the stage's folder and pushes them together."""
     own: DataArguments = run.arguments
+    if own.tokenizer == "mistral":
+        mistral_tokenizer.model_file()  # missing, it is an error now and not after hours
     outputs: Outputs = problems(run, own)
     documents = prepare(run, own, outputs.get("hub_problems_id"))
     corpus_folder = clear(run.folder / "hub_corpus_id")
     outputs["hub_corpus_id"] = (corpus_folder, corpus.write(documents, corpus_folder))
     if own.tokenizer_name_or_path:
-        tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
+        tokenizer = run.pull("tokenizer_name_or_path")
     else:
-        tokenizer, outputs["hub_tokenizer_id"] = build_tokenizer(run, own, documents)
+        outputs["hub_tokenizer_id"] = build_tokenizer(run, own, documents)
+        tokenizer = outputs["hub_tokenizer_id"][0]
     report = outputs["hub_corpus_id"][1]["contamination"]
     outputs["hub_tokens_id"] = build_tokens(run, own, documents, tokenizer, report)
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
@@ -91,13 +94,12 @@ def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | No
 
 def build_tokenizer(
     run: Run, own: DataArguments, documents: Documents
-) -> tuple[PreTrainedTokenizerBase, tuple[Path, dict[str, Any]]]:
+) -> tuple[Path, dict[str, Any]]:
     """Mistral's own, or a byte-level BPE trained on a part of each source's documents."""
     folder = clear(run.folder / "hub_tokenizer_id")
     if own.tokenizer == "mistral":
-        tokenizer = mistral_tokenizer.build()
-        tokenizer.save_pretrained(folder)
-        return tokenizer, (folder, {"summary": mistral_tokenizer.SUMMARY})
+        mistral_tokenizer.build().save_pretrained(folder)
+        return folder, {"summary": mistral_tokenizer.SUMMARY}
     texts = problem_sets.sample_texts(own) if own.hub_chat_id else []
     for source in own.sources:
         left = own.tokenizer_bytes
@@ -108,26 +110,32 @@ def build_tokenizer(
             left -= len(document["text"])
     tokenizer = train_tokenizer(texts, own.vocab_size)
     tokenizer.save_pretrained(folder)
-    facts = {"summary": f"Byte-level BPE of {len(tokenizer)} pieces; digits stay single."}
-    return tokenizer, (folder, facts)
+    return folder, {"summary": f"Byte-level BPE of {len(tokenizer)} pieces; digits stay single."}
 
 
 def build_tokens(
     run: Run,
     own: DataArguments,
     documents: Documents,
-    tokenizer: PreTrainedTokenizerBase,
+    saved: Path,
     contamination: list[dict[str, Any]],
 ) -> tuple[Path, dict[str, Any]]:
     """uint16 shards of each source; the held-out part is cut to the same bytes for every source."""
     folder = clear(run.folder / "hub_tokens_id")
+    tokenizer = AutoTokenizer.from_pretrained(saved)
     counts: dict[str, int] = {}
     for source in own.sources:
         name = source.name
-        parts = {"train": documents.rows(name, "train"), "heldout": heldout(name, documents, own)}
-        for split, rows in parts.items():
-            made = write_tokens(folder / name, split, rows, tokenizer, own.shard_tokens)
-            counts |= {f"{name}/{split}/{what}": number for what, number in made.items()}
+        written = documents.tokens(name, saved, own.shard_tokens)
+        for shard in sorted(written.glob("train-*")):
+            corpus.link(shard, folder / name / shard.name)
+        rest = heldout(name, documents, own)
+        made = {
+            "train": counted(written, "train"),
+            "heldout": write_tokens(folder / name, "heldout", rest, tokenizer, own.shard_tokens),
+        }
+        for split, numbers in made.items():
+            counts |= {f"{name}/{split}/{what}": number for what, number in numbers.items()}
     total = sum(number for what, number in counts.items() if what.endswith("/train/tokens"))
     facts = {
         "summary": "Tokens as little-endian uint16 (`SOURCE/SPLIT-TASK-NUMBER.bin`) with a "
