@@ -5,6 +5,7 @@ before. Both have the same tiny model and the same data; a checkpoint of step 1 
 step N, with N written into its state.
 """
 
+import itertools
 import json
 import shutil
 import statistics
@@ -51,7 +52,7 @@ def arguments(folder: Path, **more: Any) -> TrainingArguments:
 
 def ours(folder: Path, data: Mixture, step: int, **more: Any) -> Trainer:
     trainer = PretrainTrainer(
-        model=model(), args=arguments(folder, **more), train_dataset=data, max_skipped_steps=100
+        model=model(4096), args=arguments(folder, **more), train_dataset=data, max_skipped_steps=100
     )
     trainer.start_step = step
     return trainer
@@ -59,7 +60,7 @@ def ours(folder: Path, data: Mixture, step: int, **more: Any) -> Trainer:
 
 def as_it_comes(folder: Path, data: Mixture, step: int) -> Trainer:  # noqa: ARG001 (same shape)
     args = arguments(folder, train_sampling_strategy="sequential", remove_unused_columns=False)
-    return Trainer(model=model(), args=args, train_dataset=data, data_collator=stack)
+    return Trainer(model=model(4096), args=args, train_dataset=data, data_collator=stack)
 
 
 def seconds(trainer: Trainer, checkpoint: Path | None) -> float:
@@ -75,7 +76,7 @@ def main() -> None:
         folder = Path(name)
         path = folder / "text" / "train-00000-00000.bin"
         path.parent.mkdir()
-        np.concatenate(documents(200)).astype(TOKEN).tofile(path)
+        np.concatenate(list(itertools.islice(documents(4096), 200))).astype(TOKEN).tofile(path)
         item = [MixtureItem(source="text", weight=1.0, epochs=30_000)]
         tokens = TokenFolder(folder)
         order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)

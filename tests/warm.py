@@ -187,7 +187,7 @@ def use_gloo_for_fsdp() -> None:
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
-    from moxin_recipes import recipe
+    from moxin_recipes import filling
 
     torch.distributed.init_process_group("gloo")
 
@@ -195,7 +195,7 @@ def use_gloo_for_fsdp() -> None:
         return "gloo", DistributedType.MULTI_GPU
 
     PartialState._prepare_backend = backend
-    recipe._on_cpu = lambda: False  # which would give the Trainer `use_cpu`, and that means DDP
+    filling._on_cpu = lambda: False  # which would give the Trainer `use_cpu`, and that means DDP
 
 
 if __name__ == "__main__":

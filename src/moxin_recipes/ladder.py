@@ -165,11 +165,12 @@ def run(
     """Runs every stage that is not done, each in its own `accelerate launch`."""
     recipes = read(folder)
     todo = chosen(recipes, start, only or [], force or [])
+    for of in recipes:
+        recipe.check(of)
     check_references(recipes)
     check_mixtures(recipes)
     check_rewards(recipes)
     for of in todo:
-        recipe.check(of)
         if of.stage in recipe.TRAINING_STAGES:
             filling.batches(of, processes(launcher_file(of, accelerate_config)))
     for of in todo:

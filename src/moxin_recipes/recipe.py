@@ -59,7 +59,7 @@ _REFUSED = {
 # They say where and how a stage runs, logs and pushes, not what comes out of it.
 _KEYLESS = re.compile(
     r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
-    r"|report_to|base_url|concurrency|request_seconds|run_name|project|trackio_.*|disable_tqdm"
+    r"|report_to|base_url|vllm_server_.*|dataset_num_proc|request_seconds|run_name|project|trackio_.*|disable_tqdm"
     r"|save_.*|use_cpu|gpu_.*|max_skipped_steps|token_cache_.*|executor|workers|slurm_.*)$"
 )
 

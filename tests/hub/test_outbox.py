@@ -47,10 +47,13 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
         self.away, self.tried, self._place = True, threading.Event(), place
+        self.sent: list[str] = []
         monkeypatch.setattr(outbox, "push", self)
 
     def __call__(self, folder: Path, **options: Any) -> str:
         self.tried.set()
+        if not self.away and folder.parent == self._place:
+            self.sent.append(folder.name)
         if self.away and folder.parent == self._place:
             raise AwayError("the Hub does not answer")
         return push.push(folder, **options)
@@ -61,13 +64,15 @@ def test_what_waits_goes_out_in_order_when_the_hub_is_back(
 ) -> None:
     hub = Away(monkeypatch, tmp_path / "outbox")
     box = Outbox(tmp_path / "outbox")
-    for step in (1, 2, 10):
-        box.add([weights], f"p-step-{step:06d}", **options("out-a"))
+    names = [f"p-step-{step:06d}" for step in (1, 999_999, 1_000_000)]
+    for name in names:
+        box.add([weights], name, **options("out-a"))
     weights.unlink()  # rotated away meanwhile
     assert hub.tried.wait(20)
     hub.away = False
     box.finish()
-    assert set(branches("out-a")) == {"main", *(f"p-step-{s:06d}" for s in (1, 2, 10))}
+    assert hub.sent == names  # of numbers, not of letters
+    assert set(branches("out-a")) == {"main", *names}
     assert not [path for path in (tmp_path / "outbox").iterdir() if path.is_dir()]
 
 
@@ -80,9 +85,11 @@ def test_what_waits_outlives_the_process(
     with pytest.raises(HubError, match=r"1 checkpoints did not reach.*step-000001.*same command"):
         before.finish()
     shutil.copytree(tmp_path / "outbox", tmp_path / "again")  # what another process finds
+    (tmp_path / "again" / ".step-000000").mkdir()  # half removed when it was killed
     after = Outbox(tmp_path / "again")
     after.finish()
     assert "step-000001" in branches("out-b")
+    assert not (tmp_path / "again" / ".step-000000").exists()
     after.add([weights], "step-000001", **options("out-b"))  # known to be there
     after.finish()
 
@@ -99,15 +106,16 @@ def test_a_refusal_is_raised_and_holds_up_nothing(tmp_path: Path, weights: Path)
 def test_only_the_newest_of_this_key_are_kept(tmp_path: Path, weights: Path) -> None:
     api = session.api()
     other = Outbox(tmp_path / "other")
-    other.add([weights], "p-step-000001", **options("out-d", key="another"))
+    for step in (1, 8, 9):  # further on than this run will come
+        other.add([weights], f"p-step-{step:06d}", **options("out-d", key="another"))
     other.add([weights], "q-step-000001", **options("out-d"))
     other.finish()
     box = Outbox(tmp_path / "outbox", keep=2)
     for step in (2, 3, 4, 5):
         box.add([weights], f"p-step-{step:06d}", **options("out-d"))
     box.finish()
-    left = {"main", "p-step-000001", "q-step-000001", "p-step-000004", "p-step-000005"}
-    assert set(branches("out-d")) == left
+    kept = {f"p-step-{step:06d}" for step in (1, 4, 5, 8, 9)}
+    assert set(branches("out-d")) == {"main", "q-step-000001", *kept}
     api.delete_branch("local/out-d", branch="p-step-000005")
     with pytest.raises(HubError, match="out-d@p-step-000005 was pushed and is no longer"):
         box.finish()

@@ -51,7 +51,7 @@ def test_killed_at_random_moments(pretraining: Pretraining, undisturbed: tuple[s
 def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
     pretraining: Pretraining, undisturbed: tuple[str, float]
 ) -> None:
-    recipe = pretraining.recipe("flipped", push_checkpoints=False, save_total_limit=3)
+    recipe = pretraining.recipe("flipped", push_checkpoints=False, save_total_limit=6)
     (process,) = pretraining.start(recipe)
     while not list(pretraining.folder("flipped").glob("state-*")):
         assert process.running(), process.log.read_text()

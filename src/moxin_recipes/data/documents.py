@@ -6,6 +6,7 @@ decontamination → tokens. Each step reads the files of the step before and wri
 steps stay until the stage is done: a killed one goes on with the tasks that have no mark.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,11 +209,12 @@ class Documents:
     def tokens(self, source: str, tokenizer: Path, shard_tokens: int) -> Path:
         """Writes the training documents of a source as shards of tokens; the folder they are in.
 
-        `tokenizer` is a folder with a saved one.
+        `tokenizer` is a folder with a saved one. Another one than before is another step.
         """
-        folder = self.folder / "tokens" / source
+        made_by = hashlib.sha256((tokenizer / "tokenizer.json").read_bytes()).hexdigest()[:12]
+        folder = self.folder / "tokens" / made_by / source
         training = [file for file in self.files[source] if Path(file).parent.name == "train"]
-        step = f"tokens-{source}"
+        step = f"tokens-{made_by}-{source}"
         write = WriteTokens(folder, "train", tokenizer, shard_tokens)
         if training:
             self._execute(step, [self._reader(step, training), write], self.own.tasks)

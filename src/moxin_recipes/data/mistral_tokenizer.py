@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from sentencepiece import SentencePieceProcessor
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import generate_merges
@@ -50,7 +49,10 @@ def build() -> PreTrainedTokenizerFast:
     No BOS is added by itself, and there is no padding token: whoever pads names one (`<unk>`, never
     `</s>`, whose label would be masked with the padding).
     """
-    pieces = SentencePieceProcessor(model_file=str(model_file()))
+    file = model_file()
+    from sentencepiece import SentencePieceProcessor  # it comes with mistral-common
+
+    pieces = SentencePieceProcessor(model_file=str(file))
     ids = range(pieces.get_piece_size())
     names = [pieces.id_to_piece(i) for i in ids]
     apart = [

@@ -173,7 +173,10 @@ class Transformers:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers batch by batch; a batch is seeded by its first request."""
+        """Answers batch by batch; a batch is seeded by its first request.
+
+        After a kill the rest is grouped anew: other draws of the same distribution.
+        """
         waiting = iter(requests)
         while batch := list(islice(waiting, self._own.concurrency)):
             yield from self._answers(batch)

@@ -2,9 +2,12 @@
 
 import json
 import logging
+import math
 import re
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,10 @@ class Outbox:
     def __init__(self, folder: Path, keep: int | None = None, patience: float = PATIENCE) -> None:
         self._folder, self._keep, self._patience = folder, keep, patience
         self._folder.mkdir(parents=True, exist_ok=True)
+        for part in self._folder.glob(".*"):  # begun or half removed when a process was killed
+            shutil.rmtree(part)
         self._refused: dict[str, Exception] = {}
+        self._away_since = math.inf
         self._changed = threading.Condition()
         self._hurry = threading.Event()
         # A daemon: a run that fails ends at once, and what waits stays on disk.
@@ -52,19 +58,24 @@ class Outbox:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Waits until the Hub has everything; raises what it refused, or HubError when time is up.
+        """Waits until the Hub has everything; raises what it refused, or HubError when it is away.
 
-        Then looks whether every branch is there that should be.
+        A long upload is waited for, an absence of `patience` seconds is not. Then looks whether
+        every branch is there that should be.
         """
         self._hurry.set()
+        began = time.monotonic()
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting(), timeout=self._patience)
-            waiting = self._waiting()
+            while waiting := self._waiting():
+                if time.monotonic() - max(began, self._away_since) > self._patience:
+                    break
+                self._changed.wait(0.1)
         for error in self._refused.values():
             raise error
         if waiting:
             raise HubError(
-                f"{len(waiting)} checkpoints did not reach the Hub in {self._patience:.0f} s: "
+                f"{len(waiting)} checkpoints did not reach the Hub, "
+                f"away for {self._patience:.0f} s: "
                 f"{', '.join(waiting)}; they wait in {self._folder}. Start it or check the "
                 "network, then give the same command again"
             )
@@ -86,7 +97,7 @@ class Outbox:
             name = waiting[0]
             if self._keep and len(waiting) > self._keep:
                 log.info("%s is not pushed: %d newer ones wait", name, self._keep)
-                shutil.rmtree(self._folder / name)
+                self._remove(name)
                 continue
             try:
                 self._send(name)
@@ -98,24 +109,47 @@ class Outbox:
 
     def _send(self, name: str) -> None:
         options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
-        patiently(lambda: push(self._folder / name, **options), hurry=self._hurry)
+        self._patiently(lambda: push(self._folder / name, **options))
         if self._keep:
-            patiently(lambda: self._prune(name, options, int(self._keep or 0)), hurry=self._hurry)
+            self._patiently(lambda: self._prune(name, options, int(self._keep or 0)))
         (self._folder / f"{name}.sent").touch()
-        shutil.rmtree(self._folder / name)
+        self._remove(name)
+
+    def _patiently(self, work: Callable[[], object]) -> None:
+        """Does `work` as soon as the Hub is there, and notes since when it is not."""
+
+        def noted() -> None:
+            try:
+                work()
+            except HubError as error:
+                if error.passing:
+                    self._away_since = min(self._away_since, time.monotonic())
+                raise
+            self._away_since = math.inf
+
+        patiently(noted, hurry=self._hurry)
+
+    def _remove(self, name: str) -> None:
+        """Out of the queue at once: a half removed folder is never pushed."""
+        gone = self._folder / f".{name}"
+        (self._folder / name).rename(gone)
+        shutil.rmtree(gone)
 
     def _prune(self, name: str, options: dict[str, Any], keep: int) -> None:
         repo, repo_type = qualified(options["repo"]), options["repo_type"]
         with errors(repo):
             branches = api().list_repo_refs(repo, repo_type=repo_type).branches
         alike = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(name)))
-        ours = {branch.name: branch for branch in branches if alike.fullmatch(branch.name)}
+        ours = []
+        for branch in branches:
+            if alike.fullmatch(branch.name):
+                manifest = read_manifest(repo, repo_type, branch.target_commit)
+                if manifest and manifest["key"] == options["manifest"]["key"]:
+                    ours.append(branch.name)
         for old in sorted(ours, key=_step)[:-keep]:
-            manifest = read_manifest(repo, repo_type, ours[old].target_commit)
-            if manifest and manifest["key"] == options["manifest"]["key"]:
-                with errors(f"{repo}@{old}"):
-                    api().delete_branch(repo, branch=old, repo_type=repo_type)
-                log.info("deleted %s@%s (`keep_checkpoints: %d`)", repo, old, keep)
+            with errors(f"{repo}@{old}"):
+                api().delete_branch(repo, branch=old, repo_type=repo_type)
+            log.info("deleted %s@%s (`keep_checkpoints: %d`)", repo, old, keep)
 
     def _look(self) -> None:
         """Raises HubError when a branch that was sent, and is to be kept, is not on the Hub."""

@@ -137,15 +137,17 @@ def patiently(
 ) -> T:
     """Does `work`; while the Hub is away, again after 1, 2, 4 … up to 30 seconds.
 
-    After `patience` seconds the HubError is raised. Once `hurry` is set (somebody waits, and does
-    nothing else) it is tried every second.
+    After `patience` seconds of absence the HubError is raised. Once `hurry` is set (somebody
+    waits, and does nothing else) it is tried every second.
     """
-    pause, deadline = 1.0, time.monotonic() + patience
+    pause, deadline = 1.0, math.inf
     hurry = hurry or threading.Event()
     while True:
         try:
             return work()
         except HubError as error:
+            # The time before the first failure was work, not absence.
+            deadline = min(deadline, time.monotonic() + patience)
             if not error.passing or time.monotonic() + pause > deadline:
                 raise
             log.warning("%s (tried again soon)", error)

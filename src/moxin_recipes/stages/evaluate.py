@@ -7,6 +7,7 @@ Needs: the models, held-out items for the tasks of this package. Pushes: a datas
 each score into the metadata of its model's card.
 """
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from moxin_recipes.data.chat import load_split
 from moxin_recipes.data.problem_sets import write_split
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import errors
-from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.run import Run, clear, launch, write_json
 from moxin_recipes.strict import RecipeError
 
 logging.getLogger("lm_eval").setLevel(logging.WARNING)  # it explains itself at length
@@ -38,10 +39,13 @@ def main(run: Run) -> None:
     pinned = [parent for parent in run.parents if parent.key == "models"]
     models = dict(zip(own.models, pinned, strict=True))
     rows: list[Row] = []
-    for wanted in own.evaluations:
+    for number, wanted in enumerate(own.evaluations):
         if wanted.model not in models:
             raise RecipeError(f"`evaluations.model`: {wanted.model} is not one of `models`")
-        rows += evaluate(run, own, wanted, models[wanted.model])
+        done = run.state / f"{number}.json"  # a killed stage goes on with the tasks that are left
+        if not done.exists():
+            write_json(done, evaluate(run, own, wanted, models[wanted.model]))
+        rows += json.loads(done.read_text(encoding="utf-8"))
     folder = clear(run.folder / "hub_scores_id")
     write_split(folder, "test", rows)
     if own.push_to_hub:

@@ -32,7 +32,7 @@ class WriteTokens(PipelineStep):
         world_size: int = 1,  # noqa: ARG002 (the signature of a step)
     ) -> DocumentsPipeline:
         """Tokenizes the documents of one task."""
-        from transformers import PreTrainedTokenizerFast
+        from transformers import AutoTokenizer
 
         def rows() -> Iterator[dict[str, Any]]:
             for document in data or ():
@@ -43,7 +43,7 @@ class WriteTokens(PipelineStep):
                 }
 
         with self.track_time():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(self.tokenizer)
+            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
             made = write_tokens(self.folder, self.split, rows(), tokenizer, self.shard_tokens, rank)
         for what, number in made.items():
             self.stat_update(what, value=number)
