@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -250,3 +251,11 @@ def test_auth_checks(hub: Hub, api: HfApi, repo: str) -> None:
     status, _, _ = hub.request("GET", f"/api/models/{repo}/auth-check/write", token=hub.reader)
     assert status == 403
     assert hub.request("GET", f"/api/models/{repo}/auth-check/write", token=None)[0] == 401
+
+
+def test_what_is_not_public_is_closed(hub: Hub) -> None:
+    body = json.dumps({"name": "shielded", "type": "space", "visibility": "protected"}).encode()
+    assert hub.request("POST", "/api/repos/create", body)[0] == 200
+    path = "/api/spaces/local/shielded"
+    assert hub.request("GET", path)[0] == 200
+    assert hub.request("GET", path, token=None)[0] == 401

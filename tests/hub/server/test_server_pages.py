@@ -28,6 +28,7 @@ license: mit
 [a](javascript:alert(3)) [b](data:text/html,x) [c](//evil.example/x) [d](/api/whoami-v2)
 [e](../../../token) [f](http://good.example/x) [g](docs/read&me.md "t\\"x")
 ![h](http://evil.example/track.png) ![i](plots/loss.png) <javascript:alert(4)>
+[k](%2e%2e/.%2E/api/whoami-v2) [l](http:/api/whoami-v2) [m](https:api/whoami-v2)
 [j]: vbscript:x
 [j] `<b>` &lt;script&gt; {0} {}
 
@@ -242,8 +243,17 @@ def test_a_card_without_the_markdown_library(monkeypatch: pytest.MonkeyPatch) ->
     assert markup.card("---\na: 1\n---\n# <b>", "/a/b", "a") == "<pre># &lt;b&gt;</pre>"
 
 
+def test_only_a_head_at_the_start_is_left_out() -> None:
+    rules = "First\n---\none\n\nSecond\n---\ntwo"
+    for head in ("", "---\nlicense: mit\n---\n", "\n--- \r\na: 1\r\n---\r\n", "---\n---\n"):
+        shown = markup.card(head + rules, "/a/b", "a")
+        assert all(word in shown for word in ("First", "one", "Second", "two"))
+        assert "license" not in shown
+
+
 def test_cards_that_are_made_to_be_slow_end() -> None:
     for text in (
+        " \n" * 60_000 + "x",
         "[" * 20_000,
         "> " * 5000 + "x",
         "*a " * 20_000,

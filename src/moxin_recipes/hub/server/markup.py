@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable
 from html import escape
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 try:  # comes with rich; without it a card is shown as the text that it is
     from markdown_it import MarkdownIt
@@ -15,7 +15,7 @@ except ImportError:
     MarkdownIt = None  # type: ignore[assignment,misc]
 
 _LARGEST_CARD = 1 << 17  # characters that are rendered
-_HEAD = re.compile(r"\s*---[ \t]*\r?\n.*?\n---[ \t]*(\r?\n|$)", re.DOTALL)
+_HEAD = re.compile(r"\s*---[ \t]*\r?\n(?:|.*?\n)---[ \t]*(?:\r?\n|$)", re.DOTALL)
 
 
 class Html(str):
@@ -53,7 +53,8 @@ def card(text: str, home: str, title: str) -> Html:
     No HTML of the card's own, no address but http, https, mailto and the repository's files, and
     no picture from elsewhere.
     """
-    text = _HEAD.sub("", text, count=1)
+    if head := _HEAD.match(text):
+        text = text[head.end() :]
     if len(text) > _LARGEST_CARD:
         text = text[:_LARGEST_CARD] + "\n\n… the rest is in README.md"
     if MarkdownIt is None:
@@ -89,9 +90,11 @@ def _address(target: str, home: str) -> str:
         parts = urlsplit(target)
     except ValueError:
         return "#"
-    if parts.scheme in ("http", "https", "mailto") or target.startswith("#"):
+    if parts.scheme in ("http", "https"):
+        return target if parts.netloc else "#"  # to a browser `http:/x` is a path of this Hub
+    if parts.scheme == "mailto" or target.startswith("#"):
         return target
     if parts.scheme or parts.netloc or target.startswith(("/", "\\")):
         return "#"
     names = [name for name in parts.path.split("/") if name not in ("", ".")]
-    return "#" if ".." in names else f"{home}/{quote('/'.join(names), safe='/%')}"
+    return "#" if ".." in map(unquote, names) else f"{home}/{quote('/'.join(names), safe='/%')}"

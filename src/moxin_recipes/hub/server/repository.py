@@ -40,7 +40,7 @@ class Info:
 
     @property
     def is_private(self) -> bool:
-        return self.visibility == "private"
+        return self.visibility != "public"  # `protected` spaces, too
 
     @property
     def prefix(self) -> str:
