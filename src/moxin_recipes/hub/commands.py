@@ -107,7 +107,10 @@ def _add(options: argparse.Namespace) -> None:
 
 def _ls(options: argparse.Namespace) -> None:
     api = _client(_root(options))
-    for kind, repos in (("model", api.list_models()), ("dataset", api.list_datasets())):
+    for kind, repos in (
+        *(("model", api.list_models()), ("dataset", api.list_datasets())),
+        ("space", api.list_spaces()),
+    ):
         for repo in repos:
             sys.stdout.write(f"{kind}\t{repo.id}\t{repo.sha}\n")
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -39,7 +39,7 @@ class End:
 
     root: Path | None
     endpoint: str = ""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def named(cls, name: str, variable: str) -> "End":
@@ -127,9 +127,11 @@ def _parsed(repo: str) -> tuple[str, str]:
 
 
 def _between_roots(source: Path, target: Path, wanted: list[tuple[str, str]]) -> None:
-    launcher.identity(target)  # makes the folder, closed to others
-    old, new = Store(source), Store(target)
+    with _errors(str(target)):
+        launcher.identity(target)  # makes the folder, closed to others
+        new = Store(target)
     with _errors(str(source)):
+        old = Store(source)
         found = [old.get(*repo) for repo in wanted] if wanted else list(old)
     show = Show(len(found))
     with show.bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from huggingface_hub import CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 from running_hub import Hub, add
 
@@ -43,6 +43,8 @@ def test_what_is_said_and_done(hub: Hub, api: HfApi, repo: str) -> None:
     assert (edited.content, edited.edited) == ("Because of this.", True)
     with pytest.warns(UserWarning, match="irreversible"):
         assert api.hide_discussion_comment(repo, talk.num, said.id).hidden
+    with pytest.raises(HfHubHTTPError, match="hidden for good"):
+        api.edit_discussion_comment(repo, talk.num, said.id, "Because, again.")
     assert api.rename_discussion(repo, talk.num, "Solved").new_title == "Solved"
     assert api.change_discussion_status(repo, talk.num, "closed").new_status == "closed"
     found = api.get_discussion_details(repo, talk.num)
@@ -78,3 +80,26 @@ def test_merging(api: HfApi, repo: str) -> None:
     assert api.get_discussion_details(repo, clash.pr_num or 0).status == "open"
     with pytest.raises(HfHubHTTPError):
         api.merge_pull_request(repo, good.pr_num or 0)
+
+
+def test_merging_files_and_folders_of_one_name(api: HfApi, repo: str) -> None:
+    start = [add("file", "1"), add("folder/x/y", "1")]
+    api.create_commit(repo, start, commit_message="start")
+
+    def proposed(*changes: CommitOperationAdd | CommitOperationDelete) -> int:
+        made = api.create_commit(repo, changes, commit_message="proposal", create_pr=True)
+        return made.pr_num or 0
+
+    turned = proposed(
+        *(CommitOperationDelete("file"), add("file/now/folder", "2")),
+        *(CommitOperationDelete("folder/x/y"), add("folder", "2")),
+    )
+    below, above = proposed(add("a/b", "2")), proposed(add("c", "2"))
+    api.create_commit(repo, [add("a", "1"), add("c/d/e", "1")], commit_message="meanwhile")
+    for number, path in ((below, "a/b"), (above, "c")):
+        with pytest.raises(HfHubHTTPError, match=f"Both sides changed {path}") as caught:
+            api.merge_pull_request(repo, number)
+        assert caught.value.response.status_code == 409
+    api.merge_pull_request(repo, turned)
+    files = {".gitattributes", "a", "c/d/e", "file/now/folder", "folder"}
+    assert set(api.list_repo_files(repo)) == files

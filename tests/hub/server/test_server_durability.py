@@ -73,8 +73,10 @@ def test_killed_at_random_moments(
         for name, path in notes.items()
     ]
     try:
-        while not all(path.exists() and path.stat().st_size for path in notes.values()):
+        deadline = time.monotonic() + 120
+        while not all(path.exists() and '"commit"' in path.read_text() for path in notes.values()):
             assert not any(pusher.poll() for pusher in pushers)
+            assert time.monotonic() < deadline, "a client has no commit acknowledged"
             time.sleep(0.05)
         for _ in range(kills):
             time.sleep(moments.uniform(0.1, 0.8))

@@ -259,3 +259,7 @@ def test_what_is_not_public_is_closed(hub: Hub) -> None:
     path = "/api/spaces/local/shielded"
     assert hub.request("GET", path)[0] == 200
     assert hub.request("GET", path, token=None)[0] == 401
+
+
+def test_a_number_of_too_many_digits(hub: Hub) -> None:
+    assert hub.request("GET", f"/api/models?limit={'9' * 5000}")[0] == 400

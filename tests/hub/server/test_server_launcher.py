@@ -44,6 +44,13 @@ def _processes(script: str, root: Path, count: int) -> list[subprocess.Popen[str
     ]
 
 
+def _end(who: launcher.Identity) -> None:
+    """Ends the server of a root, which must be there."""
+    pid = launcher._pid(who, 30.0)
+    assert pid
+    os.kill(pid, signal.SIGTERM)
+
+
 def test_racing_processes_make_one_identity(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "hub"
     answers = {process.communicate()[0] for process in _processes(_IDENTITY, root, 6)}
@@ -87,7 +94,7 @@ def test_a_server_left_behind_is_used_again(tmp_path: Path) -> None:
     who = launcher.identity(root)
     assert launcher.answers(who)
     assert launcher.ensure(who) is None
-    os.kill(launcher._pid(who, 2.0) or 0, signal.SIGTERM)
+    _end(who)
 
 
 def test_a_signal_to_the_starters_group_spares_the_server(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_a_signal_to_the_starters_group_spares_the_server(tmp_path: Path) -> Non
     starter.wait()
     who = launcher.identity(root)
     assert launcher.answers(who)
-    os.kill(launcher._pid(who, 2.0) or 0, signal.SIGTERM)
+    _end(who)
 
 
 def test_a_new_server_takes_over_from_one_that_ends(tmp_path: Path) -> None:
@@ -114,10 +121,14 @@ def test_a_new_server_takes_over_from_one_that_ends(tmp_path: Path) -> None:
         assert hub.process is not None
         hub.process.terminate()  # and at once:
         old = hub.process
-        assert launcher.ensure(hub.who) is None or launcher.answers(hub.who)
+        new = launcher.ensure(hub.who)
         assert old.wait(30) == 0
-        if (pid := launcher._pid(hub.who, 2.0)) is not None:
-            os.kill(pid, signal.SIGKILL)
+        if new is None:  # the old one still answered
+            new = launcher.ensure(hub.who)
+        assert new is not None
+        assert launcher._pid(hub.who, 30.0) == new.pid
+        new.kill()
+        new.wait()
 
 
 def test_a_foreign_program_on_the_port_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Gate:
         return proof(self._write_token, nonce)
 
     def sign(self, url: str, fields: Mapping[str, str | int]) -> str:
-        """`url` with these fields, an expiry and a signature over all of it."""
+        """`url` with these fields, an expiry, and a signature over both (not over `url` itself)."""
         query = {name: str(value) for name, value in fields.items()}
         query["expires"] = str(int(time.time()) + UPLOAD_SECONDS)
         return f"{url}?{urlencode({**query, 'signature': self._signature(query)})}"

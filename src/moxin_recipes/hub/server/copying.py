@@ -9,7 +9,7 @@ from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 
 from moxin_recipes.hub.server.errors import HubError
 from moxin_recipes.hub.server.maintenance import links
-from moxin_recipes.hub.server.repository import MAIN, Repository
+from moxin_recipes.hub.server.repository import MAIN, Reference, Repository
 from moxin_recipes.hub.server.store import Store
 
 _COPIED = ("refs/heads/", "refs/tags/")
@@ -41,7 +41,8 @@ def copy(
         there = _counterpart(original, target)
         moves = {}
         for base in _COPIED:
-            for reference in original.references(base):
+            # As elsewhere, the tags that say a stage is done come when all else is there.
+            for reference in sorted(original.references(base), key=_says_done):
                 new = original.target(reference.ref)
                 old = there.target(reference.ref)
                 if new is not None and new != old:
@@ -56,6 +57,10 @@ def copy(
             for ref, (old, new) in moves.items():
                 there.move(ref, old, new)
         return report
+
+
+def _says_done(reference: Reference) -> bool:
+    return reference.ref.startswith("refs/tags/done-")
 
 
 def _counterpart(original: Repository, target: Store) -> Repository:

@@ -91,11 +91,17 @@ def comment(repository: Repository, number: int, text: str) -> dict[str, Any]:
 
 
 def edit(repository: Repository, number: int, event_id: str, text: str | None) -> dict[str, Any]:
-    """Replaces the text of a comment, or hides it for good (None)."""
+    """Replaces the text of a comment, or hides it for good (None).
+
+    Raises:
+        HubError: 404 if there is no such comment, 403 if it is hidden.
+    """
     with repository.lock:
         record = read(repository, number)
         for event in record["events"]:
             if event["type"] == "comment" and event["id"] == event_id:
+                if event["data"]["hidden"] and text is not None:
+                    raise HubError(403, "This comment is hidden for good")
                 event["data"]["hidden"] = text is None
                 event["data"]["edited"] = True
                 event["data"]["latest"] = {"raw": text or "", "updatedAt": timestamp(time.time())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 
 from dulwich.objects import ObjectID
@@ -40,16 +41,28 @@ def _merged(repository: Repository, ours: ObjectID, theirs: ObjectID) -> ObjectI
         raise HubError(409, "The pull request and its branch have no common history")
     start, left, right = (_files(repository, commit) for commit in (shared.id, ours, theirs))
     changed = {p for p in chain(start, right) if start.get(p) != right.get(p)}
-    clashes = sorted(p for p in changed if left.get(p) not in (start.get(p), right.get(p)))
+    kept = left.keys() - (changed - right.keys())
+    folders = {folder for path in kept for folder in _folders(path)}
+    clashes = sorted(
+        path
+        for path in changed
+        if left.get(path) not in (start.get(path), right.get(path))
+        or (path in right and (path in folders or any(f in kept for f in _folders(path))))
+    )
     if clashes:
         raise HubError(409, f"Both sides changed {clashes[0]}", files=clashes)
     editor = Editor(repository.objects, repository.objects.commit(ours).tree)
-    for path in sorted(changed):
-        if path in right:
-            editor.put(path, right[path])
-        elif path in left:
-            editor.remove(path, folder=False)
+    for path in changed & left.keys() - right.keys():  # first: files may stand in their place
+        editor.remove(path, folder=False)
+    for path in changed & right.keys():
+        editor.put(path, right[path])
     return editor.write()
+
+
+def _folders(path: str) -> Iterator[str]:
+    """All folders that a path is in."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _files(repository: Repository, commit: ObjectID) -> dict[str, ObjectID]:

@@ -21,6 +21,7 @@ from moxin_recipes.hub.server.repository import Repository
 from moxin_recipes.hub.server.store import Store
 
 _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
+_MOST_DIGITS = 40
 T = TypeVar("T")
 
 
@@ -59,8 +60,14 @@ class Call:
         return self.request.query_params.get(name, "false").lower() not in ("false", "0", "")
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A query parameter from 0 or 1 (what `default` is, if less) to `most`."""
+        """A query parameter from 0 or 1 (what `default` is, if less) to `most`.
+
+        Raises:
+            HubError: 400 for more digits than any number here has.
+        """
         text = self.request.query_params.get(name, "")
+        if len(text) > _MOST_DIGITS:
+            raise bad_request(f"`{name}` is too long")
         return (
             min(max(int(text), min(default, 1)), most)
             if text.isascii() and text.isdecimal()
