@@ -25,6 +25,7 @@ from moxin_recipes.hub.mirror_api import Copy
 from moxin_recipes.hub.server import copying, durable, launcher
 from moxin_recipes.hub.server.errors import HubError as ServerError
 from moxin_recipes.hub.server.errors import from_os
+from moxin_recipes.hub.server.repository import NAMELESS
 from moxin_recipes.hub.server.store import Store
 from moxin_recipes.hub.session import HubError, refusal, upload_refusal
 from moxin_recipes.hub.side import Side
@@ -158,10 +159,16 @@ def _through_the_api(source: End, target: End, wanted: list[tuple[str, str]]) ->
         yours = str(new.whoami()["name"])
     show = Show(len(found))
     with show.bar:
-        for kind, repo in found:
-            namespace, _, name = repo.partition("/")
-            # What is one's own in the one Hub becomes one's own in the other.
-            to = Side(new, f"{yours if namespace == mine else namespace}/{name}", kind)
+        for kind, named in found:
+            repo = named
+            namespace, _, name = named.rpartition("/")
+            # What is one's own in the one Hub becomes one's own in the other; so does what has no
+            # namespace on the public one, where nobody can make such an id.
+            if namespace == mine or (not namespace and new.endpoint == environment.PUBLIC_ENDPOINT):
+                namespace = yours
+            to = Side(new, f"{namespace or NAMELESS}/{name}", kind)
+            if not namespace and old.endpoint != environment.PUBLIC_ENDPOINT:
+                repo = f"{NAMELESS}/{name}"
             _mirror_one(Side(old, repo, kind), to, show)
             show.finished()
 

@@ -43,6 +43,7 @@ class Copy:
         self._heads: dict[str, str] = {}
         self._repeats: dict[str, str] = {}  # commit of the target → of the source
         self._root = ""
+        self._source_branches: set[str] = set()
         self._ids: set[str] = set()  # all commits of the source that were met
 
     def run(self) -> dict[str, str]:
@@ -59,6 +60,7 @@ class Copy:
                 self.new.setdefault(origin, made.commit_id)
         self._root = self._target.history("main")[0].commit_id
         branches, tags = self._source.references()
+        self._source_branches = set(branches)
         for name, tip in branches.items():
             self._branch(name, tip)
         for name, tip in tags.items():
@@ -67,9 +69,8 @@ class Copy:
 
     def _tag(self, name: str, commit: str, there: str | None) -> None:
         target = self._target
-        aside = None
+        aside = f"mirror-{name}"
         if commit not in self.new:  # on no branch, since its branch was squashed or deleted
-            aside = f"mirror-{name}"
             self._branch(aside, commit)
         if there != self.new[commit]:
             if there is not None:
@@ -77,7 +78,8 @@ class Copy:
             target.api.create_tag(
                 target.repo, tag=name, revision=self.new[commit], repo_type=target.type
             )
-        if aside:
+        # A mirror that was killed may have left it; one that leads elsewhere is not the mirror's.
+        if aside not in self._source_branches and self._heads.get(aside) == self.new[commit]:
             target.api.delete_branch(target.repo, branch=aside, repo_type=target.type)
 
     def _branch(self, name: str, tip: str) -> None:

@@ -136,6 +136,23 @@ def test_what_cannot_be_mirrored_is_said_in_one_line(
     assert api.model_info(alpha).sha == kept
 
 
+def test_an_id_without_a_namespace_and_a_branch_left_by_a_kill(fresh_hub: Hub, home: Path) -> None:
+    api, other = fresh_hub.api(), Hub(home / "other").start()
+    try:
+        api.create_repo("_/gpt2")
+        kept = commit(api, ("model", "gpt2"), "main", "one", **{"a.txt": b"a", "b.bin": b"\0b"})
+        api.create_tag("gpt2", tag="v1", revision=kept)
+        here(str(fresh_hub.root), other)
+        target = other.api()
+        assert [model.id for model in target.list_models()] == ["gpt2"]
+        # As after a kill between making the tag and taking its branch away.
+        target.create_branch("_/gpt2", branch="mirror-v1", revision="v1")
+        here(str(fresh_hub.root), other)
+        assert [ref.name for ref in target.list_repo_refs("_/gpt2").branches] == ["main"]
+    finally:
+        other.stop()
+
+
 def test_damage_in_the_source_goes_nowhere(fresh_hub: Hub, home: Path) -> None:
     api = fresh_hub.api()
     api.create_repo("local/bad")

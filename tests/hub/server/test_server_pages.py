@@ -18,6 +18,7 @@ from look import fill, manifest
 from running_hub import Hub
 
 from moxin_recipes.hub.server import auth, launcher, lineage, markup
+from moxin_recipes.hub.server.errors import HubError
 
 _BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _HOSTILE = """---
@@ -154,7 +155,7 @@ def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatc
     assert "/-/open" in log
     assert parts.query.partition("=")[2] not in log
     assert cookie not in log
-    monkeypatch.setattr(launcher, "_KEY_SECONDS", -1)
+    monkeypatch.setattr(launcher, "PAGE_SECONDS", -1)
     late = urlsplit(launcher.page_address(shelf.who))
     assert _get(shelf, f"{late.path}?{late.query}")[0] == 403
     # A session ends, too.
@@ -164,8 +165,38 @@ def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatc
     assert _get(shelf, "/nano/moxin-nano-sft", Cookie=f"{name}={value}")[0] == 401
 
 
+def test_an_address_from_before_a_restart_does_not_open(
+    shelf: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new server cannot know which were opened before."""
+    gate, key = auth.Gate(shelf.who.token, shelf.reader), _key(shelf)
+    gate.open_session(key)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2)
+    restarted = auth.Gate(shelf.who.token, shelf.reader)
+    with pytest.raises(HubError, match="opened before"):
+        restarted.open_session(key)
+    restarted.open_session(_key(shelf))
+
+
+def test_a_damaged_repository_does_not_hide_the_others(fresh_hub: Hub) -> None:
+    api = fresh_hub.api()
+    for name in ("sound", "info", "refs"):
+        api.create_repo(f"local/{name}", private=False)
+    models = fresh_hub.root / "repositories/models/local"
+    (models / "info.git/hub.json").write_text("{")
+    (models / "refs.git/refs/heads/main").write_text("0" * 39 + "1\n")
+    assert [model.id for model in api.list_models()] == ["local/sound"]
+    assert api.whoami()["name"]
+    status, _, body = _get(fresh_hub, "/")
+    assert status == 200
+    assert "local/sound" in body
+    assert "local/refs" not in body
+    assert fresh_hub.log.count("is damaged") >= 2
+
+
 def _key(hub: Hub) -> str:
-    fields = f"0.{int(time.time()) + 60}"
+    fields = f"0.{int(time.time()) + auth.PAGE_SECONDS}"
     return f"{fields}.{launcher.page_key(hub.who.token, fields)}"
 
 

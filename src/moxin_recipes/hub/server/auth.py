@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from moxin_recipes.hub.server.errors import HubError
-from moxin_recipes.hub.server.launcher import page_key, proof
+from moxin_recipes.hub.server.launcher import PAGE_SECONDS, page_key, proof
 
 UPLOAD_SECONDS = 12 * 3600
 _SESSION_SECONDS = 12 * 3600
@@ -35,6 +35,7 @@ class Gate:
         self._tokens = {Role.WRITE: write_token.encode(), Role.READ: read_token.encode()}
         self._write_token = write_token
         self._opened: dict[str, int] = {}  # keys of pages that were used, until they expire
+        self._started = int(time.time())  # which were used before it, nobody knows any more
         self._key = hmac.new(write_token.encode(), b"upload urls", hashlib.sha256).digest()
 
     def role(self, authorization: str | None) -> Role:
@@ -85,7 +86,11 @@ class Gate:
         """
         now = int(time.time())
         self._opened = {used: end for used, end in self._opened.items() if end > now}
-        if key in self._opened or not self._is_signed(key, "") or _end(key) <= now:
+        if (
+            key in self._opened
+            or not self._is_signed(key, "")
+            or not now < _end(key) >= self._started + PAGE_SECONDS
+        ):
             raise HubError(403, "This address was opened before or is too old; ask for another")
         self._opened[key] = _end(key)
         fields = f"{secrets.token_hex(12)}.{now + _SESSION_SECONDS}"

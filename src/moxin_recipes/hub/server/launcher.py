@@ -24,7 +24,7 @@ from pathlib import Path
 
 ALIVE_ROUTE = "/api/local/alive"
 PAGE_ROUTE = "/-/open"
-_KEY_SECONDS = 600  # in which a page's address can be opened, once
+PAGE_SECONDS = 600  # in which a page's address can be opened, once
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that
 # the port of a stopped Hub is still free when it comes back.
 _PORTS = range(20000, 32000)
@@ -88,7 +88,7 @@ def proof(token: str, nonce: str) -> str:
 
 def page_address(who: Identity) -> str:
     """An address for a browser: for ten minutes, and once, it opens a session that sees all."""
-    fields = f"{secrets.token_hex(12)}.{int(time.time()) + _KEY_SECONDS}"
+    fields = f"{secrets.token_hex(12)}.{int(time.time()) + PAGE_SECONDS}"
     return f"{who.endpoint}{PAGE_ROUTE}?key={fields}.{page_key(who.token, fields)}"
 
 

@@ -62,13 +62,15 @@ async def style(call: Call) -> Response:  # noqa: ARG001
 @router.add("GET", "/")
 def index(call: Call) -> Response:
     """All repositories that the caller may see, the last changed first."""
-    shown = [
-        (repository.objects.commit(repository.resolve("main")), repository)
-        for repository in call.store
-        if not repository.info.is_private or call.role >= Role.READ
-    ]
-    shown.sort(key=lambda pair: (-pair[0].commit_time, pair[1].info.id))
-    rows = join(_row(commit, repository) for commit, repository in shown)
+
+    def row(repository: Repository) -> tuple[int, str, Html] | None:
+        if repository.info.is_private and call.role < Role.READ:
+            return None
+        commit = repository.objects.commit(repository.resolve("main"))
+        return -commit.commit_time, repository.info.id, _row(commit, repository)
+
+    shown = sorted(found for found in call.store.sound(row) if found is not None)
+    rows = join(row for _, _, row in shown)
     table = html(
         '<table><thead><tr><th>Repository<th class="optional">Type<th class="number optional">'
         'Size<th class="time">Last change</thead><tbody>{}</tbody></table>',

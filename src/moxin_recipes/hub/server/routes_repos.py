@@ -31,7 +31,7 @@ async def alive(call: Call) -> Response:
 @router.add("GET", "/api/whoami-v2", Role.READ)
 def whoami(call: Call) -> Response:
     user = call.store.user
-    ids = (repository.info.id for repository in call.store)
+    ids = call.store.sound(lambda repository: repository.info.id)
     others = {name for repo in ids if (name := repo.rpartition("/")[0]) not in ("", user)}
     token = {"displayName": "local", "role": "write" if call.role is Role.WRITE else "read"}
     return JSONResponse(
@@ -122,16 +122,17 @@ def list_repositories(call: Call) -> Response:
     search = (call.query("search") or "").lower()
     query = call.request.query_params
     wanted = [*query.getlist("filter"), *query.getlist("pipeline_tag")]
-    found = []
-    for repository in call.store:
+
+    def shown(repository: Repository) -> dict[str, Any] | None:
         info = repository.info
         if info.type != kind or (info.is_private and call.role < Role.READ):
-            continue
+            return None
         if author not in ("", info.id.rpartition("/")[0].lower()) or search not in info.id.lower():
-            continue
+            return None
         summary = _summary(repository)
-        if all(tag in summary["tags"] for tag in wanted):
-            found.append(summary)
+        return summary if all(tag in summary["tags"] for tag in wanted) else None
+
+    found = [summary for summary in call.store.sound(shown) if summary is not None]
     found.sort(key=lambda summary: summary["lastModified"], reverse=True)
     start, limit = call.number("skip", 0, 1 << 40), call.number("limit", 1000, 1000)
     more = {}

@@ -6,13 +6,15 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from dulwich.objects import Blob
 from dulwich.repo import Repo
@@ -25,6 +27,8 @@ from moxin_recipes.hub.server.lfs import BigFiles
 from moxin_recipes.hub.server.repository import MAIN, NAMELESS, Info, Repository, timestamp
 from moxin_recipes.hub.server.tree import Editor
 
+log = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
 TYPES = ("model", "dataset", "space")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _STALE_SECONDS = 3600.0
@@ -69,6 +73,19 @@ class Store:
             for path in sorted(self._kind(kind).glob("*/*.git")):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     yield self._open(path)
+
+    def sound(self, read: Callable[[Repository], _Found]) -> Iterator[_Found]:
+        """What `read` finds in each repository; a damaged one is left out, and logged."""
+        for kind in TYPES:
+            for path in sorted(self._kind(kind).glob("*/*.git")):
+                try:
+                    found = read(self._open(path))
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                except Exception as error:  # damage takes many forms in a parser
+                    log.warning("%s is damaged (see `moxin hub fsck`): %r", path, error)
+                    continue
+                yield found
 
     def create(self, kind: str, repo_id: str, visibility: str, sdk: str | None) -> Repository:
         """A new repository with its initial commit; it appears whole or not at all.
@@ -119,7 +136,8 @@ class Store:
             HubError: 400 for an id that is none, 409 if another repository has it.
         """
         target = self._folder(repository.info.type, repo_id)
-        with repository.lock, self._lock(target):
+        # The collector would take a folder that moved away for one without references.
+        with self.collecting(), repository.lock, self._lock(target):
             if target.exists() and target != repository.folder:
                 what = f"A {repository.info.type} repository called {repo_id}"
                 raise HubError(409, f"{what} already exists")
