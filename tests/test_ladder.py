@@ -167,6 +167,16 @@ print(json.dumps(list(load_dataset("local/moxin-nano-scores", split="test"))))
         assert row["clean_items"] + sum(left_out) == row["items"] == 4
 
 
+def test_a_pretrained_models_card_says_what_its_sources_held(finished: Workplace) -> None:
+    code = """
+from huggingface_hub import hf_hub_download
+print(open(hf_hub_download("local/moxin-nano-base", "README.md", revision="pretrain-2k")).read())
+"""
+    card = python(finished, code)
+    assert "## Evaluation items in the training data" in card
+    assert "| maths-text | choices |" in card
+
+
 def test_the_hub_is_sound_and_listed(finished: Workplace) -> None:
     checked = finished.moxin("hub", "fsck")
     assert checked.returncode == 0

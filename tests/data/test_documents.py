@@ -177,17 +177,24 @@ def test_counts_and_contamination_are_in_manifest_and_cards(place: Workplace) ->
     code = """
 import json
 from huggingface_hub import hf_hub_download
-read = lambda repo, file: open(hf_hub_download(repo, file, repo_type="dataset")).read()
-print(json.dumps([json.loads(read("local/planted-corpus", "moxin.json"))["counts"],
-    read("local/planted-corpus", "README.md"),
-    json.loads(read("local/planted-tokens", "moxin.json"))["contamination"]]))
+def read(repo, file):
+    return open(hf_hub_download(f"local/planted-{repo}", file, repo_type="dataset")).read()
+print(json.dumps([json.loads(read("corpus", "moxin.json"))["counts"], read("corpus", "README.md"),
+    json.loads(read("tokens", "moxin.json")), read("tokens", "README.md")]))
 """
-    counts, card, contamination = json.loads(python(place, code))
+    counts, card, tokens, tokens_card = json.loads(python(place, code))
     assert counts["web/kept"] == len(planted()) - 5
     assert counts["web/contaminated: quiz (13-gram)"] == 1
     assert "| web/near duplicate | 1 |" in card
     assert "| web | quiz | 1 | 1 of 7 | 1 |" in card
-    assert contamination[0]["set"] == "quiz"
+    assert tokens["contamination"][0]["set"] == "quiz"
+    documents, count, size, whole = (
+        tokens["counts"][f"web/train/{what}"]
+        for what in ("documents", "tokens", "bytes", "in_sequences")
+    )
+    assert "| source | documents | tokens | bytes a token | fill rate at 4,096 |" in tokens_card
+    row = f"| web/train | {documents} | {count:,} | {size / count:.3f} | {whole / count:.4f} |"
+    assert row in tokens_card
 
 
 def evaluated(place: Workplace, name: str, **more: str) -> list[dict[str, Any]]:
