@@ -1,6 +1,8 @@
 """Raw text → training-ready sequences on one core: ours beside four usual ways.
 
-Every contender gets the same documents (Python's standard library, 30 MB) and the same
+    python -m bench.tokens [BYTES]
+
+Every contender gets the same documents (12 MB of Python's standard library) and the same
 tokenizer (Mistral's 32,000 pieces, cut and joined by its own `tokenizer.json`), and leaves
 sequences of 2,048 tokens on disk. It runs in a process of its own, in turn with the others, for
 several rounds; what counts is the ratio of medians, of CPU seconds (of all threads), which a busy
@@ -15,6 +17,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import sys
 import sysconfig
 import tempfile
 import time
@@ -22,23 +25,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-BYTES, CONTEXT, ROUNDS = 30_000_000, 2048, 3
+BYTES, CONTEXT, ROUNDS = 12_000_000, 2048, 3
 Result = dict[str, float]
 
 
-def write_texts(path: Path) -> None:
-    """The documents, a JSON line each, up to `BYTES`."""
-    left = BYTES
+def write_texts(path: Path, size: int) -> int:
+    """The documents, a JSON line each, up to `size` bytes of text; how many bytes they have."""
+    left = size
     root = Path(sysconfig.get_paths()["stdlib"])
     with path.open("w") as file:
         for source in sorted(root.rglob("*.py")):
             if "site-packages" in source.parts or not source.stat().st_size:
                 continue
+            if source.stat().st_size > left:
+                return size - left
             left -= source.stat().st_size
-            if left < 0:
-                return
             text = source.read_bytes().decode(errors="replace")
             file.write(json.dumps({"text": text}) + "\n")
+    return size - left
 
 
 def texts(tokenizer: Path) -> Iterator[str]:
@@ -209,7 +213,7 @@ def compare(tokenizer: Path) -> int:
     return sum(not np.array_equal(encode([t])[0], pieces.encode(t)) for t in every)
 
 
-def main() -> None:
+def main(size: int = BYTES) -> None:
     from moxin_recipes.data import mistral_tokenizer
 
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
@@ -218,21 +222,21 @@ def main() -> None:
         os.environ["HF_DATASETS_CACHE"] = str(Path(folder) / "cache")
         tokenizer = Path(folder) / "tokenizer"
         mistral_tokenizer.build().save_pretrained(tokenizer)
-        write_texts(Path(folder) / "texts.jsonl")
+        size = write_texts(Path(folder) / "texts.jsonl", size)
         print(f"documents whose ids are not SentencePiece's: {compare(tokenizer)}")
         for _ in range(ROUNDS):
             for name in CONTENDERS:
                 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(dir=folder)
                 runs[name].append(measured(name, tokenizer))
     first = statistics.median(run["seconds"] for run in runs["datatrove DocumentTokenizer"])
-    print(f"{BYTES / 1e6:.0f} MB of text, one core, {ROUNDS} rounds, medians")
+    print(f"{size / 1e6:.1f} MB of text, one core, {ROUNDS} rounds, medians")
     print(f"  {'':29}  ratio   MB/s  tokens/s  peak MB  bytes/token  lost %  padding %")
     for name, results in runs.items():
         seconds = statistics.median(run["seconds"] for run in results)
         one = results[0]
         peak = statistics.median(run["peak"] for run in results) / 1e6
         print(
-            f"  {name:29}  {first / seconds:5.2f}  {BYTES / 1e6 / seconds:5.2f}  "
+            f"  {name:29}  {first / seconds:5.2f}  {size / 1e6 / seconds:5.2f}  "
             f"{one['tokens'] / seconds:8.0f}  {peak:7.0f}  {one['disk'] / one['kept']:11.2f}  "
             f"{100 - 100 * one['kept'] / one['tokens']:6.1f}  "
             f"{100 - 100 * one['kept'] / one['places']:9.1f}"
@@ -240,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

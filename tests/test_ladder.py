@@ -152,6 +152,31 @@ print(json.dumps([names, chat, rows]))
     assert all(count > 0 for splits in rows.values() for count in splits.values())
 
 
+def test_every_score_is_given_over_clean_items_too(finished: Workplace) -> None:
+    code = """
+import json
+from datasets import load_dataset
+print(json.dumps(list(load_dataset("local/moxin-nano-scores", split="test"))))
+"""
+    rows = json.loads(python(finished, code))
+    assert {row["task"] for row in rows} == {
+        "problems_base", "problems_chat", "problems_chain", "choices"
+    }  # fmt: skip
+    for row in rows:
+        left_out = [int(word) for word in row["clean_note"].split() if word.isdigit()]
+        assert row["clean_items"] + sum(left_out) == row["items"] == 4
+
+
+def test_a_pretrained_models_card_says_what_its_sources_held(finished: Workplace) -> None:
+    code = """
+from huggingface_hub import hf_hub_download
+print(open(hf_hub_download("local/moxin-nano-base", "README.md", revision="pretrain-2k")).read())
+"""
+    card = python(finished, code)
+    assert "## Evaluation items in the training data" in card
+    assert "| maths-text | choices |" in card
+
+
 def test_the_hub_is_sound_and_listed(finished: Workplace) -> None:
     checked = finished.moxin("hub", "fsck")
     assert checked.returncode == 0

@@ -257,6 +257,7 @@ class EvaluateArguments(StageArguments):
     evaluations: list[Evaluation]
     hub_scores_id: str
     problems_name: str | None = None  # held-out items, for the tasks of tasks/
+    corpus_name: str | None = None  # what models read; scores also without items found there
     limit: int | None = None  # items of each task; all when it is not given
     eval_batch_size: int = 32
 

@@ -23,6 +23,7 @@ REFERENCES = {
     "dataset_name": "dataset",
     "problems_name": "dataset",
     "pass_rates_name": "dataset",
+    "corpus_name": "dataset",
     "models": "model",
     "datasets": "dataset",
 }

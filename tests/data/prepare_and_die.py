@@ -2,12 +2,14 @@
 
     python -m tests.data.prepare_and_die FOLDER [STEP begin|end]
 
-`begin`: half a file of the step is written. `end`: all is written, the task has no mark yet.
+`begin`: half a file of the step is written (of tokens: half of the second one). `end`: all is
+written, the task has no mark yet.
 """
 
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +20,8 @@ from datatrove.io import DataFolder
 from moxin_recipes.data.contamination import Item
 from moxin_recipes.data.documents import Documents, cut
 from moxin_recipes.data.executors import Local
+from moxin_recipes.data.tokens import _Shards as Shards
+from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.data_arguments import Bloom, DocumentArguments, EvaluationSet, Minhash, Source
 
 STEPS = (
@@ -33,7 +37,9 @@ STEPS = (
     "minhash-4-filter",
     "late-pydoc-topics",
     "decontaminate",
+    "tokens-maths-text",
 )
+SHARD_TOKENS = 2_000  # several files a task
 OWN = DocumentArguments(
     sources=[
         Source(
@@ -56,9 +62,11 @@ def die_in(step: str, when: str) -> None:
     """Puts the kill where a file of the step is opened, or where its last task is marked."""
     running: list[str] = []
     run, opened, mark = Local.run, DataFolder.open, Local.mark_rank_as_completed
+    append = Shards._append
 
     def noted(self: Local) -> None:
-        running[:] = [Path(self.logging_dir.path).name]
+        name = Path(self.logging_dir.path).name
+        running[:] = [re.sub("^tokens-[0-9a-f]{12}-", "tokens-", name)]  # of the tokenizer
         run(self)
 
     def half_a_file(self: DataFolder, path: str, mode: str = "rb", **more: Any) -> Any:
@@ -75,7 +83,15 @@ def die_in(step: str, when: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         mark(self, rank)
 
+    def half_of_the_second(self: Shards, part: bytes, tokens: int) -> None:
+        if running == [step] and when == "begin" and self._number == 1:
+            self._files[1].write(part[: len(part) // 2])
+            self._files[1].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(self, part, tokens)
+
     Local.run, DataFolder.open, Local.mark_rank_as_completed = noted, half_a_file, marked
+    Shards._append = half_of_the_second
 
 
 def prepare(folder: Path) -> dict[str, str]:
@@ -90,8 +106,13 @@ def prepare(folder: Path) -> dict[str, str]:
         documents.late(source)
     rows = cut(documents.rows("pydoc-topics", "train"), 30_000)  # so that some are found
     documents.decontaminate(Item("heldout", row["id"], [row["text"]]) for row in rows)
+    texts = [row["text"] for row in documents.rows("pydoc-topics", "train")]
+    train_tokenizer(texts, 400).save_pretrained(folder / "tokenizer")
+    for source in OWN.sources:
+        documents.tokens(source.name, folder / "tokenizer", SHARD_TOKENS)
     files = [folder / file for of in documents.files.values() for file in of]
     files += sorted((folder / "removed").rglob("*.parquet")) + sorted(folder.glob("hits/*"))
+    files += sorted(file for file in (folder / "tokens").rglob("*") if file.is_file())
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files

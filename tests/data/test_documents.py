@@ -1,19 +1,15 @@
-"""The whole preparation: what is planted is found, and a killed step changes no byte."""
+"""The whole preparation: what is planted is found, nothing else is, and scores do without it."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.conftest import ROOT, Workplace, serving
-from tests.data import prepare_and_die
+from tests.conftest import Workplace, serving
 from tests.test_ladder import python
+from tests.tiny import save_tiny_model
 
 QUESTION = (
     "A farmer has seventeen sheep and sells all but nine of them at the market in the next "
@@ -65,6 +61,28 @@ def planted() -> dict[str, str]:
     }
 
 
+def quiz() -> list[dict[str, Any]]:
+    """Items that any model answers right, there being one choice, or wrong, with two alike."""
+    questions = [QUESTION, PARAPHRASED, "Why?", *(page(seed, 2) for seed in range(200, 204))]
+    right = (QUESTION, "Why?", PARAPHRASED)
+    return [
+        {
+            "question": question,
+            "choices": choices,
+            "answers": {"text": choices},
+            "label": len(choices) - 1,  # of two that are alike, the first is taken
+        }
+        for question in questions
+        for choices in [["four"] if question in right else ["so", "so"]]
+    ]
+
+
+PUSH_QUIZ = """
+from datasets import Dataset
+Dataset.from_list({rows}).push_to_hub("some/quiz", "choices", split="test")
+"""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A Hub with the planted pages and a quiz, and a recipe that cleans them."""
@@ -74,9 +92,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rows = [{"text": text, "name": name} for name, text in planted().items()]
     (folder / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "more.jsonl").write_text('{"text": "never read"}\n')
-    quiz = [(QUESTION, "nine"), (PARAPHRASED, "four"), ("Why?", "so")]
-    lines = [json.dumps({"question": q, "answers": {"text": [a]}}) + "\n" for q, a in quiz]
-    (folder / "test.jsonl").write_text("".join(lines))
     (made.ladder / "00-data.yaml").write_text(
         yaml.safe_dump(
             {
@@ -97,6 +112,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
                     {
                         "name": "quiz",
                         "dataset": "some/quiz",
+                        "configs": ["choices"],
                         "columns": ["question", "answers.text"],
                     }
                 ],
@@ -110,10 +126,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
         )
     )
     with serving(made):
-        for names, repo in ((["pages", "more"], "some/pages"), (["test"], "some/quiz")):
-            files = [str(folder / f"{name}.jsonl") for name in names]
-            added = made.moxin("hub", "add", *files, "--as", repo, "--type", "dataset")
-            assert added.returncode == 0, added.stderr
+        files = [str(folder / f"{name}.jsonl") for name in ("pages", "more")]
+        added = made.moxin("hub", "add", *files, "--as", "some/pages", "--type", "dataset")
+        assert added.returncode == 0, added.stderr
+        python(made, PUSH_QUIZ.format(rows=quiz()))
         done = made.launch("data", "00-data")
         assert done.returncode == 0, done.stderr[-3000:]
         assert "INFO" not in done.stderr  # datatrove keeps its talk to itself
@@ -151,7 +167,7 @@ def test_what_is_planted_is_found_and_nothing_else_is_removed(place: Workplace) 
     assert {row["license"] for row in loaded["web"]} == {"CC0-1.0"}
     assert [row["file"] for row in loaded["files"]] == ["pages.jsonl"]
     (report,) = loaded["report"]
-    assert (report["documents"], report["found_items"], report["items"]) == (1, 1, 3)
+    assert (report["documents"], report["found_items"], report["items"]) == (1, 1, 7)
     assert report["too_short"] == 1  # and the paraphrased item is not found
     status = {row["text"]: row["status"] for row in loaded["items"]}
     assert status == {QUESTION: "found", "Why?": "too short to look for"}
@@ -161,65 +177,62 @@ def test_counts_and_contamination_are_in_manifest_and_cards(place: Workplace) ->
     code = """
 import json
 from huggingface_hub import hf_hub_download
-read = lambda repo, file: open(hf_hub_download(repo, file, repo_type="dataset")).read()
-print(json.dumps([json.loads(read("local/planted-corpus", "moxin.json"))["counts"],
-    read("local/planted-corpus", "README.md"),
-    json.loads(read("local/planted-tokens", "moxin.json"))["contamination"]]))
+def read(repo, file):
+    return open(hf_hub_download(f"local/planted-{repo}", file, repo_type="dataset")).read()
+print(json.dumps([json.loads(read("corpus", "moxin.json"))["counts"], read("corpus", "README.md"),
+    json.loads(read("tokens", "moxin.json")), read("tokens", "README.md")]))
 """
-    counts, card, contamination = json.loads(python(place, code))
+    counts, card, tokens, tokens_card = json.loads(python(place, code))
     assert counts["web/kept"] == len(planted()) - 5
     assert counts["web/contaminated: quiz (13-gram)"] == 1
     assert "| web/near duplicate | 1 |" in card
-    assert "| web | quiz | 1 | 1 of 3 | 1 |" in card
-    assert contamination[0]["set"] == "quiz"
-
-
-def prepare(folder: Path, *kill: str, workers: str = "1") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.data.prepare_and_die", str(folder), *kill],
-        cwd=ROOT,
-        env={**os.environ, "MOXIN_TEST_WORKERS": workers},
-        capture_output=True,
-        text=True,
+    assert "| web | quiz | 1 | 1 of 7 | 1 |" in card
+    assert tokens["contamination"][0]["set"] == "quiz"
+    documents, count, size, whole = (
+        tokens["counts"][f"web/train/{what}"]
+        for what in ("documents", "tokens", "bytes", "in_sequences")
     )
+    assert "| source | documents | tokens | bytes a token | fill rate at 4,096 |" in tokens_card
+    row = f"| web/train | {documents} | {count:,} | {size / count:.3f} | {whole / count:.4f} |"
+    assert row in tokens_card
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    done = prepare(tmp_path_factory.mktemp("undisturbed"))
-    assert done.returncode == 0, done.stderr
-    digests: dict[str, str] = json.loads(done.stdout)
-    reasons = {name.split("/")[1] for name in digests if name.startswith("removed/")}
-    assert {"exact", "bloom", "minhash", "decontaminate"} <= reasons  # each step has work to do
-    return digests
+def evaluated(place: Workplace, name: str, **more: str) -> list[dict[str, Any]]:
+    """The rows that the stage `evaluate` pushes for the quiz, with more keys in its recipe."""
+    recipe = {
+        "stage": "evaluate",
+        "models": ["some/tiny"],
+        "problems_name": "some/quiz",
+        "evaluations": [{"task": "choices", "model": "some/tiny"}],
+        "hub_scores_id": name,
+        **more,
+    }
+    (place.ladder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    done = place.launch("evaluate", name)
+    assert done.returncode == 0, done.stderr[-3000:]
+    code = f"""
+import json
+from datasets import load_dataset
+print(json.dumps(list(load_dataset("local/{name}", split="test"))))
+"""
+    rows: list[dict[str, Any]] = json.loads(python(place, code))
+    return rows
 
 
-def killed_and_run_again(folder: Path, step: str, when: str) -> dict[str, str]:
-    killed = prepare(folder, step, when)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = prepare(folder)
-    assert done.returncode == 0, done.stderr
-    digests: dict[str, str] = json.loads(done.stdout)
-    return digests
-
-
-def test_killed_in_a_step_it_ends_with_the_same_bytes(
-    undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    assert killed_and_run_again(tmp_path, "minhash-1-signatures", "begin") == undisturbed
-
-
-@pytest.mark.soak
-def test_two_workers_write_the_same_bytes_as_one(
-    undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    assert json.loads(prepare(tmp_path, workers="2").stdout) == undisturbed
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("when", ["begin", "end"])
-@pytest.mark.parametrize("step", prepare_and_die.STEPS)
-def test_killed_in_any_step_it_ends_with_the_same_bytes(
-    undisturbed: dict[str, str], tmp_path: Path, step: str, when: str
-) -> None:
-    assert killed_and_run_again(tmp_path, step, when) == undisturbed
+def test_a_clean_score_leaves_out_what_was_found(place: Workplace, tmp_path: Path) -> None:
+    save_tiny_model(tmp_path)
+    files = [str(path) for path in tmp_path.iterdir()]
+    added = place.moxin("hub", "add", *files, "--as", "some/tiny")
+    assert added.returncode == 0, added.stderr
+    (row,) = evaluated(place, "50-scores", corpus_name="planted-corpus@data")
+    assert (row["items"], row["value"]) == (7, round(3 / 7, 4))
+    # Without the item of a page, and "Why?", which nobody can look for: one right of five.
+    assert (row["clean_items"], row["clean_value"], row["clean_stderr"]) == (5, 0.2, 0.2)
+    assert row["clean_note"] == "left out: 1 found in the corpus, 1 too short to look for"
+    card = python(
+        place,
+        "from huggingface_hub import ModelCard\n"
+        "for result in ModelCard.load('some/tiny').data.eval_results:\n"
+        "    print(result.dataset_config, result.metric_value, result.metric_args['items'])",
+    )
+    assert card.splitlines() == ["0-shot 0.4286 7", "0-shot, clean items 0.2 5"]

@@ -1,8 +1,10 @@
 """Evaluation sets → an index of their n-grams; hits → a report and a list of items."""
 
+import hashlib
+import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,28 @@ import pyarrow.parquet as pq
 from moxin_recipes.data.blocks.decontaminate import ANY, COVERED, SHORTEST, SIZES, WHOLE, words
 from moxin_recipes.data.blocks.grams import gram_hashes, word_hashes
 
-TOO_SHORT = "too short to look for"
+FOUND, NOT_FOUND, TOO_SHORT = "found", "not found", "too short to look for"
 SHOWN = 500  # characters of an item in the published list
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One evaluation item: `parts` are the question first, then each column of answers."""
+    """One evaluation item: `parts` are the question first, then each column of answers.
+
+    `columns` name the parts, `item` is its place in the set.
+    """
 
     set: str
     item: str
     parts: list[str]
     rules: tuple[str, ...] = (COVERED, ANY)
+    columns: tuple[str, ...] = ("text",)
+
+
+def digest_of(columns: Sequence[str], parts: list[str]) -> str:
+    """What identifies an item wherever it is met: the sha256 of its columns' names and texts."""
+    return hashlib.sha256(json.dumps([list(columns), parts]).encode()).hexdigest()
 
 
 @dataclass
@@ -78,8 +89,16 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
             if sizes:
                 texts.append({"set": item.set, "item": item.item})
                 lengths.append(len(hashes))
-        row = {"set": item.set, "item": item.item, "text": item.parts[0][:SHOWN]}
-        listed.append({**row, "looked_for": len(texts) > before})
+        listed.append(
+            {
+                "set": item.set,
+                "item": item.item,
+                "columns": list(item.columns),
+                "digest": digest_of(item.columns, item.parts),
+                "text": item.parts[0][:SHOWN],
+                "looked_for": len(texts) > before,
+            }
+        )
     arrays: dict[str, Any] = {"lengths": np.array(lengths, np.int32)}
     for name, found in collected.items():
         for part, array in zip(("grams", "texts", "places"), found.arrays(), strict=True):
@@ -90,9 +109,7 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
     np.savez(begun / "index.npz", **arrays)
     schema = pa.schema([("set", pa.string()), ("item", pa.string())])
     pq.write_table(pa.Table.from_pylist(texts, schema), begun / "texts.parquet")
-    schema = schema.append(pa.field("text", pa.string()))
-    schema = schema.append(pa.field("looked_for", pa.bool_()))
-    pq.write_table(pa.Table.from_pylist(listed, schema), begun / "items.parquet")
+    pq.write_table(pa.Table.from_pylist(listed), begun / "items.parquet")
     begun.rename(folder)  # whole or not there
 
 
@@ -105,7 +122,7 @@ def cell(row: Row, column: str) -> str:
 
 
 def report(folder: Path, hits: Path, sources: list[str]) -> tuple[list[Row], list[Row]]:
-    """Rows by source and set, and the items that were found or are too short to look for.
+    """Rows by source and set, and all items with what the search says of each (`status`).
 
     A row counts `documents` that were taken out, by rule (a document may hold items by several)
     and in all, and the `found_items` of the set's `items`, of which `too_short` were not looked
@@ -146,15 +163,13 @@ def _items(items: list[Row], found: list[Row]) -> Iterator[Row]:
         rules.setdefault(key, set()).add(hit["rule"])
     for item in items:
         key = (item["set"], item["item"])
-        if key in documents or not item["looked_for"]:
-            yield {
-                "set": item["set"],
-                "item": item["item"],
-                "text": item["text"],
-                "status": "found" if key in documents else TOO_SHORT,
-                "rules": sorted(rules.get(key, ())),
-                "documents": len(documents.get(key, ())),
-            }
+        missed = NOT_FOUND if item.pop("looked_for") else TOO_SHORT
+        yield {
+            **item,
+            "status": FOUND if key in documents else missed,
+            "rules": sorted(rules.get(key, ())),
+            "documents": len(documents.get(key, ())),
+        }
 
 
 def _rows(file: Path) -> list[Row]:

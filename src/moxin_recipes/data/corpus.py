@@ -17,8 +17,9 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     """Fills `folder` with links to the files of `documents`; the facts for manifest and card.
 
     Configs: one for each source (splits `train`, `heldout`), `removed` with the reason of each
-    document, `contamination` (the report), `contaminated_items`, and `files`, the list of what was
-    read of each repository.
+    document, `contamination` (the report), `contaminated_items` (found, or too short to look for),
+    `evaluation_items` (all that were looked for, by digest), and `files`, the list of what was read
+    of each repository.
     """
     counts: Counter[str] = Counter()
     licenses: dict[str, set[str]] = {}
@@ -43,7 +44,12 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
             documents.folder / "contamination", documents.folder / "hits", list(documents.files)
         )
         write_split(folder / "contamination", "train", report)
-        write_split(folder / "contaminated_items", "test", items)
+        listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
+        write_split(folder / "contaminated_items", "test", listed)
+        # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
+        told = ("set", "item", "columns", "digest", "status")
+        every = [{name: item[name] for name in told} for item in items]
+        write_split(folder / "evaluation_items", "test", every)
     notes = [f"- {name}: {_few(names)}" for name, names in licenses.items()]
     return {
         "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "

@@ -37,7 +37,7 @@ def items(
             rows = _of_hub(wanted, pull(key), key)
         for name, row in rows:
             parts = [_cell(row, column, key) for column in wanted.columns]
-            yield Item(wanted.name, name, parts, tuple(wanted.rules))
+            yield Item(wanted.name, name, parts, tuple(wanted.rules), tuple(wanted.columns))
 
 
 def _of_documents(documents: Iterable[Row]) -> Iterator[tuple[str, Row]]:

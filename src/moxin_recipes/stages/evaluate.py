@@ -1,14 +1,18 @@
 """lm-eval on base, instruct and reasoning models (paper §5): scores with their standard errors.
 
+With `corpus_name` each score is given twice: over all items, and over those that decontamination
+looked for in the corpus and did not find.
+
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.evaluate --config recipes/moxin-nano/50-evaluate.yaml
 
-Needs: the models, held-out items for the tasks of this package. Pushes: a dataset of scores, and
-each score into the metadata of its model's card.
+Needs: the models, held-out items for the tasks of this package, the corpus. Pushes: a dataset of
+scores, and each score into the metadata of its model's card.
 """
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from moxin_recipes.arguments import EvaluateArguments, Evaluation
+from moxin_recipes.data import clean_items
 from moxin_recipes.data.chat import load_split
+from moxin_recipes.data.clean_items import Clean, SearchedItems
 from moxin_recipes.data.problem_sets import write_split
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import errors
@@ -38,13 +44,14 @@ def main(run: Run) -> None:
     own: EvaluateArguments = run.arguments
     pinned = [parent for parent in run.parents if parent.key == "models"]
     models = dict(zip(own.models, pinned, strict=True))
+    searched = searched_items(run, own)
     rows: list[Row] = []
     for number, wanted in enumerate(own.evaluations):
         if wanted.model not in models:
             raise RecipeError(f"`evaluations.model`: {wanted.model} is not one of `models`")
         done = run.state / f"{number}.json"  # a killed stage goes on with the tasks that are left
         if not done.exists():
-            write_json(done, evaluate(run, own, wanted, models[wanted.model]))
+            write_json(done, evaluate(run, wanted, models[wanted.model], searched))
         rows += json.loads(done.read_text(encoding="utf-8"))
     folder = clear(run.folder / "hub_scores_id")
     write_split(folder, "test", rows)
@@ -57,12 +64,18 @@ def main(run: Run) -> None:
             chatted="-chat" if row["chat"] else "", **row
         )
         metrics |= {name: row["value"], f"{name}_stderr": row["stderr"]}
+        if row["clean_value"] is not None:
+            metrics |= {f"{name}_clean": row["clean_value"]}
+            metrics |= {f"{name}_clean_stderr": row["clean_stderr"]}
     facts = {"summary": "Scores of the models of this ladder.", "metrics": metrics}
     run.finish({"hub_scores_id": (folder, facts)})
 
 
-def evaluate(run: Run, own: EvaluateArguments, wanted: Evaluation, model: Parent) -> list[Row]:
+def evaluate(
+    run: Run, wanted: Evaluation, model: Parent, searched: SearchedItems | None
+) -> list[Row]:
     """One row for each metric of a task."""
+    own: EvaluateArguments = run.arguments
     task, manager = task_of(run, wanted.task)
     lm = HFLM(
         pretrained=str(download(model)),
@@ -77,20 +90,44 @@ def evaluate(run: Run, own: EvaluateArguments, wanted: Evaluation, model: Parent
         apply_chat_template=wanted.chat,
         task_manager=manager,
         random_seed=own.seed,
-        log_samples=False,
+        log_samples=searched is not None,
         bootstrap_iters=1000,
     )
+    return rows_of(results, wanted, model.commit, searched)
+
+
+def searched_items(run: Run, own: EvaluateArguments) -> SearchedItems | None:
+    """The items that the corpus was searched for; None where the recipe names no corpus."""
+    if own.corpus_name is None:
+        return None
+    folder = run.pull("corpus_name", [f"{clean_items.CONFIG}/*"])
+    if not (folder / clean_items.CONFIG).exists():
+        raise RecipeError(
+            f"`corpus_name`: {own.corpus_name} has no `{clean_items.CONFIG}`; it was made without "
+            "`decontaminate`, or before there were any: leave the key out, or make it again"
+        )
+    return SearchedItems(folder)
+
+
+def rows_of(
+    results: dict[str, Any], wanted: Evaluation, commit: str, searched: SearchedItems | None
+) -> list[Row]:
+    """lm-eval's results of one task, or of one group of tasks, as a row for each metric."""
     scores = results["results"][wanted.task]
-    parts = results.get("group_subtasks", {}).get(wanted.task) or [wanted.task]
-    count = sum(results["n-samples"][part]["effective"] for part in parts)
+    count = sum(part["effective"] for part in results["n-samples"].values())
+    samples = [sample for part in results.get("samples", {}).values() for sample in part]
     rows = []
     for name, value in scores.items():
         metric, comma, kind = name.partition(",")  # kind: the filter of the answers
         if comma and not metric.endswith("_stderr"):
+            clean = Clean(None, None, None, "not given: the recipe names no `corpus_name`")
+            if searched:
+                of_kind = [sample for sample in samples if sample["filter"] == kind]
+                clean = clean_items.clean_score(of_kind, metric, value, searched)
             rows.append(
                 {
                     "model": wanted.model,
-                    "commit": model.commit,
+                    "commit": commit,
                     "task": wanted.task,
                     "metric": metric if kind == "none" else f"{metric} ({kind})",
                     "value": _number(value),
@@ -98,14 +135,18 @@ def evaluate(run: Run, own: EvaluateArguments, wanted: Evaluation, model: Parent
                     "items": count,
                     "shots": wanted.num_fewshot,
                     "chat": wanted.chat,
+                    "clean_value": _number(clean.value),
+                    "clean_stderr": _number(clean.stderr),
+                    "clean_items": clean.items,
+                    "clean_note": clean.note,
                 }
             )
     return rows
 
 
-def _number(value: float | str) -> float | None:
-    """Rounded; None where lm-eval has no number (it says "N/A")."""
-    return None if isinstance(value, str) else round(float(value), 4)
+def _number(value: float | str | None) -> float | None:
+    """Rounded; None where there is no number (lm-eval says "N/A")."""
+    return None if value is None or isinstance(value, str) else round(float(value), 4)
 
 
 def task_of(run: Run, name: str) -> tuple[str | dict[str, Any], TaskManager]:
@@ -128,12 +169,14 @@ def add_to_card(model: Parent, rows: list[Row]) -> None:
         EvalResult(
             task_type="text-generation",
             dataset_type=row["task"],
-            dataset_name=f"{row['task']} ({row['shots']}-shot{', chat' if row['chat'] else ''})",
+            dataset_name=f"{row['task']} ({asked})",
+            dataset_config=asked,  # or the card would mix up two of one task
             metric_type=row["metric"],
-            metric_value=row["value"],
-            metric_args={"stderr": row["stderr"], "items": row["items"], "commit": row["commit"]},
+            metric_value=value,
+            metric_args=more,
         )
         for row in rows
+        for asked, value, more in _both(row)
     ]
     if not results:
         return
@@ -145,6 +188,16 @@ def add_to_card(model: Parent, rows: list[Row]) -> None:
             overwrite=True,
             commit_message="Scores",
         )
+
+
+def _both(row: Row) -> Iterator[tuple[str, float, Row]]:
+    """(how it was asked, value, more) of a score over all items, and of the clean one if given."""
+    asked = f"{row['shots']}-shot{', chat' if row['chat'] else ''}"
+    more = {"stderr": row["stderr"], "items": row["items"], "commit": row["commit"]}
+    yield asked, row["value"], {**more, "clean items": row["clean_note"]}
+    if row["clean_value"] is not None:
+        more |= {"stderr": row["clean_stderr"], "items": row["clean_items"]}
+        yield f"{asked}, clean items", row["clean_value"], more
 
 
 if __name__ == "__main__":
