@@ -3,7 +3,15 @@
 import importlib
 import sys
 
-BENCHMARKS = ("tokens", "train_step", "optimizers", "grpo_step", "resume", "hub_transfer")
+BENCHMARKS = (
+    "tokens",
+    "train_step",
+    "optimizers",
+    "grpo_step",
+    "resume",
+    "checkpoints",
+    "hub_transfer",
+)
 
 for name in sys.argv[1:2] or BENCHMARKS:
     if name not in BENCHMARKS:

@@ -38,7 +38,7 @@ class Stop(TrainerCallback):
 def arguments(folder: Path, **more: Any) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=BATCH[4096],
         max_steps=LAST,
         use_cpu=True,
         dataloader_pin_memory=False,
@@ -80,7 +80,7 @@ def main() -> None:
         item = [MixtureItem(source="text", weight=1.0, epochs=30_000)]
         tokens = TokenFolder(folder)
         order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
-        data = Mixture(tokens, order, LAST * BATCH, BOS)
+        data = Mixture(tokens, order, LAST * BATCH[4096], BOS)
         seconds(ours(folder, data, 0, save_strategy="steps", save_steps=1), None)
         first = folder / "checkpoint-1"
         print(f"seconds from a checkpoint to the first step after it, median of {ROUNDS}")

@@ -1,10 +1,11 @@
 """Useful tokens a second of training: ours, a bare loop, HF Trainer, TRL, and padded rows.
 
-    python -m bench train_step [4096|32000]
+    python -m bench train_step [4096|32000|49152]
 
-One shape (6 layers, width 256; 6.5M parameters with 4,096 pieces, 20.7M with 32,000, random
-weights), the same documents, 8 sequences of 512, float32, one thread. A token is useful if it is
-no padding. Documents are log-normal with a median of 400 tokens: a row that holds one, cut at 512,
+Two shapes with random weights: 6 layers of width 256 (6.5M parameters with 4,096 pieces, 20.7M with
+32,000), and SmolLM2-135M's with its 49,152 pieces, for some contenders. The same documents, 8
+sequences of 512 (2 for the large shape), float32, one thread. A token is useful if it is no
+padding. Documents are log-normal with a median of 400 tokens: a row that holds one, cut at 512,
 is useful to some 70 %. MFU counts the multiplications of the model (causal attention: half of the
 square) against the best matrix product that the same thread shows between the rounds.
 """
@@ -36,19 +37,34 @@ from moxin_recipes import environment
 from moxin_recipes.data.tokens import packed, train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
-CONTEXT, BATCH, BOS, EOS, PAD = 512, 8, 1, 2, 3
-ROUNDS = {4096: 7, 32000: 4}
+CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
+# By the size of the vocabulary:
+BATCH = {4096: 8, 32000: 8, 49152: 2}
+ROUNDS = {4096: 7, 32000: 4, 49152: 3}
 STEPS = WINDOWS = 16  # more than the rounds and what goes before them
+
+
+SMALL = {
+    "hidden_size": 256,
+    "intermediate_size": 688,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+SMOL = {  # https://huggingface.co/HuggingFaceTB/SmolLM2-135M
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}
 
 
 def config(vocabulary: int) -> MistralConfig:
     return MistralConfig(
         vocab_size=vocabulary,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **(SMOL if vocabulary == 49152 else SMALL),
         max_position_embeddings=CONTEXT,
         sliding_window=4096,
         pad_token_id=PAD,
@@ -70,14 +86,14 @@ def documents(vocabulary: int) -> Iterator[np.ndarray]:
 
 def windows(vocabulary: int) -> list[np.ndarray]:
     """Rows of 512 that follow each other in one stream of documents."""
-    wanted, parts = WINDOWS * BATCH * CONTEXT, []
+    wanted, parts = WINDOWS * BATCH[vocabulary] * CONTEXT, []
     for document in documents(vocabulary):
         parts.append(document)
         wanted -= len(document)
         if wanted <= 0:
             break
     stream = np.concatenate(parts)
-    return [stream[i * CONTEXT : (i + 1) * CONTEXT] for i in range(WINDOWS * BATCH)]
+    return [stream[i * CONTEXT : (i + 1) * CONTEXT] for i in range(WINDOWS * BATCH[vocabulary])]
 
 
 def isolated(vocabulary: int) -> list[dict[str, torch.Tensor]]:
@@ -93,10 +109,10 @@ class _Tell(TrainerCallback):
         self._turn()
 
 
-def options(**more: Any) -> dict[str, Any]:
+def options(vocabulary: int, **more: Any) -> dict[str, Any]:
     return {
         "output_dir": tempfile.mkdtemp(),
-        "per_device_train_batch_size": BATCH,
+        "per_device_train_batch_size": BATCH[vocabulary],
         "max_steps": STEPS,
         "learning_rate": 1e-3,
         "use_cpu": True,
@@ -109,10 +125,10 @@ def options(**more: Any) -> dict[str, Any]:
 
 
 def bare(vocabulary: int, turn: Turn) -> None:
-    net, rows = model(vocabulary), isolated(vocabulary)
+    net, rows, batch_size = model(vocabulary), isolated(vocabulary), BATCH[vocabulary]
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     for step in range(STEPS):
-        batch = stack(rows[step * BATCH : (step + 1) * BATCH])
+        batch = stack(rows[step * batch_size : (step + 1) * batch_size])
         net(**batch, use_cache=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
@@ -125,19 +141,19 @@ def hf_trainer(vocabulary: int, turn: Turn, kept: bool = False) -> None:
     if kept:
         keep_memory()
     rows = [{"input_ids": ids, "labels": ids} for ids in windows(vocabulary)]
-    args = TrainingArguments(**options())
+    args = TrainingArguments(**options(vocabulary))
     Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
 
 
 def padded(vocabulary: int, turn: Turn) -> None:
     """One document a row, cut or padded, the padding learned too: what Moxin's own code does."""
     rows = []
-    for ids, _ in zip(documents(vocabulary), range(WINDOWS * BATCH), strict=False):
+    for ids, _ in zip(documents(vocabulary), range(WINDOWS * BATCH[vocabulary]), strict=False):
         row, known = np.full(CONTEXT, PAD), min(len(ids), CONTEXT)
         row[:known] = ids[:known]
         mask = (np.arange(CONTEXT) < known).astype(int)
         rows.append({"input_ids": row, "labels": row, "attention_mask": mask})
-    args = TrainingArguments(**options())
+    args = TrainingArguments(**options(vocabulary))
     Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
 
 
@@ -160,7 +176,7 @@ def trl_packed(vocabulary: int, turn: Turn, strategy: str) -> None:
         max_length=CONTEXT,
         bf16=False,
         gradient_checkpointing=False,
-        **options(),
+        **options(vocabulary),
     )
     SFTTrainer(
         model=model(vocabulary),
@@ -178,7 +194,7 @@ def keep_memory() -> None:
 
 def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:
     keep_memory()
-    args = TrainingArguments(**options(torch_compile=compiled))
+    args = TrainingArguments(**options(vocabulary, torch_compile=compiled))
     PretrainTrainer(
         model=model(vocabulary),
         args=args,
@@ -191,7 +207,7 @@ def moxin_sft(vocabulary: int, turn: Turn) -> None:
     keep_memory()
     PackedSFTTrainer(
         model=model(vocabulary),
-        args=SFTConfig(bf16=False, gradient_checkpointing=False, **options()),
+        args=SFTConfig(bf16=False, gradient_checkpointing=False, **options(vocabulary)),
         train_dataset=Dataset.from_list(
             [{k: v.tolist() for k, v in row.items()} for row in isolated(vocabulary)]
         ),
@@ -212,19 +228,25 @@ CONTENDERS: dict[str, Any] = {
     "moxin sft": moxin_sft,
 }
 
+OF_LARGE = (  # a step takes seconds
+    "bare PyTorch loop, packed",
+    "HF Trainer, packed, not isolated",
+    "HF Trainer, one padded document a row",
+    "moxin pretrain",
+)
+
 
 def report(vocabulary: int) -> None:
     peaks: list[float] = []
-    contenders = {
-        name: functools.partial(function, vocabulary) for name, function in CONTENDERS.items()
-    }
+    names = OF_LARGE if vocabulary == 49152 else list(CONTENDERS)
+    contenders = {name: functools.partial(CONTENDERS[name], vocabulary) for name in names}
     result = take_turns(contenders, ROUNDS[vocabulary], lambda: peaks.append(gemm_flops()))
     peak, share = statistics.median(peaks), useful_share()
     shape = config(vocabulary)
     flops = compute_flops_per_token(shape, CONTEXT)
     speeds = {
-        name: BATCH * CONTEXT * (share if "padded" in name else 1) / result.median(name)
-        for name in CONTENDERS
+        name: BATCH[vocabulary] * CONTEXT * (share if "padded" in name else 1) / result.median(name)
+        for name in names
     }
     usual = speeds["HF Trainer, packed, not isolated"]
     parameters = sum(p.numel() for p in model(vocabulary).parameters())

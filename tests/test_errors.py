@@ -95,7 +95,7 @@ def test_a_running_stage_is_not_started_twice(finished: Workplace) -> None:
     folder = finished.home / "runs" / "mini" / "30-sft"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
         done = finished.run("--only", "30-sft", "--force", "30-sft")
     assert "another process runs this stage" in error_of(done)
 

@@ -67,7 +67,8 @@ class Run:
             return None
         lock = (self.folder / ".lock").open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Of this process alone: what it forked, as a loader's workers, may outlive it a while.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RecipeError(
                 f"{self.folder}: another process runs this stage; wait for it, or end it"

@@ -76,6 +76,21 @@ def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
     assert state["counts"]["steps passed over"] == 0
 
 
+def test_reading_ahead_in_other_processes_changes_nothing(
+    pretraining: Pretraining, undisturbed: tuple[str, float]
+) -> None:
+    changes = {"dataloader_num_workers": 2, "push_checkpoints": False}
+    recipe = pretraining.recipe("ahead", **changes)
+    (process,) = pretraining.start(recipe)
+    while not list(pretraining.folder("ahead").glob("state-*")):
+        assert process.running(), process.log.read_text()
+        time.sleep(0.005)
+    wait_for(pretraining.checkpoint("ahead", 20) / "moxin.json", process)
+    process.kill()
+    assert "going on from" in pretraining.run(recipe)
+    assert weights(pretraining.folder("ahead")) == undisturbed[0]
+
+
 @pytest.mark.soak
 def test_killed_at_twenty_random_moments(
     pretraining: Pretraining, undisturbed: tuple[str, float]

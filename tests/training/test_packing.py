@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import MistralConfig, MistralForCausalLM, modeling_flash_attention_utils
 
 from moxin_recipes.data.tokens import packed
-from moxin_recipes.training.trainers import stack
+from moxin_recipes.training.trainers import collator, stack
 
 BOS = 1
 
@@ -62,3 +63,56 @@ def test_gradients_of_packed_equal_those_of_separate_documents() -> None:
         loss.backward()
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(together[name], parameter.grad, rtol=0, atol=1e-5)
+
+
+def flash_attn_varlen_func(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens_q: torch.Tensor,
+    cu_seqlens_k: torch.Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    softmax_scale: float,
+    causal: bool,
+    window_size: tuple[int, int] = (-1, -1),
+) -> torch.Tensor:
+    """What flash_attn's function of this name computes: (tokens, heads, width), end to end."""
+    assert causal
+    assert torch.equal(cu_seqlens_q, cu_seqlens_k)
+    lengths, results = cu_seqlens_q.diff().tolist(), []
+    for part in zip(*(x.split(lengths) for x in (q, k, v)), strict=True):
+        places = torch.arange(len(part[0]))
+        back = places[:, None] - places
+        seen = (back >= 0) & ((back <= window_size[0]) | (window_size[0] < 0))
+        heads = [x.transpose(0, 1) for x in part]
+        options = {"attn_mask": seen, "scale": softmax_scale, "enable_gqa": True}
+        results.append(scaled_dot_product_attention(*heads, **options).transpose(0, 1))
+    return torch.cat(results)
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> MistralForCausalLM:
+    """A model on transformers' path of flash attention, with a kernel that a CPU has."""
+    kernels = (None, flash_attn_varlen_func, None, None, None)
+    monkeypatch.setattr(modeling_flash_attention_utils, "_lazy_imports", lambda *_, **__: kernels)
+    monkeypatch.setattr(modeling_flash_attention_utils, "_loaded_implementation", None)
+    net = model(8)
+    net.config._attn_implementation = "flash_attention_2"
+    return net
+
+
+def test_flash_attention_isolates_documents_of_several_rows(flash: MistralForCausalLM) -> None:
+    orders = documents(), documents()[::-1]
+    rows = [packed(torch.cat(parts).numpy(), BOS) for parts in orders]
+    net = model(8)
+    expected = net(**stack(rows), use_cache=False)
+    expected.loss.backward()
+    batch = collator(flash)(rows)
+    assert batch["input_ids"].shape == (1, 134)
+    found = flash(**batch, use_cache=False)
+    found.loss.backward()
+    logits = found.logits.view_as(expected.logits)
+    torch.testing.assert_close(logits, expected.logits, rtol=0, atol=1e-5)
+    for (name, one), other in zip(net.named_parameters(), flash.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-5, msg=name)

@@ -1,18 +1,20 @@
 """The Trainer subclasses: packed rows in a fixed order, for pretraining and for SFT."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 from transformers import (
+    PreTrainedModel,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
 from moxin_recipes.strict import RecipeError
@@ -26,6 +28,21 @@ def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         key: torch.stack([torch.as_tensor(row[key]) for row in rows])
         for key in ("input_ids", "labels", "position_ids")
     }
+
+
+def end_to_end(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """The same rows as one, (1, rows × length): the first token of a row is no label."""
+    return {key: value.flatten()[None] for key, value in stack(rows).items()}
+
+
+def collator(model: PreTrainedModel) -> Callable[[list[Mapping[str, Any]]], dict[str, Any]]:
+    """`stack`, or `end_to_end` for flash attention.
+
+    transformers gives its kernels the bounds of documents for a batch of one row only
+    (`_is_packed_sequence`); in others they would attend to each other. SDPA's time grows with the
+    square of a row.
+    """
+    return end_to_end if is_flash_attention_requested(model.config) else stack
 
 
 class _From(Sampler[int]):
@@ -62,7 +79,7 @@ class PretrainTrainer(Trainer):
             raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
         if not args.use_liger_kernel:  # it brings its own, for GPUs
             fuse_loss(options["model"], z_loss)
-        super().__init__(data_collator=stack, **options)
+        super().__init__(data_collator=collator(options["model"]), **options)
         if self.get_cp_size() > 1:
             raise RecipeError(
                 "`accelerate_config`: context parallelism attends across documents (its ring "
@@ -129,7 +146,7 @@ class PackedSFTTrainer(SFTTrainer):
         options["args"].dataset_kwargs = {"skip_prepare_dataset": True}
         if not options["args"].use_liger_kernel:
             fuse_loss(options["model"])
-        super().__init__(data_collator=stack, **options)
+        super().__init__(data_collator=collator(options["model"]), **options)
 
     def compute_loss(
         self,
