@@ -25,10 +25,13 @@ class StageArguments:
 
 @dataclass(kw_only=True)
 class DataArguments(StageArguments, DocumentArguments):
-    """`data`: raw documents and generated problems → corpus, tokenizer, tokens, chat sets."""
+    """`data`: raw documents and generated problems → corpus, tokenizer, tokens, chat sets.
 
-    hub_corpus_id: str
-    hub_tokens_id: str
+    Without `sources` it makes the generated sets alone.
+    """
+
+    hub_corpus_id: str | None = None
+    hub_tokens_id: str | None = None
     hub_tokenizer_id: str | None = None  # trained here; or else tokenizer_name_or_path
     hub_chat_id: str | None = None
     hub_preferences_id: str | None = None
@@ -40,6 +43,7 @@ class DataArguments(StageArguments, DocumentArguments):
     tokenizer_bytes: int = 1_000_000  # of each source, that a new tokenizer is trained on
     shard_tokens: int = 100_000_000
     maths_documents: int = 0
+    problem_kind: Literal["sums", "stories"] = "sums"  # stories: grade-school word problems
     chat_rows: int = 0
     preference_rows: int = 0
     problem_rows: int = 0  # to distill
@@ -48,21 +52,33 @@ class DataArguments(StageArguments, DocumentArguments):
     chain_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # operations, to distill
     rl_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # for GRPO and its test
 
+    def __post_init__(self) -> None:
+        """Raises RecipeError for an output that is wanted and has no name, or none at all."""
+        for key in ("hub_corpus_id", "hub_tokens_id") if self.sources else ():
+            if not getattr(self, key):
+                raise RecipeError(f"`{key}` is missing: documents of `sources` go there")
+        if not (
+            self.sources or self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id
+        ):
+            raise RecipeError("`sources` is missing, and no generated set has a name either")
+
 
 @dataclass(kw_only=True)
 class InitArguments(StageArguments):
-    """`init`: the weights that pretraining starts from.
+    """`init`: the weights that training starts from.
 
     `scratch` draws them at random in the given shape; `expand` (LLaMA Pro's identity blocks) and
     `upscale` (SOLAR) deepen `model_name_or_path` to `num_hidden_layers`; `average` takes the mean
-    of `models`, e.g. of annealing runs with several seeds.
+    of `models`, e.g. of annealing runs with several seeds; `gguf` takes a trained model, in full
+    precision, from the one .gguf file of an installed `package`.
     """
 
     hub_model_id: str
-    method: Literal["scratch", "expand", "upscale", "average"] = "scratch"
+    method: Literal["scratch", "expand", "upscale", "average", "gguf"] = "scratch"
     tokenizer_name_or_path: str | None = None  # for scratch; else the model's own
     model_name_or_path: str | None = None
     models: list[str] | None = None
+    package: str | None = None  # NAME==VERSION
     hidden_size: int | None = None
     intermediate_size: int | None = None
     num_hidden_layers: int | None = None
@@ -101,6 +117,7 @@ INIT_KEYS: dict[str, tuple[str, ...]] = {
     "expand": ("model_name_or_path", "num_hidden_layers"),
     "upscale": ("model_name_or_path", "num_hidden_layers"),
     "average": ("models",),
+    "gguf": ("package",),
 }
 
 

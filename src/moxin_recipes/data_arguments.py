@@ -92,7 +92,7 @@ class EvaluationSet:
 class DocumentArguments:
     """Keys from raw documents to clean ones."""
 
-    sources: list[Source]
+    sources: list[Source] = field(default_factory=list)
     minhash: Minhash | None = None
     bloom: Bloom | None = None
     language: Model | None = None

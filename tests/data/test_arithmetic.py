@@ -76,7 +76,7 @@ def test_no_evaluation_item_occurs_in_any_training_row(seed: int) -> None:
 def test_the_split_ignores_wording_and_order_of_terms() -> None:
     for problem in arithmetic.problems("test", 0, 200, CHAINS):
         first, *rest = problem.terms
-        turned = Problem((first, *reversed(rest)), "Add it all up!")
+        turned = Problem("".join([first, *reversed(rest)]), "Add it all up!")
         assert arithmetic.split_of(turned) == "test"
 
 

@@ -21,14 +21,14 @@ def sums(value: Any) -> set[str]:
         return set().union(*(sums(inner) for inner in value.values()), set())
     if isinstance(value, list):
         return set().union(*(sums(inner) for inner in value), set())
-    return {arithmetic.Problem.parse(found, "").canonical for found in SUM.findall(str(value))}
+    return {arithmetic.Problem(found, "").canonical for found in SUM.findall(str(value))}
 
 
 def steps_of_chains() -> set[str]:
     """Sums of two terms that a chain's running totals may show; no question is one of them."""
     totals = range(arithmetic.MAX_TOTAL + 1)
     return {
-        arithmetic.Problem((total, sign * term), "").canonical
+        arithmetic.Problem(f"{total}{sign * term:+d}", "").canonical
         for total in totals
         for term in range(1, 10)
         for sign in (1, -1)
@@ -66,7 +66,7 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
         text
         for row in problems
         for text in arithmetic_rows.teacher(
-            arithmetic.Problem.parse(row["expression"], row["problem"]), 2, random.Random(seed)
+            arithmetic.Problem(row["expression"], row["problem"]), 2, random.Random(seed)
         )
     ]
     training = {

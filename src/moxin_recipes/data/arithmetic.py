@@ -9,14 +9,16 @@ of the terms, nor a seed can bring an evaluation item into a training set.
 """
 
 import hashlib
+import math
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Split = Literal["train", "rl", "test"]
 Style = Literal["full", "short"]
+Draw = Callable[[int, random.Random], "Problem"]  # steps → a problem of any split
 
 TEST_PERCENT = 30  # of all expressions: 400 one-step problems and thousands of chains
 RL_PERCENT = 10
@@ -25,46 +27,47 @@ ONE_STEP_FIRST = (MAX_TOTAL + 1, 99)
 ONE_STEP_SECOND = (1, 9)
 LONGEST = 8  # operations of the longest chain that is ever made
 
-_SIGNS = {1: "+", -1: "-"}
 _WORDINGS = ("What is {}?", "Compute {}.", "How much is {}?", "Work out {}.")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A signed sum, such as ``(7, 5, -3)`` for 7+5-3, with the words that ask for it."""
+    """A signed sum of numbers or products (7+5-3, 3*8-5), and the words that ask for it."""
 
-    terms: tuple[int, ...]
+    expression: str
     question: str
 
-    @classmethod
-    def parse(cls, expression: str, question: str) -> "Problem":
-        """The problem of an `expression` such as 7+5-3; the inverse of that property."""
-        return cls(tuple(int(term) for term in re.findall(r"[+-]?\d+", expression)), question)
+    @property
+    def terms(self) -> list[str]:
+        """With their signs: 7, +5, -3."""
+        return re.findall(r"[+-]?\d+(?:\*\d+)?", self.expression)
 
     @property
-    def expression(self) -> str:
-        return _expression(self.terms)
+    def values(self) -> list[int]:
+        """What each term adds: 7, 5, -3."""
+        return [_value(term) for term in self.terms]
 
     @property
     def canonical(self) -> str:
-        """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem."""
-        return " ".join(str(term) for term in sorted(self.terms))
+        """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem; 3*8 and 8*3 are."""
+        terms = []
+        for term in self.terms:
+            sign = "-" if term.startswith("-") else ""
+            terms.append(sign + "*".join(sorted(term.lstrip("+-").split("*"))))
+        return " ".join(sorted(terms, key=_value))
 
     @property
     def answer(self) -> str:
-        return str(sum(self.terms))
+        return str(sum(self.values))
 
     @property
     def steps(self) -> int:
         """Number of operations, the measure of difficulty."""
-        return len(self.terms) - 1
+        return len(re.findall(r"[+*-]", self.expression))
 
 
-def _expression(terms: Sequence[int]) -> str:
-    return "".join(
-        str(term) if index == 0 else f"{_SIGNS[1 if term > 0 else -1]}{abs(term)}"
-        for index, term in enumerate(terms)
-    )
+def _value(term: str) -> int:
+    return math.prod(int(factor) for factor in term.split("*"))
 
 
 def equation(problem: Problem, answer: str | None = None) -> str:
@@ -98,23 +101,33 @@ def _draw_terms(steps: int, rng: random.Random) -> tuple[int, ...]:
     return tuple(terms)
 
 
-def stream(split: Split, seed: int, steps: Sequence[int] = (1,)) -> Iterator[Problem]:
+def draw(steps: int, rng: random.Random) -> Problem:
+    """A sum of so many operations that is asked for as it stands: What is 7+5-3?"""
+    first, *others = _draw_terms(steps, rng)
+    expression = f"{first}" + "".join(f"{term:+d}" for term in others)
+    return Problem(expression, rng.choice(_WORDINGS).format(expression))
+
+
+def stream(
+    split: Split, seed: int, steps: Sequence[int] = (1,), draw: Draw = draw
+) -> Iterator[Problem]:
     """Endless problems of a split, repeats included; `steps` are drawn evenly."""
     if not steps or not all(1 <= s <= LONGEST for s in steps):
         raise ValueError(f"steps must lie in 1 … {LONGEST}, got {list(steps)}")
     rng = random.Random(f"{split} {seed} {sorted(steps)}")
     while True:
-        terms = _draw_terms(rng.choice(list(steps)), rng)
-        problem = Problem(terms, rng.choice(_WORDINGS).format(_expression(terms)))
+        problem = draw(rng.choice(list(steps)), rng)
         if split_of(problem) == split:
             yield problem
 
 
-def problems(split: Split, seed: int, count: int, steps: Sequence[int] = (1,)) -> list[Problem]:
+def problems(
+    split: Split, seed: int, count: int, steps: Sequence[int] = (1,), draw: Draw = draw
+) -> list[Problem]:
     """`count` problems of a split, no expression twice; raises ValueError if there are too few."""
     found: dict[str, Problem] = {}
     misses = 0
-    for problem in stream(split, seed, steps):
+    for problem in stream(split, seed, steps, draw):
         if len(found) == count:
             break
         misses = misses + 1 if problem.expression in found else 0
@@ -127,12 +140,18 @@ def problems(split: Split, seed: int, count: int, steps: Sequence[int] = (1,)) -
 
 
 def running_totals(problem: Problem) -> list[str]:
-    """The chain, one operation a line: 7+5-3 gives ``["7+5=12", "12-3=9"]``."""
+    """The chain, one operation a line: 7+5-3 gives ``["7+5=12", "12-3=9"]``.
+
+    A product has a line of its own: 40-3*8 gives ``["3*8=24", "40-24=16"]``.
+    """
     lines = []
-    total = problem.terms[0]
-    for term in problem.terms[1:]:
-        lines.append(f"{_expression((total, term))}={total + term}")
-        total += term
+    total = 0
+    for index, (term, value) in enumerate(zip(problem.terms, problem.values, strict=True)):
+        if "*" in term:
+            lines.append(f"{term.lstrip('+-')}={abs(value)}")
+        if index:
+            lines.append(f"{total}{value:+d}={total + value}")
+        total += value
     return lines
 
 
@@ -155,8 +174,15 @@ def worked(problem: Problem, style: Style, rng: random.Random, slip: bool = Fals
 
 
 def wrong(problem: Problem, rng: random.Random) -> str:
-    """A plausible wrong answer: off by a little, by a ten, or with one sign turned round."""
-    right = sum(problem.terms)
-    turned = right - 2 * rng.choice(problem.terms[1:])
+    """A plausible wrong answer: off by a little, by a ten, or with one sign turned round.
+
+    Of a mere product: the sum of its factors.
+    """
+    first, *others = problem.values
+    right = first + sum(others)
+    if others:
+        turned = right - 2 * rng.choice(others)
+    else:
+        turned = sum(int(factor) for factor in problem.expression.split("*"))
     candidates = {right + d for d in (-10, -2, -1, 1, 2, 10)} | {turned}
     return str(rng.choice(sorted(c for c in candidates if c >= 0 and c != right)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from moxin_recipes.data import arithmetic
-from moxin_recipes.data.arithmetic import Problem, Split, Style
+from moxin_recipes.data.arithmetic import Draw, Problem, Split, Style
 
 Row = dict[str, Any]
 
@@ -64,10 +64,12 @@ def _turn(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def chat_rows(split: Split, seed: int, count: int, other_share: float = 0.25) -> list[Row]:
-    """`count` one-turn chats: one-step sums, and a share of other short questions."""
+def chat_rows(
+    split: Split, seed: int, count: int, draw: Draw = arithmetic.draw, other_share: float = 0.25
+) -> list[Row]:
+    """`count` one-turn chats: one-step problems, and a share of other short questions."""
     rng = random.Random(f"chat {split} {seed}")
-    source = arithmetic.stream(split, seed, (1,))
+    source = arithmetic.stream(split, seed, (1,), draw)
     rows = []
     for _ in range(count):
         if rng.random() < other_share:
@@ -79,10 +81,10 @@ def chat_rows(split: Split, seed: int, count: int, other_share: float = 0.25) ->
     return rows
 
 
-def preference_rows(split: Split, seed: int, count: int) -> list[Row]:
+def preference_rows(split: Split, seed: int, count: int, draw: Draw = arithmetic.draw) -> list[Row]:
     """`count` pairs in TRL's conversational form: the right answer beside a wrong or a bad one."""
     rng = random.Random(f"preferences {split} {seed}")
-    source = arithmetic.stream(split, seed, (1,))
+    source = arithmetic.stream(split, seed, (1,), draw)
     rows = []
     for _ in range(count):
         problem = next(source)
@@ -114,11 +116,11 @@ def problem_row(problem: Problem) -> Row:
     return {"problem": problem.question, "answer": problem.answer, "steps": problem.steps}
 
 
-def choice_rows(seed: int, count: int, choices: int = 4) -> list[Row]:
+def choice_rows(seed: int, count: int, draw: Draw = arithmetic.draw, choices: int = 4) -> list[Row]:
     """`count` multiple-choice items of the test split; `label` is the index of the right choice."""
     rng = random.Random(f"choices {seed}")
     rows = []
-    for problem in arithmetic.problems("test", seed, count, (1,)):
+    for problem in arithmetic.problems("test", seed, count, (1,), draw):
         others: set[str] = set()
         while len(others) < choices - 1:
             others.add(arithmetic.wrong(problem, rng))

@@ -70,7 +70,7 @@ def from_program(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
     """Solutions of the program that made the arithmetic problems."""
     rng = random.Random(own.seed)
     for index, row in enumerate(problems):
-        problem = arithmetic.Problem.parse(row["expression"], row["problem"])
+        problem = arithmetic.Problem(row["expression"], row["problem"])
         for sample, text in enumerate(arithmetic_rows.teacher(problem, own.samples, rng)):
             yield Answer(index, sample, text)
 

@@ -7,10 +7,11 @@ from typing import Any
 from datasets import Dataset
 
 from moxin_recipes.arguments import DataArguments
-from moxin_recipes.data import arithmetic, arithmetic_rows
-from moxin_recipes.data.arithmetic import Problem, Split
+from moxin_recipes.data import arithmetic, arithmetic_rows, stories
+from moxin_recipes.data.arithmetic import Draw, Problem, Split
 
 Row = dict[str, Any]
+KINDS: dict[str, Draw] = {"sums": arithmetic.draw, "stories": stories.draw}
 
 
 def write_split(folder: Path, split: str, rows: list[Row]) -> int:
@@ -23,22 +24,19 @@ def write_split(folder: Path, split: str, rows: list[Row]) -> int:
 
 def chat(folder: Path, own: DataArguments) -> dict[str, int]:
     """`train` and `test` chats of one turn."""
+    make, draw = arithmetic_rows.chat_rows, KINDS[own.problem_kind]
     return {
-        "train": write_split(
-            folder, "train", arithmetic_rows.chat_rows("train", own.seed, own.chat_rows)
-        ),
-        "test": write_split(
-            folder, "test", arithmetic_rows.chat_rows("test", own.seed, own.test_rows)
-        ),
+        "train": write_split(folder, "train", make("train", own.seed, own.chat_rows, draw)),
+        "test": write_split(folder, "test", make("test", own.seed, own.test_rows, draw)),
     }
 
 
 def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
     """`train` and `test` pairs of a right answer and a worse one."""
-    make = arithmetic_rows.preference_rows
+    make, draw = arithmetic_rows.preference_rows, KINDS[own.problem_kind]
     return {
-        "train": write_split(folder, "train", make("train", own.seed, own.preference_rows)),
-        "test": write_split(folder, "test", make("test", own.seed, own.test_rows)),
+        "train": write_split(folder, "train", make("train", own.seed, own.preference_rows, draw)),
+        "test": write_split(folder, "test", make("test", own.seed, own.test_rows, draw)),
     }
 
 
@@ -54,11 +52,11 @@ def problems(folder: Path, own: DataArguments) -> dict[str, int]:
         "test": ("test", own.test_rows, own.rl_steps),
         "one_step": ("test", own.test_rows, [1]),
     }
-    counts = {}
+    counts, draw = {}, KINDS[own.problem_kind]
     for name, (split, count, steps) in wanted.items():
-        found = arithmetic.problems(split, own.seed, count, steps)
+        found = arithmetic.problems(split, own.seed, count, steps, draw)
         counts[name] = write_split(folder / "problems", name, [_row(p) for p in found])
-    choices = arithmetic_rows.choice_rows(own.seed, own.test_rows)
+    choices = arithmetic_rows.choice_rows(own.seed, own.test_rows, draw)
     counts["choices"] = write_split(folder / "choices", "test", choices)
     return counts
 
@@ -74,12 +72,13 @@ def _row(problem: Problem) -> Row:
 def sample_texts(own: DataArguments, count: int = 1500) -> list[str]:
     """Chats and worked chains as running text, so that the tokenizer learns their marks."""
     rng = random.Random(f"sample {own.seed}")
-    chats = arithmetic_rows.chat_rows("train", own.seed, count)
+    draw = KINDS[own.problem_kind]
+    chats = arithmetic_rows.chat_rows("train", own.seed, count, draw)
     texts = [
         f"<|user|>\n{first['content']}\n<|assistant|>\n{second['content']}"
         for first, second in (row["messages"] for row in chats)
     ]
-    for problem in arithmetic.problems("train", own.seed, count, own.chain_steps):
+    for problem in arithmetic.problems("train", own.seed, count, own.chain_steps, draw):
         answer = arithmetic_rows.teacher(problem, 1, rng)[0]
         texts.append(f"<|user|>\n{problem.question}\n<|assistant|>\n{answer}")
     return texts

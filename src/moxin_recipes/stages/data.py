@@ -38,7 +38,15 @@ def main(run: Run) -> None:
     if own.tokenizer == "mistral":
         mistral_tokenizer.model_file()  # missing, it is an error now and not after hours
     outputs: Outputs = problems(run, own)
-    documents = prepare(run, own, outputs.get("hub_problems_id"))
+    if own.sources:
+        outputs |= texts(run, own, outputs.get("hub_problems_id"))
+    run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
+
+
+def texts(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Outputs:
+    """Corpus, tokenizer and tokens of the `sources`; `made` are the problem sets of this stage."""
+    outputs: Outputs = {}
+    documents = prepare(run, own, made)
     corpus_folder = clear(run.folder / "hub_corpus_id")
     outputs["hub_corpus_id"] = (corpus_folder, corpus.write(documents, corpus_folder))
     if own.tokenizer_name_or_path:
@@ -48,7 +56,7 @@ def main(run: Run) -> None:
         tokenizer = outputs["hub_tokenizer_id"][0]
     report = outputs["hub_corpus_id"][1]["contamination"]
     outputs["hub_tokens_id"] = build_tokens(run, own, documents, tokenizer, report)
-    run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
+    return outputs
 
 
 def problems(run: Run, own: DataArguments) -> Outputs:
@@ -58,7 +66,7 @@ def problems(run: Run, own: DataArguments) -> Outputs:
         "hub_preferences_id": (problem_sets.preferences, "Right answers beside worse ones."),
         "hub_problems_id": (
             problem_sets.problems,
-            "Sums with answers; splits share no expression.",
+            "Problems with answers; splits share no expression.",
         ),
     }
     outputs: Outputs = {}

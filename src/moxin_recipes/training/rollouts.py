@@ -132,7 +132,7 @@ def _decode(
     alive = torch.arange(total, device=device)
     going = torch.ones(total, dtype=torch.bool, device=device)
     warpers, stop = sampling.warpers(), torch.tensor(ends, device=device)
-    window = model.config.sliding_window
+    window = getattr(model.config, "sliding_window", None)  # a Llama's config has none
     for step in range(longest):
         tokens = draw(logits.float(), sampling.temperature, warpers)
         said[alive, step] = tokens
