@@ -19,6 +19,7 @@ from running_hub import Hub
 
 from moxin_recipes.hub.server import auth, launcher, lineage, markup
 from moxin_recipes.hub.server.errors import HubError
+from moxin_recipes.hub.server.maintenance import fsck, gc
 
 _BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _HOSTILE = """---
@@ -193,6 +194,11 @@ def test_a_damaged_repository_does_not_hide_the_others(fresh_hub: Hub) -> None:
     assert "local/sound" in body
     assert "local/refs" not in body
     assert fresh_hub.log.count("is damaged") >= 2
+    problems = "\n".join(fsck(fresh_hub.root).problems)
+    assert "info.git/hub.json is damaged" in problems
+    assert "local/refs" in problems
+    with pytest.raises(RuntimeError, match="damaged"):
+        gc(fresh_hub.root)
 
 
 def _key(hub: Hub) -> str:

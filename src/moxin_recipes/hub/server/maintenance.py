@@ -44,8 +44,8 @@ class Gc:
 def fsck(root: Path) -> Fsck:
     """Re-hashes every git object that a reference leads to, and every big file.
 
-    Finds: objects missing or damaged, references to nothing, big files missing, damaged or of
-    another size than their pointers say.
+    Finds: repositories without a readable `hub.json`, objects missing or damaged, references to
+    nothing, big files missing, damaged or of another size than their pointers say.
     """
     store, report = Store(root), Fsck()
     sound: dict[str, int] = {}
@@ -55,7 +55,14 @@ def fsck(root: Path) -> Fsck:
             sound[oid] = store.files.size(oid) or 0
         else:
             report.problems.append(problem)
-    for repository in store:
+    for folder in store.folders():
+        try:
+            repository = store.open(folder)
+        except FileNotFoundError:  # deleted meanwhile
+            continue
+        except RuntimeError as error:
+            report.problems.append(str(error))
+            continue
         report.repositories += 1
         name = f"{repository.info.prefix}{repository.info.id}"
         report.problems += [f"{name}: {text}" for text in _check(repository, sound, report)]
@@ -68,8 +75,8 @@ def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
     Commits wait while it runs.
 
     Raises:
-        RuntimeError: a reference leads to an object that is missing or damaged. What lies behind
-            it cannot be known, so nothing is deleted.
+        RuntimeError: a repository's `hub.json` is damaged, or a reference leads to an object that
+            is missing or damaged. What lies behind it cannot be known, so nothing is deleted.
     """
     store, report = Store(root), Gc()
     with store.collecting(exclusive=True):

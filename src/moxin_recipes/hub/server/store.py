@@ -61,31 +61,35 @@ class Store:
                 if folder.exists():
                     break
                 folder = self._folder(kind, folder.with_suffix(".moved").read_text())
-            return self._open(folder)
+            return self.open(folder)
         except (HubError, FileNotFoundError):
             raise repo_not_found() from None
 
-    def _open(self, folder: Path) -> Repository:
+    def open(self, folder: Path) -> Repository:
+        """The repository in a folder; RuntimeError if its `hub.json` is damaged."""
         return Repository(folder, self._info(folder), self._lock(folder), self.user)
 
-    def __iter__(self) -> Iterator[Repository]:
+    def folders(self) -> Iterator[Path]:
+        """The folder of each repository, damaged ones included."""
         for kind in TYPES:
-            for path in sorted(self._kind(kind).glob("*/*.git")):
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    yield self._open(path)
+            yield from sorted(self._kind(kind).glob("*/*.git"))
+
+    def __iter__(self) -> Iterator[Repository]:
+        for folder in self.folders():
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                yield self.open(folder)
 
     def sound(self, read: Callable[[Repository], _Found]) -> Iterator[_Found]:
         """What `read` finds in each repository; a damaged one is left out, and logged."""
-        for kind in TYPES:
-            for path in sorted(self._kind(kind).glob("*/*.git")):
-                try:
-                    found = read(self._open(path))
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
-                except Exception as error:  # damage takes many forms in a parser
-                    log.warning("%s is damaged (see `moxin hub fsck`): %r", path, error)
-                    continue
-                yield found
+        for folder in self.folders():
+            try:
+                found = read(self.open(folder))
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            except Exception as error:  # damage takes many forms in a parser
+                log.warning("%s is damaged (see `moxin hub fsck`): %r", folder, error)
+                continue
+            yield found
 
     def create(self, kind: str, repo_id: str, visibility: str, sdk: str | None) -> Repository:
         """A new repository with its initial commit; it appears whole or not at all.
@@ -200,7 +204,10 @@ class Store:
         return self._kind(kind) / (namespace.lower() or NAMELESS) / f"{name.lower()}.git"
 
     def _info(self, folder: Path) -> Info:
-        info = Info(**json.loads((folder / "hub.json").read_text()))
+        try:
+            info = Info(**json.loads((folder / "hub.json").read_text()))
+        except (ValueError, TypeError) as error:
+            raise RuntimeError(f"{folder / 'hub.json'} is damaged: {error}") from error
         by_folder = f"{folder.parent.name}/{folder.name.removesuffix('.git')}"
         by_folder = by_folder.removeprefix(f"{NAMELESS}/")
         if info.id.lower() != by_folder:
