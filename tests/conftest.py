@@ -59,7 +59,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "global_batch_size": 16,
         "per_device_train_batch_size": 8,
         "max_completion_length": 16,
-        "rewards": ["tests.rewards.even:even"],  # no sum is right yet, and GRPO wants a signal
+        # No sum is right yet, and GRPO wants a signal.
+        "rewards": ["tests.rewards.even:even", "format"],
     },
     "50-evaluate": {"limit": 4},
 }

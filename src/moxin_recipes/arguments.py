@@ -45,12 +45,14 @@ class DataArguments(StageArguments, DocumentArguments):
     maths_documents: int = 0
     problem_kind: Literal["sums", "stories"] = "sums"  # stories: grade-school word problems
     chat_rows: int = 0
+    chat_steps: list[int] = field(default_factory=list)  # operations of worked chains in chats
     preference_rows: int = 0
     problem_rows: int = 0  # to distill
     rl_rows: int = 0
     test_rows: int = 0  # of each held-out split
     chain_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # operations, to distill
     rl_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # for GRPO and its test
+    longer_steps: list[int] = field(default_factory=list)  # of a split beyond those to distill
 
     def __post_init__(self) -> None:
         """Raises RecipeError for an output that is wanted and has no name, or none at all."""
@@ -184,6 +186,7 @@ class PostTrainingArguments(TrainingStageArguments):
         "plain"  # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     )
     eval_split: str = "test"
+    longer_split: str | None = None  # of longer chains, on which only the forced ones are scored
     eval_rows: int = 400
     eval_samples: int = 1  # above 1: sampled pass@1 at temperature 1
     eval_max_new_tokens: int = 64

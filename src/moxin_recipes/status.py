@@ -17,7 +17,7 @@ _SCORES = {
     "sft": ["accuracy"],
     "dpo": ["preference_accuracy", "accuracy"],
     "distill": ["accepted"],
-    "grpo": ["accuracy"],
+    "grpo": ["accuracy", "longer_forced_accuracy"],
 }
 
 

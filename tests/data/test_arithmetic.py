@@ -124,6 +124,19 @@ def test_chat_rows_answer_their_questions() -> None:
     assert len(kinds) >= 5
 
 
+def test_chats_work_chains_out_where_they_are_wanted() -> None:
+    seen = set()
+    for row in arithmetic_rows.chat_rows("train", 0, 500, steps=(2, 5)):
+        question, answer = (turn["content"] for turn in row["messages"])
+        expression = _SUM.search(question)
+        lines = answer.splitlines()
+        if expression and len(lines) > 1:
+            problem = Problem(expression.group(), question)
+            assert lines == arithmetic.running_totals(problem)
+            seen.add(problem.steps)
+    assert seen == {2, 5}
+
+
 def test_choices_hold_the_right_answer_once() -> None:
     for row in arithmetic_rows.choice_rows(0, 400):
         found = _SUM.search(row["question"])

@@ -51,6 +51,8 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
         test_rows=400,
         chain_steps=[2, 3, 4],
         rl_steps=[3, 4, 5],
+        chat_steps=[2, 3, 4, 5, 6],
+        longer_steps=[5, 6],
     )
     problem_sets.chat(tmp_path / "chat", own)
     problem_sets.preferences(tmp_path / "preferences", own)
@@ -69,6 +71,8 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
             arithmetic.Problem(row["expression"], row["problem"]), 2, random.Random(seed)
         )
     ]
+    longest = max(row["steps"] for row in problems)
+    assert longest < min(row["steps"] for row in rows("problems/problems", "longer"))
     training = {
         "maths-text": sums(
             [d["text"] for d in arithmetic_rows.maths_documents("train", seed, 4000)]
@@ -81,6 +85,7 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
     }
     held_out = (
         sums(rows("problems/problems", "test"))
+        | sums(rows("problems/problems", "longer"))
         | sums(rows("problems/problems", "one_step"))
         | sums(rows("problems/choices", "test"))
         | sums(rows("preferences", "test"))

@@ -65,15 +65,29 @@ def _turn(role: str, content: str) -> dict[str, str]:
 
 
 def chat_rows(
-    split: Split, seed: int, count: int, draw: Draw = arithmetic.draw, other_share: float = 0.25
+    split: Split,
+    seed: int,
+    count: int,
+    draw: Draw = arithmetic.draw,
+    steps: Sequence[int] = (),
+    other_share: float = 0.25,
+    chain_share: float = 0.3,
 ) -> list[Row]:
-    """`count` one-turn chats: one-step problems, and a share of other short questions."""
+    """`count` one-turn chats: one-step problems, other short questions, worked chains of `steps`.
+
+    Without `steps` there are no chains.
+    """
     rng = random.Random(f"chat {split} {seed}")
     source = arithmetic.stream(split, seed, (1,), draw)
+    chains = arithmetic.stream(split, seed, steps, draw) if steps else None
     rows = []
     for _ in range(count):
-        if rng.random() < other_share:
+        kind = rng.random()
+        if kind < other_share:
             question, answer = _other_question(split, rng)
+        elif chains and kind < other_share + chain_share:
+            problem = next(chains)
+            question, answer = problem.question, arithmetic.worked(problem, "full", rng)
         else:
             problem = next(source)
             question, answer = problem.question, arithmetic.equation(problem)

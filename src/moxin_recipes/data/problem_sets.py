@@ -24,11 +24,13 @@ def write_split(folder: Path, split: str, rows: list[Row]) -> int:
 
 def chat(folder: Path, own: DataArguments) -> dict[str, int]:
     """`train` and `test` chats of one turn."""
-    make, draw = arithmetic_rows.chat_rows, KINDS[own.problem_kind]
-    return {
-        "train": write_split(folder, "train", make("train", own.seed, own.chat_rows, draw)),
-        "test": write_split(folder, "test", make("test", own.seed, own.test_rows, draw)),
-    }
+    wanted: list[tuple[Split, int]] = [("train", own.chat_rows), ("test", own.test_rows)]
+    return {split: write_split(folder, split, _chats(split, count, own)) for split, count in wanted}
+
+
+def _chats(split: Split, count: int, own: DataArguments) -> list[Row]:
+    draw = KINDS[own.problem_kind]
+    return arithmetic_rows.chat_rows(split, own.seed, count, draw, own.chat_steps)
 
 
 def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
@@ -41,10 +43,11 @@ def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
 
 
 def problems(folder: Path, own: DataArguments) -> dict[str, int]:
-    """Problems by use: `train` to distill, `rl` for GRPO, and three splits that nothing trains on.
+    """Problems by use: `train` to distill, `rl` for GRPO, and splits that nothing trains on.
 
-    `one_step` is what SFT is about, `test` what CoT SFT and GRPO are about, `choices` holds
-    multiple-choice items. No split shares an expression with another (`arithmetic.split_of`).
+    `one_step` is what SFT is about, `test` what CoT SFT and GRPO are about, `longer` has longer
+    chains than CoT SFT sees, `choices` holds multiple-choice items. No split shares an expression
+    with another (`arithmetic.split_of`).
     """
     wanted: dict[str, tuple[Split, int, list[int]]] = {
         "train": ("train", own.problem_rows, own.chain_steps),
@@ -52,6 +55,8 @@ def problems(folder: Path, own: DataArguments) -> dict[str, int]:
         "test": ("test", own.test_rows, own.rl_steps),
         "one_step": ("test", own.test_rows, [1]),
     }
+    if own.longer_steps:
+        wanted["longer"] = ("test", own.test_rows, own.longer_steps)
     counts, draw = {}, KINDS[own.problem_kind]
     for name, (split, count, steps) in wanted.items():
         found = arithmetic.problems(split, own.seed, count, steps, draw)
@@ -73,7 +78,7 @@ def sample_texts(own: DataArguments, count: int = 1500) -> list[str]:
     """Chats and worked chains as running text, so that the tokenizer learns their marks."""
     rng = random.Random(f"sample {own.seed}")
     draw = KINDS[own.problem_kind]
-    chats = arithmetic_rows.chat_rows("train", own.seed, count, draw)
+    chats = _chats("train", count, own)
     texts = [
         f"<|user|>\n{first['content']}\n<|assistant|>\n{second['content']}"
         for first, second in (row["messages"] for row in chats)

@@ -157,18 +157,10 @@ def answers(
     """Scores on `problem`/`answer` rows, asked with `suffix`: (metrics, per-problem accuracies).
 
     `accuracy` is sampled pass@1 where `samples` > 1 (then `greedy_accuracy` stands beside it),
-    greedy else; `ended` and `well_formed` are shares of those completions. Where problems have a
-    `chain_prefix`, `forced_chain_accuracy` is greedy with the full chain begun for the model.
+    greedy else; `ended` and `well_formed` are shares of those completions.
     """
     model, tokenizer = load(folder)
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem + suffix}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        for problem in problems["problem"]
-    ]
+    prompts = asked(problems, tokenizer, suffix)
     wanted = list(problems["answer"])
     reward = REWARDS_OF_FORMAT[answer_format]
 
@@ -190,33 +182,66 @@ def answers(
     if samples > 1:
         found = reward([c.text for c in greedy], wanted)
         scores["greedy_accuracy"] = float(np.mean(found))
-    if answer_format == "chain" and "chain_prefix" in problems.column_names:
-        starts = list(problems["chain_prefix"])
-        forced = run([p + s for p, s in zip(prompts, starts, strict=True)])
-        found = reward([s + c.text for s, c in zip(starts, forced, strict=True)], wanted)
-        scores["forced_chain_accuracy"] = float(np.mean(found))
-        items["forced_chain_accuracy"] = found
     return {name: round(value, 4) for name, value in scores.items()}, items
 
 
+def asked(problems: Dataset, tokenizer: Tokenizer, suffix: str) -> list[str]:
+    """Each problem as a user's turn, up to where the assistant begins."""
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": problem + suffix}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        for problem in problems["problem"]
+    ]
+
+
+def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: int) -> list[float]:
+    """1 or 0 for each problem: greedy, with the full chain (`chain_prefix`) begun for the model."""
+    model, tokenizer = load(folder)
+    starts = list(problems["chain_prefix"])
+    prompts = [p + s for p, s in zip(asked(problems, tokenizer, suffix), starts, strict=True)]
+    said = generate(model, tokenizer, prompts, max_new_tokens)
+    completions = [start + c.text for start, c in zip(starts, said, strict=True)]
+    return chain_rewards(completions, list(problems["answer"]))
+
+
 def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
-    """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems."""
+    """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems.
+
+    Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores,
+    and `longer_forced_accuracy` is the same on the problems of `longer_split`.
+    """
     if own.problems_name is None:
         return {"metrics": {}}
-    problems = load_split(
-        run.pull("problems_name"),
-        own.problems_config,
-        own.eval_split,
-        ["problem", "answer"],
-        "problems_name",
-    )
+    problems = _unseen(run, own, own.eval_split)
     scores, items = answers(
         run.folder,
-        problems.select(range(min(own.eval_rows, len(problems)))),
+        problems,
         own.answer_format,
         suffix=own.prompt_suffix,
         samples=own.eval_samples,
         max_new_tokens=own.eval_max_new_tokens,
         seed=own.seed,
     )
+    forced = {}
+    if own.answer_format == "chain" and "chain_prefix" in problems.column_names:
+        forced["forced_chain_accuracy"] = problems
+    if own.longer_split:
+        forced["longer_forced_accuracy"] = _unseen(run, own, own.longer_split)
+    for name, rows in forced.items():
+        items[name] = forced_chains(run.folder, rows, own.prompt_suffix, own.eval_max_new_tokens)
+        right = _metric("pass_at_one").compute(
+            predictions=items[name], references=list(range(len(rows)))
+        )
+        scores[name] = round(right["accuracy"], 4)
+        scores[f"{name}_stderr"] = round(right["accuracy_stderr"], 4)
     return {"metrics": scores, "items": items}
+
+
+def _unseen(run: Run, own: PostTrainingArguments, split: str) -> Dataset:
+    columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])
+    folder = run.pull("problems_name")
+    found = load_split(folder, own.problems_config, split, columns, "problems_name")
+    return found.select(range(min(own.eval_rows, len(found))))
