@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import prepare_data_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import TrainingArguments
+from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.arguments import MixtureItem
 from moxin_recipes.data.mixture import Mixture
@@ -201,7 +200,9 @@ def test_the_trainer_reads_the_mixture_from_first_to_last(
         use_cpu=True,
         report_to="none",
     )
-    model = torch.nn.Linear(1, 1)  # never run: this is about what the loader reads
+    shape = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    model = MistralForCausalLM(MistralConfig(**shape, **heads))  # never run: what counts is read
     trainer = PretrainTrainer(model=model, args=args, train_dataset=mixture(tokens))
     batches = [batch["input_ids"].numpy() for batch in trainer.get_train_dataloader()]
     expected = [mixture(tokens)[index]["input_ids"] for index in range(300)]
