@@ -42,7 +42,8 @@ SMALL: dict[str, dict[str, Any]] = {
         **LORA,
         **MEASURE,
         "eval_samples": 2,
-        "rewards": ["tests.rewards.even:even"],  # nothing is right yet, and GRPO wants a signal
+        # Nothing is right yet, and GRPO wants a signal.
+        "rewards": ["tests.rewards.even:even", "format"],
         "max_steps": 1,
         "global_batch_size": 8,
         "per_device_train_batch_size": 8,

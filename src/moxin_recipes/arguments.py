@@ -59,6 +59,9 @@ class DataArguments(StageArguments, DocumentArguments):
         for key in ("hub_corpus_id", "hub_tokens_id") if self.sources else ():
             if not getattr(self, key):
                 raise RecipeError(f"`{key}` is missing: documents of `sources` go there")
+        for key in () if self.sources else ("hub_corpus_id", "hub_tokens_id", "hub_tokenizer_id"):
+            if getattr(self, key):
+                raise RecipeError(f"`{key}`: it is made of documents, and `sources` is missing")
         if not (
             self.sources or self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id
         ):
@@ -71,8 +74,8 @@ class InitArguments(StageArguments):
 
     `scratch` draws them at random in the given shape; `expand` (LLaMA Pro's identity blocks) and
     `upscale` (SOLAR) deepen `model_name_or_path` to `num_hidden_layers`; `average` takes the mean
-    of `models`, e.g. of annealing runs with several seeds; `gguf` takes a trained model, in full
-    precision, from the one .gguf file of an installed `package`.
+    of `models`, e.g. of annealing runs with several seeds; `gguf` takes a trained model from the
+    one .gguf file of an installed `package`, dequantised.
     """
 
     hub_model_id: str

@@ -51,6 +51,7 @@ def test_a_split_knows_no_order_of_terms_or_factors() -> None:
     one, other = Problem("3*8-2*6+5", ""), Problem("5+8*3-6*2", "another story")
     assert one.canonical == other.canonical
     assert one.canonical != Problem("3*8+2*6-5", "").canonical
+    assert Problem("24+3*8", "").canonical == Problem("3*8+24", "").canonical  # terms of one value
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:

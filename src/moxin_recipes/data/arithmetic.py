@@ -54,7 +54,7 @@ class Problem:
         for term in self.terms:
             sign = "-" if term.startswith("-") else ""
             terms.append(sign + "*".join(sorted(term.lstrip("+-").split("*"))))
-        return " ".join(sorted(terms, key=_value))
+        return " ".join(sorted(terms, key=lambda term: (_value(term), term)))
 
     @property
     def answer(self) -> str:

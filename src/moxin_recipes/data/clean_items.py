@@ -12,6 +12,7 @@ from moxin_recipes.data.contamination import FOUND, NOT_FOUND, TOO_SHORT, cell, 
 
 CONFIG = "evaluation_items"  # of the corpus: all items of the sets, by digest
 _FIRST = (FOUND, NOT_FOUND, TOO_SHORT)  # of several rows with one text, what counts
+_NUMBER = int | float | np.number | np.bool_
 Row = dict[str, Any]
 
 
@@ -51,7 +52,9 @@ class Clean:
     note: str
 
 
-def clean_score(samples: list[Row], score: str, value: float, searched: SearchedItems) -> Clean:
+def clean_score(
+    samples: list[Row], score: str, value: float | str, searched: SearchedItems
+) -> Clean:
     """The mean of `score` over the items that were looked for and not found.
 
     `samples` are lm-eval's, of one filter, with the row of each in `doc`; `value` is what lm-eval
@@ -60,16 +63,16 @@ def clean_score(samples: list[Row], score: str, value: float, searched: Searched
     lm-eval takes out the differences between the parts of a group, which are in it here.
     """
     scored = [sample for sample in samples if score in sample]
-    values = np.asarray([sample[score] for sample in scored])
-    mean = float(values.mean()) if values.ndim == 1 and values.dtype.kind in "biuf" else None
-    if mean is None or not np.isclose(mean, value, rtol=0, atol=1e-6):
+    a_number = all(isinstance(sample[score], _NUMBER) for sample in scored) and scored
+    values = np.asarray([sample[score] for sample in scored] if a_number else [np.nan], float)
+    if isinstance(value, str) or not np.isclose(values.mean(), value, rtol=0, atol=1e-6):
         return Clean(None, None, None, "not given: the score is no mean over items")
     statuses = [searched.status(sample["doc"]) for sample in scored]
     counts = Counter(statuses)
     if counts[None]:
         note = f"not given: {counts[None]} of {len(scored)} items are in no set searched for"
         return Clean(None, None, None, note)
-    kept = values[[status == NOT_FOUND for status in statuses]].astype(float)
+    kept = values[[status == NOT_FOUND for status in statuses]]
     return Clean(
         float(kept.mean()) if len(kept) else None,
         float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else None,

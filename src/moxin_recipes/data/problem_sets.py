@@ -46,8 +46,8 @@ def problems(folder: Path, own: DataArguments) -> dict[str, int]:
     """Problems by use: `train` to distill, `rl` for GRPO, and splits that nothing trains on.
 
     `one_step` is what SFT is about, `test` what CoT SFT and GRPO are about, `longer` has longer
-    chains than CoT SFT sees, `choices` holds multiple-choice items. No split shares an expression
-    with another (`arithmetic.split_of`).
+    chains than CoT SFT sees, `choices` holds multiple-choice items. No training split shares an
+    expression with a held-out one (`arithmetic.split_of`).
     """
     wanted: dict[str, tuple[Split, int, list[int]]] = {
         "train": ("train", own.problem_rows, own.chain_steps),

@@ -66,7 +66,7 @@ def problems(run: Run, own: DataArguments) -> Outputs:
         "hub_preferences_id": (problem_sets.preferences, "Right answers beside worse ones."),
         "hub_problems_id": (
             problem_sets.problems,
-            "Problems with answers; splits share no expression.",
+            "Problems with answers; no training split shares an expression with a held-out one.",
         ),
     }
     outputs: Outputs = {}

@@ -60,8 +60,8 @@ def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     said = of.metadata.json
     license_ = str(said.get("license_expression") or said.get("license") or "unknown")
     return {
-        "summary": f"`{path.name}` of the package {package}, dequantised. The weights are those of "
-        "its makers, as far as four or so bits keep them.",
+        "summary": f"`{path.name}` of the package {package}, dequantised: its makers' "
+        "weights, as precisely as that file keeps them.",
         "license": license_.lower(),
         "notes": [f"- Source: {package}, `{path.name}`, sha256 `{digest}`, licence {license_}."],
     }
