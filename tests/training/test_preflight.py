@@ -59,6 +59,22 @@ def test_a_model_that_cannot_end(tmp_path: Path) -> None:
         preflight.check_ending(tmp_path, tokenizer, ["math"])
 
 
+def test_a_checkpoint_between_two_updates_on_one_generation() -> None:
+    def args(save_steps: int) -> GRPOConfig:
+        return GRPOConfig(
+            use_cpu=True,
+            num_generations=4,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=2,
+            generation_batch_size=16,  # two updates
+            save_steps=save_steps,
+        )
+
+    preflight.check_saves(args(6))
+    with pytest.raises(RecipeError, match=r"lasts 2 updates.* a multiple of 2"):
+        preflight.check_saves(args(3))
+
+
 def trained(folder: Path, reward: object, *, probed: bool) -> tuple[torch.Tensor, list[dict]]:
     """Weights and log of one GRPO step of the tiny model."""
     _, tokenizer = save_tiny_model(folder)

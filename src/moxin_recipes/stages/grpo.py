@@ -28,6 +28,7 @@ def main(run: Run) -> None:
     own: GrpoArguments = run.arguments
     model_config: ModelConfig = run.trainer_arguments[0]
     args: GRPOConfig = run.trainer_arguments[1]
+    preflight.check_saves(args)
     start = run.pull("model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(start)
     problems = load_split(
