@@ -79,9 +79,8 @@ def test_every_stage_is_done_and_shown(finished: Workplace) -> None:
     assert rows["20-pretrain-2k"]["metrics"]["bits_per_byte"] > 0
     assert 0 <= rows["42-grpo"]["metrics"]["accuracy"] <= 1
     for stage in ("41-cot-sft", "42-grpo"):
-        assert {"longer_forced_accuracy", "longer_forced_accuracy_stderr"} <= set(
-            rows[stage]["metrics"]
-        )
+        scores = {"accuracy_stderr", "well_formed", "forced_chain_accuracy"}
+        assert scores | {f"longer_{name}" for name in scores} <= set(rows[stage]["metrics"])
     shown = (finished.home / "first-run.txt").read_text()
     assert "moxin-nano-reasoning@grpo" in shown
     assert "42-grpo: accuracy since 41-cot-sft at least +0.08" in shown

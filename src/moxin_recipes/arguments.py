@@ -51,11 +51,13 @@ class DataArguments(StageArguments, DocumentArguments):
     rl_rows: int = 0
     test_rows: int = 0  # of each held-out split
     chain_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # operations, to distill
-    rl_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # for GRPO and its test
-    longer_steps: list[int] = field(default_factory=list)  # of a split beyond those to distill
+    rl_steps: list[int] = field(default_factory=lambda: [2, 3, 4])  # for GRPO
+    longer_steps: list[int] = field(default_factory=list)  # held out apart from `test`, as `longer`
 
     def __post_init__(self) -> None:
         """Raises RecipeError for an output that is wanted and has no name, or none at all."""
+        if set(self.rl_steps) <= set(self.longer_steps):
+            raise RecipeError("`longer_steps` takes all of `rl_steps`, and leaves none for `test`")
         for key in ("hub_corpus_id", "hub_tokens_id") if self.sources else ():
             if not getattr(self, key):
                 raise RecipeError(f"`{key}` is missing: documents of `sources` go there")
@@ -189,7 +191,7 @@ class PostTrainingArguments(TrainingStageArguments):
         "plain"  # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     )
     eval_split: str = "test"
-    longer_split: str | None = None  # of longer chains, on which only the forced ones are scored
+    longer_split: str | None = None  # of longer chains; its scores begin with `longer_`
     eval_rows: int = 400
     eval_samples: int = 1  # above 1: sampled pass@1 at temperature 1
     eval_max_new_tokens: int = 64

@@ -17,7 +17,7 @@ _SCORES = {
     "sft": ["accuracy"],
     "dpo": ["preference_accuracy", "accuracy"],
     "distill": ["accepted"],
-    "grpo": ["accuracy", "longer_forced_accuracy"],
+    "grpo": ["accuracy", "longer_forced_chain_accuracy"],
 }
 
 

@@ -107,8 +107,12 @@ def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
             {"sources": [Source(name="maths-text")], "hub_corpus_id": "c"},
             "`hub_tokens_id` is missing: documents of `sources` go there",
         ),
+        (
+            {"hub_problems_id": "p", "rl_steps": [3, 4], "longer_steps": [3, 4, 5]},
+            "`longer_steps` takes all of `rl_steps`, and leaves none for `test`",
+        ),
     ],
 )
-def test_outputs_without_a_name_are_errors(values: dict[str, Any], message: str) -> None:
+def test_recipes_that_leave_a_part_out_are_errors(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
         DataArguments(stage="data", **values)

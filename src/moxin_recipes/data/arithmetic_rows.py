@@ -11,8 +11,6 @@ from moxin_recipes.data.arithmetic import Draw, Problem, Split, Style
 Row = dict[str, Any]
 
 DRILL = 8  # equations of a drill document
-# Asks a chat for plain steps: CoT SFT's own form then meets no other answer to the bare question.
-STEPS_WANTED = "Show each step."
 
 
 def maths_documents(
@@ -89,8 +87,7 @@ def chat_rows(
             question, answer = _other_question(split, rng)
         elif chains and kind < other_share + chain_share:
             problem = next(chains)
-            question = f"{problem.question} {STEPS_WANTED}"
-            answer = arithmetic.worked(problem, "full", rng)
+            question, answer = problem.question, arithmetic.worked(problem, "full", rng)
         else:
             problem = next(source)
             question, answer = problem.question, arithmetic.equation(problem)

@@ -45,14 +45,14 @@ def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
 def problems(folder: Path, own: DataArguments) -> dict[str, int]:
     """Problems by use: `train` to distill, `rl` for GRPO, and splits that nothing trains on.
 
-    `one_step` is what SFT is about, `test` what CoT SFT and GRPO are about, `longer` has longer
-    chains than CoT SFT sees, `choices` holds multiple-choice items. No training split shares an
+    `one_step` is what SFT is about, `longer` has longer chains than CoT SFT sees, `test` the other
+    lengths that GRPO sees, `choices` holds multiple-choice items. No training split shares an
     expression with a held-out one (`arithmetic.split_of`).
     """
     wanted: dict[str, tuple[Split, int, list[int]]] = {
         "train": ("train", own.problem_rows, own.chain_steps),
         "rl": ("rl", own.rl_rows, own.rl_steps),
-        "test": ("test", own.test_rows, own.rl_steps),
+        "test": ("test", own.test_rows, sorted(set(own.rl_steps) - set(own.longer_steps))),
         "one_step": ("test", own.test_rows, [1]),
     }
     if own.longer_steps:

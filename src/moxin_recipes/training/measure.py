@@ -210,12 +210,26 @@ def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: 
 def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
     """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems.
 
-    Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores,
-    and `longer_forced_accuracy` is the same on the problems of `longer_split`.
+    Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
+    All scores on the problems of `longer_split` begin with `longer_`.
     """
-    if own.problems_name is None:
-        return {"metrics": {}}
-    problems = _unseen(run, own, own.eval_split)
+    facts: dict[str, Any] = {"metrics": {}, "items": {}}
+    splits = {"": own.eval_split, "longer_": own.longer_split} if own.problems_name else {}
+    for prefix, split in splits.items():
+        if split:
+            scores, items = _on_split(run, own, split)
+            facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
+            facts["items"] |= {prefix + name: each for name, each in items.items()}
+    return facts
+
+
+def _on_split(
+    run: Run, own: PostTrainingArguments, split: str
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    folder = run.pull("problems_name")
+    columns = ["problem", "answer"]
+    problems = load_split(folder, own.problems_config, split, columns, "problems_name")
+    problems = problems.select(range(min(own.eval_rows, len(problems))))
     scores, items = answers(
         run.folder,
         problems,
@@ -225,23 +239,12 @@ def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
         max_new_tokens=own.eval_max_new_tokens,
         seed=own.seed,
     )
-    forced = {}
     if own.answer_format == "chain" and "chain_prefix" in problems.column_names:
-        forced["forced_chain_accuracy"] = problems
-    if own.longer_split:
-        forced["longer_forced_accuracy"] = _unseen(run, own, own.longer_split)
-    for name, rows in forced.items():
-        items[name] = forced_chains(run.folder, rows, own.prompt_suffix, own.eval_max_new_tokens)
-        right = _metric("pass_at_one").compute(
-            predictions=items[name], references=list(range(len(rows)))
+        right = forced_chains(run.folder, problems, own.prompt_suffix, own.eval_max_new_tokens)
+        found = _metric("pass_at_one").compute(
+            predictions=right, references=list(range(len(right)))
         )
-        scores[name] = round(right["accuracy"], 4)
-        scores[f"{name}_stderr"] = round(right["accuracy_stderr"], 4)
-    return {"metrics": scores, "items": items}
-
-
-def _unseen(run: Run, own: PostTrainingArguments, split: str) -> Dataset:
-    columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])
-    folder = run.pull("problems_name")
-    found = load_split(folder, own.problems_config, split, columns, "problems_name")
-    return found.select(range(min(own.eval_rows, len(found))))
+        items["forced_chain_accuracy"] = right
+        scores["forced_chain_accuracy"] = round(found["accuracy"], 4)
+        scores["forced_chain_accuracy_stderr"] = round(found["accuracy_stderr"], 4)
+    return scores, items
