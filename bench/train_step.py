@@ -41,7 +41,7 @@ from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, s
 CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
 # By the size of the vocabulary:
 BATCH = {4096: 8, 32000: 8, 49152: 2}
-ROUNDS = {4096: 7, 32000: 4, 49152: 3}
+ROUNDS = {4096: 7, 32000: 3, 49152: 3}
 STEPS = WINDOWS = 16  # more than the rounds and what goes before them
 
 

@@ -18,6 +18,7 @@ from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
 from moxin_recipes.strict import RecipeError
+from moxin_recipes.training.attention import use_blocks
 from moxin_recipes.training.loss import fuse_loss, places
 from moxin_recipes.training.steps import StepGuard
 
@@ -89,6 +90,7 @@ class PretrainTrainer(Trainer):
         args.ignore_data_skip = True
         if args.use_liger_kernel and z_loss:
             raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
+        use_blocks(options["model"], args.device)
         if not args.use_liger_kernel:  # it brings its own, for GPUs
             fuse_loss(options["model"], z_loss)
         super().__init__(data_collator=collator(options["model"]), **options)
@@ -156,6 +158,7 @@ class PackedSFTTrainer(SFTTrainer):
         options["args"].remove_unused_columns = False
         options["args"].use_cache = False
         options["args"].dataset_kwargs = {"skip_prepare_dataset": True}
+        use_blocks(options["model"], options["args"].device)
         collate = collator(options["model"])
         if not options["args"].use_liger_kernel:  # it knows no `answers`
             fuse_loss(options["model"])
