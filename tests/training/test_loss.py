@@ -7,7 +7,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.training import loss
-from moxin_recipes.training.loss import fuse_loss, next_token_loss
+from moxin_recipes.training.loss import fuse_loss, next_token_loss, places
 from moxin_recipes.training.trainers import PretrainTrainer
 
 VOCABULARY, ROWS, LENGTH = 211, 3, 50
@@ -45,17 +45,37 @@ def batch() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("items", [None, 500])
-def test_the_model_gives_the_same_loss_and_gradients(tied: bool, items: int | None) -> None:
+@pytest.mark.parametrize("answers", [False, True])
+def test_the_model_gives_the_same_loss_and_gradients(
+    tied: bool, items: int | None, answers: bool
+) -> None:
     plain, fused = model(tied), model(tied)
     fuse_loss(fused)
     count = {} if items is None else {"num_items_in_batch": items}
-    expected, found = (net(**batch(), use_cache=False, **count) for net in (plain, fused))
+    given = batch()
+    expected = plain(**given, use_cache=False, **count)
+    only = {"answers": places(given["labels"])} if answers else {}
+    found = fused(**given, use_cache=False, **count, **only)
     assert found.logits is None
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
     expected.loss.backward()
     found.loss.backward()
     for (name, one), two in zip(plain.named_parameters(), fused.parameters(), strict=True):
         torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_places_are_those_before_a_label_and_never_none() -> None:
+    labels = torch.tensor([[5, -100, 6, 7], [-100, -100, -100, 8]])
+    assert places(labels).tolist() == [1, 2, 6]
+    nothing = torch.full((2, 4), -100)
+    assert places(nothing).tolist() == [0]
+    fused = model(tied=False)
+    fuse_loss(fused)
+    ids = {"input_ids": torch.ones_like(nothing), "labels": nothing}
+    found = fused(**ids, answers=places(nothing), num_items_in_batch=3, use_cache=False)
+    found.loss.backward()
+    assert found.loss == 0
+    assert all(not parameter.grad.any() for parameter in fused.parameters())
 
 
 def test_z_loss_is_what_its_formula_says() -> None:

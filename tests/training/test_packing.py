@@ -1,19 +1,23 @@
 """Packed documents give the logits and gradients of separate ones, a short window included."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import MistralConfig, MistralForCausalLM, modeling_flash_attention_utils
 
 from moxin_recipes.data.tokens import packed
+from moxin_recipes.training.attention import use_blocks
 from moxin_recipes.training.trainers import collator, stack
 
 BOS = 1
 
 
-def model(window: int) -> MistralForCausalLM:
+def model(window: int, blocks: bool = False) -> MistralForCausalLM:
+    """A model as loaded, or as the trainers change it on a CPU."""
     torch.manual_seed(0)
-    return MistralForCausalLM(
+    net = MistralForCausalLM(
         MistralConfig(
             vocab_size=97,
             hidden_size=32,
@@ -24,6 +28,10 @@ def model(window: int) -> MistralForCausalLM:
             sliding_window=window,
         )
     )
+    if blocks:
+        use_blocks(net, torch.device("cpu"))
+        assert net.config._attn_implementation != "sdpa"
+    return net
 
 
 def documents() -> list[torch.Tensor]:
@@ -34,12 +42,13 @@ def documents() -> list[torch.Tensor]:
     ]
 
 
+@pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("window", [8, 4096])
-def test_packed_equals_separate(window: int) -> None:
+def test_packed_equals_separate(window: int, blocks: bool) -> None:
     parts = documents()
     whole = torch.cat(parts).numpy()
     batch = stack([packed(whole, BOS), packed(whole.copy(), BOS)])
-    net = model(window)
+    net = model(window, blocks)
     logits = net(**batch, use_cache=False).logits
     start = 0
     for part in parts:
@@ -48,10 +57,11 @@ def test_packed_equals_separate(window: int) -> None:
         start += len(part)
 
 
-def test_gradients_of_packed_equal_those_of_separate_documents() -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> None:
     parts = documents()
     predicted = sum(len(part) - 1 for part in parts)
-    net = model(8)
+    net = model(8, blocks)
     batch = stack([packed(torch.cat(parts).numpy(), BOS)])
     net(**batch, use_cache=False, num_items_in_batch=predicted).loss.backward()
     together = {name: p.grad.clone() for name, p in net.named_parameters()}
@@ -63,6 +73,12 @@ def test_gradients_of_packed_equal_those_of_separate_documents() -> None:
         loss.backward()
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(together[name], parameter.grad, rtol=0, atol=1e-5)
+
+
+def test_attention_in_blocks_leaves_no_trace_in_a_saved_model(tmp_path: Path) -> None:
+    model(8, blocks=True).save_pretrained(tmp_path)
+    assert MistralForCausalLM.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+    assert "attn" not in (tmp_path / "config.json").read_text()
 
 
 def flash_attn_varlen_func(

@@ -13,6 +13,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTr
 from moxin_recipes.data import chat
 from moxin_recipes.data.packing import PackedRows, encode_chats
 from moxin_recipes.training.grpo import CpuGRPOTrainer
+from moxin_recipes.training.loss import next_token_loss
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 CHATS = [
@@ -74,6 +75,20 @@ def test_sft_is_the_mean_over_the_answer_tokens_of_the_global_batch(
     wanted, _, gradients = reference_sft(tiny, "mean")
     assert loss == pytest.approx(wanted, rel=1e-5)
     close(found, gradients)
+
+
+def test_prompts_and_padding_skip_the_head(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def counted(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
+        rows.append(len(hidden))
+        return next_token_loss(hidden, *rest)
+
+    monkeypatch.setattr("moxin_recipes.training.loss.next_token_loss", counted)
+    packed_sft(tiny, tmp_path)
+    assert sum(rows) == reference_sft(tiny, "mean")[1]
 
 
 def test_sft_equals_stock_trl_on_unpacked_rows(tiny: Tiny, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
     """Makes `model(…, labels=…)` compute its loss from hidden states, and return no logits.
 
     The loss is `next_token_loss`, divided by `num_items_in_batch` or the number of labels.
+    `answers` (of `places`) are the only tokens whose next one is predicted; without it all are.
     A call without labels stays as it was. Put it on before any wrapper (PEFT, FSDP, compile).
     """
     plain = model.forward
@@ -26,21 +27,38 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
         self: PreTrainedModel,
         *args: Any,
         labels: torch.Tensor | None = None,
+        answers: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         if labels is None:
             return plain(*args, **kwargs)
-        hidden = self.base_model(*args, **kwargs).last_hidden_state
-        targets = pad(labels, (0, 1), value=-100)[:, 1:].flatten()
+        hidden = self.base_model(*args, **kwargs).last_hidden_state.flatten(0, 1)
+        targets = next_tokens(labels)
         weight = self.get_output_embeddings().weight
         if isinstance(weight, DTensor):  # FSDP2 where the head is sharded by itself
             weight = weight.full_tensor()
         count = (targets != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = next_token_loss(hidden.flatten(0, 1), weight, targets, z_loss)
+        if answers is not None:
+            hidden, targets = hidden[answers], targets[answers]
+        loss = next_token_loss(hidden, weight, targets, z_loss)
         return CausalLMOutputWithPast(loss=loss / count)
 
     model.forward = types.MethodType(forward, model)
+
+
+def next_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """Labels (rows, length) → for each token the label of the next, -100 for none, flattened."""
+    return pad(labels, (0, 1), value=-100)[:, 1:].flatten()
+
+
+def places(labels: torch.Tensor) -> torch.Tensor:
+    """Where `next_tokens` has a label. Where it has none, the first place, whose loss is 0.
+
+    For a collator: on a GPU the forward pass would have to wait for their number.
+    """
+    found = (next_tokens(labels) != -100).nonzero().flatten()
+    return found if len(found) else found.new_zeros(1)
 
 
 def next_token_loss(

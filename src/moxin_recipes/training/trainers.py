@@ -18,8 +18,11 @@ from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training.loss import fuse_loss
+from moxin_recipes.training.attention import use_blocks
+from moxin_recipes.training.loss import fuse_loss, places
 from moxin_recipes.training.steps import StepGuard
+
+Collator = Callable[[list[Mapping[str, Any]]], dict[str, torch.Tensor]]
 
 
 def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -35,7 +38,7 @@ def end_to_end(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
     return {key: value.flatten()[None] for key, value in stack(rows).items()}
 
 
-def collator(model: PreTrainedModel) -> Callable[[list[Mapping[str, Any]]], dict[str, Any]]:
+def collator(model: PreTrainedModel) -> Collator:
     """`stack`, or `end_to_end` for flash attention.
 
     transformers gives its kernels the bounds of documents for a batch of one row only
@@ -43,6 +46,16 @@ def collator(model: PreTrainedModel) -> Callable[[list[Mapping[str, Any]]], dict
     square of a row.
     """
     return end_to_end if is_flash_attention_requested(model.config) else stack
+
+
+def with_answers(collate: Collator) -> Collator:
+    """`collate`, and the places that have a loss: prompts and padding skip the head."""
+
+    def collated(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = collate(rows)
+        return {**batch, "answers": places(batch["labels"])}
+
+    return collated
 
 
 class _From(Sampler[int]):
@@ -77,6 +90,7 @@ class PretrainTrainer(Trainer):
         args.ignore_data_skip = True
         if args.use_liger_kernel and z_loss:
             raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
+        use_blocks(options["model"], args.device)
         if not args.use_liger_kernel:  # it brings its own, for GPUs
             fuse_loss(options["model"], z_loss)
         super().__init__(data_collator=collator(options["model"]), **options)
@@ -144,9 +158,12 @@ class PackedSFTTrainer(SFTTrainer):
         options["args"].remove_unused_columns = False
         options["args"].use_cache = False
         options["args"].dataset_kwargs = {"skip_prepare_dataset": True}
-        if not options["args"].use_liger_kernel:
+        use_blocks(options["model"], options["args"].device)
+        collate = collator(options["model"])
+        if not options["args"].use_liger_kernel:  # it knows no `answers`
             fuse_loss(options["model"])
-        super().__init__(data_collator=collator(options["model"]), **options)
+            collate = with_answers(collate)
+        super().__init__(data_collator=collate, **options)
 
     def compute_loss(
         self,
