@@ -36,8 +36,9 @@ numbers, number, done = random.Random(name), 0, True
 while True:
     if done:
         number += 1
-        files = {f"{name}/{number}.bin": numbers.randbytes(200_000)}
-        files[f"{name}/{number}.txt"] = str(number).encode()
+        # In many small folders: each commit writes its folder anew, and fsck reads them all.
+        stem = f"{name}/{number // 20}/{number}"
+        files = {f"{stem}.bin": numbers.randbytes(200_000), f"{stem}.txt": str(number).encode()}
     operations = [CommitOperationAdd(path, data) for path, data in files.items()]
     try:
         made = HfApi().create_commit(
@@ -100,9 +101,10 @@ def test_killed_at_random_moments(
         assert {line["commit"] for line in commits} <= history
         numbers = random.Random(name)
         for line in commits:
-            stem = f"moxin-org/killed/{name}/{line['number']}"
+            number = line["number"]
+            stem = f"moxin-org/killed/{name}/{number // 20}/{number}"
             assert files.cat_file(f"{stem}.bin") == numbers.randbytes(200_000)
-            assert files.cat_file(f"{stem}.txt") == str(line["number"]).encode()
+            assert files.cat_file(f"{stem}.txt") == str(number).encode()
         errors = [line for line in lines if "commit" not in line]
         for error in errors:  # clear: there was nobody to answer, or the server says try again
             assert error["status"] in (None, 409, 412, 502, 503, 504), error
