@@ -149,6 +149,10 @@ def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
     assert all(answer.prompt_tokens > 5 for answer in answers)
     assert len({answer.text for answer in answers}) > 5  # they are sampled
+    file = tmp_path / "samples.jsonl"
+    kept = file.read_bytes().splitlines(keepends=True)[:3]
+    file.write_bytes(b"".join(kept))  # as a kill leaves it; the rest is grouped anew
+    assert list(distill.collected(run, PROBLEMS)) == answers
     tally = distilled.write(tmp_path / "out", PROBLEMS, iter(answers), ["math"])
     assert (tally.kept, tally.reasons) == (0, {"no </think>": 10})
 

@@ -136,6 +136,26 @@ def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
     assert load(tmp_path).key([("dataset_name", "d2"), ("model_name_or_path", "m1")]) != key
 
 
+def test_the_key_is_of_the_users_own_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    template, module = Path("mine.jinja"), Path("judges", "strict.py")
+    module.parent.mkdir()
+    keys = set()
+    for turn, words in (("user", "0"), ("system", "0"), ("system", "1")):
+        template.write_text(turn)
+        module.write_text(f"def short(completions, answers): return {words}")
+        of = load(tmp_path, chat_template="mine.jinja", rewards=["math", "judges.strict:short"])
+        keys.add(of.key([]))
+        assert of.key([]) in keys
+    assert len(keys) == 3
+    elsewhere = load(tmp_path, chat_template="tulu.jinja", rewards=["math"])
+    before = elsewhere.key([])
+    template.unlink()
+    assert elsewhere.key([]) == before
+
+
 def test_references_and_outputs_are_plain_data(tmp_path: Path) -> None:
     of = load(tmp_path)
     assert of.references == [

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from moxin_recipes import arguments, data_arguments, environment
+from moxin_recipes import arguments, data_arguments, environment, own_files
 from moxin_recipes.strict import Loader, RecipeError, conform, required
 
 # Keys that name an input, with the type of its repository.
@@ -146,7 +146,7 @@ class Recipe:
         return whole | self.values
 
     def key(self, payloads: list[tuple[str, str]]) -> str:
-        """sha256 (hex) of what decides the result.
+        """sha256 (hex) of what decides the result, the user's own files that it names included.
 
         `payloads` are (recipe key, payload digest) in the order of `references`.
         """
@@ -155,7 +155,8 @@ class Recipe:
             for key, value in self.resolved.items()
             if not _KEYLESS.match(key) and key not in REFERENCES
         }
-        whole = [_canonical(own), payloads]
+        files = own_files.digests(self.values)
+        whole = [_canonical(own), payloads, *([files] if files else [])]
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

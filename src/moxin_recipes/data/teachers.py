@@ -173,9 +173,9 @@ class Transformers:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers batch by batch; a batch is seeded by its first request.
+        """Answers batch by batch, each drawn by its own seed.
 
-        After a kill the rest is grouped anew: other draws of the same distribution.
+        After a kill the rest is grouped anew: the same draws, but for roundings of other padding.
         """
         waiting = iter(requests)
         while batch := list(islice(waiting, self._own.concurrency)):
@@ -183,6 +183,9 @@ class Transformers:
 
     def _answers(self, batch: list[Request]) -> list[Answer]:
         import torch
+        from transformers import LogitsProcessorList
+
+        from moxin_recipes.data.own_draws import OwnDraws
 
         own, tokenizer = self._own, self._tokenizer
         inputs = tokenizer.apply_chat_template(
@@ -193,15 +196,18 @@ class Transformers:
             return_tensors="pt",
             return_dict=True,
         ).to(self._model.device)
-        torch.manual_seed(batch[0].seed)
+        seeds = [one.seed for one in batch]
+        drawn = (
+            [OwnDraws(seeds, own.temperature, own.top_p, self._model.device)]
+            if own.temperature
+            else []
+        )
         with torch.inference_mode():
             output = self._model.generate(
                 **inputs,
                 max_new_tokens=own.max_new_tokens,
-                do_sample=own.temperature > 0,
-                temperature=own.temperature or None,
-                top_p=own.top_p,
-                top_k=0,
+                do_sample=False,
+                logits_processor=LogitsProcessorList(drawn),
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )[:, inputs["input_ids"].shape[1] :]
