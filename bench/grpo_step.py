@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from moxin_recipes.data import chat
@@ -74,6 +74,7 @@ def trainer(kind: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
         ),
         processing_class=chat_tokenizer(folder),
     )
+    made.remove_callback(PrinterCallback)
     made.eos_token_ids = [VOCABULARY]  # none: every completion is of the same length
     made.generation_config.eos_token_id = VOCABULARY
     made.generation_kwargs["eos_token_id"] = VOCABULARY

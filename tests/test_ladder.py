@@ -83,7 +83,7 @@ def test_every_stage_is_done_and_shown(finished: Workplace) -> None:
         assert scores | {f"longer_{name}" for name in scores} <= set(rows[stage]["metrics"])
     shown = (finished.home / "first-run.txt").read_text()
     assert "moxin-nano-reasoning@grpo" in shown
-    assert "42-grpo: accuracy since 41-cot-sft at least +0.08" in shown
+    assert "42-grpo: accuracy since 41-cot-sft at least +0.10" in shown
     assert (finished.home / "report" / "mini.png").stat().st_size > 10_000
 
 

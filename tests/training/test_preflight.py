@@ -71,11 +71,14 @@ def test_a_checkpoint_between_two_updates_on_one_generation() -> None:
         )
 
     preflight.check_saves(args(6))
+    preflight.check_saves(GRPOConfig(use_cpu=True, save_steps=0.1))  # a share of all steps
     with pytest.raises(RecipeError, match=r"lasts 2 updates.* a multiple of 2"):
         preflight.check_saves(args(3))
 
 
-def trained(folder: Path, reward: object, *, probed: bool) -> tuple[torch.Tensor, list[dict]]:
+def trained(
+    folder: Path, reward: object, *, probed: bool, group: int = 4
+) -> tuple[torch.Tensor, list[dict]]:
     """Weights and log of one GRPO step of the tiny model."""
     _, tokenizer = save_tiny_model(folder)
     prompts = Dataset.from_list(
@@ -87,7 +90,7 @@ def trained(folder: Path, reward: object, *, probed: bool) -> tuple[torch.Tensor
         report_to="none",
         max_steps=1,
         logging_steps=1,
-        num_generations=4,
+        num_generations=group,
         per_device_train_batch_size=8,
         max_completion_length=6,
         save_strategy="no",
@@ -124,6 +127,14 @@ def test_no_signal_in_any_group_is_refused(tmp_path: Path) -> None:
     constant = rewards.for_trl("math")
     with pytest.raises(RecipeError, match=r"the same reward in each of 6 groups of 4, so there is"):
         trained(tmp_path, constant, probed=True)
+
+
+def test_rounding_is_no_signal(tmp_path: Path) -> None:
+    def flat(completions: list[object], **_: object) -> list[float]:
+        return [1.2] * len(completions)  # float32's mean of eight is another number
+
+    with pytest.raises(RecipeError, match="the same reward in each of 6 groups of 8"):
+        trained(tmp_path, flat, probed=True, group=8)
 
 
 def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
