@@ -113,6 +113,26 @@ def test_what_cannot_be_used_is_counted_and_listed(
         rows_of(encode_chats(chats, tokenizer, 3, tmp_path / "short"), 3, 1, 0, 1)
 
 
+def test_chats_of_a_last_batch_that_is_not_full_are_listed(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
+    encoded = encode_chats(chats, tokenizer, 32, tmp_path)
+    whole = rows_of(encoded, 32, 1, 1, 1)
+    rows = rows_of(encoded, 32, 1, 1, 4)
+    assert 0 < len(whole) - len(rows) < 4
+    answers = tokenizer.batch_decode([whole[i]["input_ids"] for i in range(len(rows), len(whole))])
+    tail = [int(part.split("</s>")[0]) for text in answers for part in text.split("nt|>\n")[1:]]
+    assert rows.left_out().to_dict() == {
+        "chat": sorted(tail),
+        "reason": ["last batch not full"] * len(tail),
+    }
+    assert rows.counts == {"chats": 30, "left out (last batch not full)": len(tail)}
+    assert whole.counts == {"chats": 30}
+    twice = rows_of(encoded, 32, 2, 1, 4)  # what one epoch leaves out is in a row of the other
+    assert twice.left_out()["chat"][:] == []
+
+
 def test_rows_are_as_full_as_they_can_be_without_a_cut() -> None:
     tokens = np.array([5, 3, 2, 9, 10, 1, 1])
     assert row_starts(tokens, 10).tolist() == [0, 3, 4, 5]

@@ -57,7 +57,8 @@ def _power(rng: random.Random) -> Attack:
             "\\int_0^{1} x^{x^{x}} \\sin(x^{x}) dx",
         ]
     )
-    return Attack("power", _boxed(given), str(rng.randint(4, 9)), 0)
+    # No whole number: for one, sums and the like are refused before the verifier sees them.
+    return Attack("power", _boxed(given), f"{rng.randint(4, 9)}.5", 0)
 
 
 def _megabyte(rng: random.Random) -> Attack:

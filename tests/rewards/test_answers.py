@@ -20,6 +20,9 @@ from moxin_recipes.strict import RecipeError
         ("<think>a</think>\\boxed{7+5}", "12", 0),
         ("<think>a</think>\\boxed{3 \\times 4}", "12", 0),
         ("<think>a</think>\\boxed{13$ $12}", "12", 0),
+        ("<think>a</think>\\boxed{13 \\\\$ 12}", "12", 0),
+        ("<think>a</think>\\boxed{\\$32}", "\\$32", 1),
+        ("<think>a</think>\\boxed{\\$1,250}", "1250", 1),
         ("<think>a</think>\\boxed{-12}", "-12", 1),
         ("<think>a</think>\\boxed{\\frac{24}{2}}", "12", 1),
         ("<think>a</think>\\boxed{x + 1}", "1 + x", 1),
@@ -33,6 +36,26 @@ from moxin_recipes.strict import RecipeError
 )
 def test_math(completion: str, answer: str, reward: float) -> None:
     assert rewards.score("math", [completion], [answer])[0].reward == reward
+
+
+def test_neither_the_question_nor_a_second_guess_is_an_answer() -> None:
+    questions = (
+        *("\\sum_{i=1}^{12}1", "\\max(3, 12)", "\\binom{12}{1}", "3 + \\frac{9}{1}", "(3)+(9)"),
+        *("\\frac{1}{2}\\cdot 24", "9--3", "36 \\div 3"),
+    )
+    guesses = ("3=12", "x=3=12", "3 \\\\ 12", "3 \\to 12", "3 | 12", "3 & 12", "3 . 12")
+    wrong = [(given, "12") for given in (*questions, *guesses)]
+    wrong += [("3=\\frac{1}{2}", "\\frac{1}{2}"), ("3 \\\\ \\frac{1}{2}", "\\frac{1}{2}")]
+    right = [
+        *("x=12", "x_1 = 12", "f(3)=12", "m\\angle A = 12", "x+y=12", "x=\\frac{24}{2}"),
+        *("\\frac{\\sqrt{576}}{2}", "\\frac{-24}{-2}", "36/3", "12.0", "\\\\frac{24}{2}"),
+        *("12 \\text{ cm}^2", "12\\,\\text{kg}\\cdot\\text{m}", "12^\\circ", "12_{10}", "12 \\\\"),
+    ]
+    pairs = [*wrong, *((given, "12") for given in right), ("1{,}200", "1200"), ("2^{3}", "8")]
+    completions = [f"<think>a</think>\\boxed{{{given}}}" for given, _ in pairs]
+    scores = rewards.score("math", completions, [answer for _, answer in pairs])
+    for place, (pair, score) in enumerate(zip(pairs, scores, strict=True)):
+        assert score.reward == (place >= len(wrong)), (pair, score)
 
 
 def test_a_batch_keeps_its_order_whatever_takes_long_or_is_killed(

@@ -8,7 +8,7 @@ from datasets import Dataset
 from tests.training.conftest import Tiny
 
 from moxin_recipes.data.chat import load_split
-from moxin_recipes.stages.grpo import as_prompts
+from moxin_recipes.stages.grpo import as_prompts, last_reward
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import measure
 
@@ -48,3 +48,9 @@ def test_a_public_test_set_needs_no_config_of_its_own(tmp_path: Path) -> None:
     PROBLEMS.to_parquet(tmp_path / "test.parquet")
     found = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
     assert found["answer"][:] == ["12", "13"]
+
+
+def test_the_reward_is_the_mean_of_the_last_logged_ones() -> None:
+    log = [{"reward": float(step)} for step in range(12)]
+    assert last_reward([*log, {"train_loss": 0.5}]) == {"reward": 6.5}
+    assert last_reward([{"train_loss": 0.5}]) == {}  # `logging_steps` above `max_steps`

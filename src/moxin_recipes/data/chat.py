@@ -71,3 +71,11 @@ def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
         {"role": roles.get(turn["from"], turn["from"]), "content": turn["value"]}
         for turn in row["conversations"]
     ]
+
+
+def special_token_in(messages: list[dict[str, str]], special: list[str]) -> bool:
+    """Whether a text has one of the `special` tokens written out.
+
+    It would be encoded as that token, and end or begin something.
+    """
+    return any(token in message["content"] for message in messages for token in special)

@@ -1,7 +1,5 @@
 """Chats encoded once, on disk; rows of one length packed from them as a function of (seed, row)."""
 
-from collections import Counter
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,8 @@ from datasets import Dataset, Features, List, Value
 from torch.utils.data import Dataset as RowDataset
 from transformers import PreTrainedTokenizerBase
 
-from moxin_recipes.data.chat import encode, messages_of
+from moxin_recipes.data import left_out
+from moxin_recipes.data.chat import encode, messages_of, special_token_in
 from moxin_recipes.strict import RecipeError
 
 _COLUMNS = Features(
@@ -33,8 +32,7 @@ def encode_chats(
     """One row a chat (`_COLUMNS`), in Arrow files below `folder` that a second call finds again.
 
     A chat is left out, with the reason, where it is longer than `length` tokens, where a turn is
-    empty or the assistant has none, or where a text has a special token written out: it would be
-    encoded as that token, and end or begin something.
+    empty or the assistant has none, or where a text has a special token written out.
     """
     special = [str(token) for token in tokenizer.all_special_tokens]
 
@@ -42,7 +40,7 @@ def encode_chats(
         messages = messages_of(row)
         if not all(message["content"] for message in messages):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
-        if any(token in message["content"] for message in messages for token in special):
+        if special_token_in(messages, special):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "special token in a text"}
         ids, labels = encode(messages, tokenizer)
         spoken = [label != -100 for label in labels]
@@ -84,7 +82,7 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
         self._encoded = encoded.with_format("numpy", columns=["ids", "spoken"])
         self._length, self._pad = length, pad
         tokens = np.array(encoded["tokens"][:])
-        self._reasons = np.array(encoded["left_out"][:])
+        self._reasons = np.array(encoded["left_out"][:], dtype=object)
         kept = np.flatnonzero(self._reasons == "")
         if not len(kept):
             raise RecipeError(
@@ -103,6 +101,8 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
                 f"`global_batch_size`: {batch} rows, but the chats fill {len(bounds) - 1}"
             )
         self._bounds = bounds[: whole + 1]
+        unread = np.setdiff1d(kept, self._order[: self._bounds[-1]])
+        self._reasons[unread] = left_out.BATCH_NOT_FULL
         before = np.append(0, np.cumsum(tokens[self._order], dtype=np.int64))
         self.tokens = np.diff(before[self._bounds])  # of each row, without padding
 
@@ -136,19 +136,14 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
 
         return Dataset.from_dict({"row": range(len(self))}).with_transform(read)
 
-    @cached_property
+    @property
     def counts(self) -> dict[str, int]:
         """Chats, and those left out by reason, for the manifest."""
-        reasons = Counter(str(reason) for reason in self._reasons if reason)
-        return {
-            "chats": len(self._reasons),
-            **{f"left out ({reason})": number for reason, number in sorted(reasons.items())},
-        }
+        return left_out.counted("chat", self._reasons)
 
     def left_out(self) -> Dataset:
         """Index in the dataset and reason of every chat that is in no row."""
-        places = np.flatnonzero(self._reasons != "")
-        return Dataset.from_dict({"chat": places, "reason": self._reasons[places]})
+        return left_out.listed("chat", self._reasons)
 
 
 def row_starts(tokens: np.ndarray, length: int) -> np.ndarray:

@@ -3,8 +3,9 @@
     accelerate launch --config_file accelerate_configs/cpu.yaml \
       -m moxin_recipes.stages.dpo --config recipes/moxin-nano/31-dpo.yaml
 
-Needs: the SFT model, which is the reference too, and pairs (`prompt`, `chosen`, `rejected`).
-Pushes: the Instruct model.
+Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
+where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
+in `left_out.parquet` beside it.
 """
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -12,12 +13,13 @@ from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
 
 from moxin_recipes.arguments import DpoArguments
 from moxin_recipes.data.chat import load_split
+from moxin_recipes.data.preferences import Pairs
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training import measure
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.progress import watch
 
-COLUMNS = ["prompt", "chosen", "rejected"]
+COLUMNS = ["chosen", "rejected"]
 
 
 def main(run: Run) -> None:
@@ -27,29 +29,36 @@ def main(run: Run) -> None:
     args: DPOConfig = run.trainer_arguments[1]
     args.include_num_input_tokens_seen = "non_padding"  # kept in checkpoints; TRL's count is not
     start = run.pull("model_name_or_path")
-    pairs = run.pull("dataset_name")
-    config, key = own.dataset_config, "dataset_name"
-    train_pairs = load_split(pairs, config, own.dataset_train_split, COLUMNS, key)
-    # Several processes would repeat pairs to fill the last batch.
-    whole = len(train_pairs) - len(train_pairs) % own.global_batch_size
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    folder, key = run.pull("dataset_name"), "dataset_name"
+
+    def pairs_of(split: str) -> Pairs:
+        pairs = load_split(folder, own.dataset_config, split, COLUMNS, key)
+        with args.main_process_first(local=True, desc="reading pairs"):
+            return Pairs(pairs, tokenizer, run.state / "pairs" / split, key)
+
+    pairs = pairs_of(own.dataset_train_split)
     trainer = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(
             start, dtype=model_config.dtype, attn_implementation=model_config.attn_implementation
         ),
         args=args,
-        train_dataset=train_pairs.select(range(whole)),
+        train_dataset=pairs.usable(),
         eval_dataset=(
-            load_split(pairs, config, own.dataset_test_split, COLUMNS, key)
-            if own.dataset_test_split
-            else None
+            pairs_of(own.dataset_test_split).usable() if own.dataset_test_split else None
         ),
-        processing_class=AutoTokenizer.from_pretrained(start),
+        processing_class=tokenizer,
         peft_config=get_peft_config(model_config),
+    )
+    trainer.train_dataset = pairs.full_batches(
+        trainer.train_dataset, own.global_batch_size, args.max_length
     )
     watch(run, trainer)
     facts = train(run, trainer)
     preferences = trainer.evaluate() if own.dataset_test_split else {}
     if run.is_main:
+        facts["counts"] = pairs.counts
+        pairs.left_out().to_parquet(run.folder / "left_out.parquet")
         facts["tokens"] = trainer.state.num_input_tokens_seen
         facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)

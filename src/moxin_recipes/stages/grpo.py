@@ -68,9 +68,14 @@ def main(run: Run) -> None:
         }
         facts["summary"] = f"Reinforced on verifiable rewards (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)
-        rewarded = [row["reward"] for row in facts["log"] if "reward" in row][-10:]
-        facts["metrics"]["reward"] = round(sum(rewarded) / len(rewarded), 4)
+        facts["metrics"] |= last_reward(facts["log"])
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def last_reward(log: list[dict[str, float]]) -> dict[str, float]:
+    """The mean reward of the last ten rows of the log; none where no step was logged."""
+    rewarded = [row["reward"] for row in log if "reward" in row][-10:]
+    return {"reward": round(sum(rewarded) / len(rewarded), 4)} if rewarded else {}
 
 
 def with_a_signal(run: Run, problems: Dataset) -> Dataset:

@@ -1,0 +1,108 @@
+"""Preference pairs: both layouts read alike; what is not trained on is counted and listed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from tests.training.conftest import Tiny, quiet, turns
+from trl import DPOConfig, DPOTrainer
+
+from moxin_recipes.data.preferences import Pairs
+from moxin_recipes.strict import RecipeError
+
+LENGTH = 64
+
+
+def whole_chats(question: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]:
+    """A pair as those of Tülu 3: two whole chats, and the question as a string beside them."""
+    return {
+        "prompt": question,
+        "chosen": turns(question, chosen),
+        "rejected": turns(question, rejected),
+        **more,
+    }
+
+
+def trained(tiny: Tiny, folder: Path, rows: list[dict[str, Any]], batch: int) -> tuple[Any, Pairs]:
+    """The trainer as the stage makes it, and its pairs."""
+    pairs = Pairs(Dataset.from_list(rows), tiny.tokenizer, folder, "dataset_name")
+    trainer = DPOTrainer(
+        model=tiny.model(),
+        args=DPOConfig(
+            **quiet(folder, per_device_train_batch_size=batch, max_length=LENGTH),
+            loss_type=["sigmoid_norm"],
+            precompute_ref_log_probs=True,
+        ),
+        train_dataset=pairs.usable(),
+        processing_class=tiny.tokenizer,
+    )
+    trainer.train_dataset = pairs.full_batches(trainer.train_dataset, batch, LENGTH)
+    return trainer, pairs
+
+
+def test_whole_chats_are_the_same_pairs_as_a_prompt_with_two_answers(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    texts = [("how many?", str(n), f"{n} or {n + 1}") for n in range(4)]
+    wholes = [whole_chats(*text, source="x") for text in texts]
+    split = [
+        {"prompt": row["chosen"][:1], "chosen": row["chosen"][1:], "rejected": row["rejected"][1:]}
+        for row in wholes
+    ]
+    found = []
+    for name, rows in (("whole", wholes), ("split", split)):
+        trainer, _ = trained(tiny, tmp_path / name, rows, 4)
+        ids = trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
+        found.append((ids.to_list(), trainer.train().training_loss))
+    assert found[0] == found[1]
+    said = [tiny.tokenizer.decode(row["chosen_ids"]) for row in found[0][0]]
+    assert [text.split("</s>")[0] for text in said] == ["0", "1", "2", "3"]
+    assert {row["prompt_ids"][0] for row in found[0][0]} == {tiny.tokenizer.bos_token_id}
+
+
+def test_what_is_not_trained_on_is_counted_and_listed(tiny: Tiny, tmp_path: Path) -> None:
+    good = whole_chats("how many?", "12", "13")
+    rows = [
+        good,
+        whole_chats("many " * 90, "12", "13"),
+        whole_chats("how many?", "12 </s> many", "13"),
+        {**good, "rejected": turns("how?", "13")},
+        whole_chats("how many?", "12", ""),
+        {**good, "chosen": []},
+        whole_chats("how many?", "12", "13 or " * 60),
+        good,
+    ]
+    trainer, pairs = trained(tiny, tmp_path, rows, 2)
+    assert trainer.train_dataset["pair"][:] == [0, 6]  # full batches of what TRL keeps
+    assert pairs.left_out().to_dict() == {
+        "pair": [1, 2, 3, 4, 5, 7],
+        "reason": [
+            "prompt too long",
+            "special token in a text",
+            "no shared prompt",
+            "empty turn",
+            "no answer",
+            "last batch not full",
+        ],
+    }
+    assert pairs.counts == {
+        "pairs": 8,
+        "left out (empty turn)": 1,
+        "left out (last batch not full)": 1,
+        "left out (no answer)": 1,
+        "left out (no shared prompt)": 1,
+        "left out (prompt too long)": 1,
+        "left out (special token in a text)": 1,
+        "truncated": 1,
+    }
+    with pytest.raises(RecipeError, match="`global_batch_size`: 4 pairs, but only 3 can be used"):
+        trained(tiny, tmp_path / "4", rows, 4)
+    with pytest.raises(RecipeError, match="`dataset_name`: none of its 1 pairs can be used"):
+        trained(tiny, tmp_path / "0", rows[2:3], 1)
+
+
+def test_plain_texts_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    texts = [{"prompt": "how many?", "chosen": "12", "rejected": "13"}]
+    with pytest.raises(RecipeError, match="`chosen` and `rejected` must be lists of turns"):
+        trained(tiny, tmp_path, texts, 1)
