@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.fsdp import fully_shard
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
+from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import loss
 from moxin_recipes.training.loss import fuse_loss, next_token_loss, places
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -97,6 +99,49 @@ def test_z_loss_is_what_its_formula_says() -> None:
         value.backward()
         results.append((value.detach(), one.grad, two.grad))
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_16_bits_nothing_is_summed_in_16_bits(autocast: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(1000, 16, generator=generator).to(dtype)
+    weight = torch.randn(VOCABULARY, 16, generator=generator).to(dtype)
+    targets = torch.randint(0, VOCABULARY, (1000,), generator=generator)
+    results = []
+    for plain in (True, False):
+        kind = torch.float32 if autocast and not plain else dtype
+        one, two = (part.detach().to(kind).requires_grad_() for part in (hidden, weight))
+        if plain:
+            scores = (one @ two.T).float()
+            value = torch.nn.functional.cross_entropy(scores, targets, reduction="sum")
+        else:
+            with torch.autocast("cpu", dtype, enabled=autocast):
+                value = next_token_loss(one, two, targets)
+        (value / 999).backward()
+        results.append((value.detach(), one.grad, two.grad))
+    (value, *_), (found, *_) = results
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, value, rtol=1e-6, atol=0)
+    for plain, other in zip(results[0][1:], results[1][1:], strict=True):
+        difference = (other.float() - plain.float()).norm() / plain.float().norm()
+        # One rounding to bfloat16, at the end, is .0018.
+        assert difference < 0.0025
+        scale = (other.float() * plain.float()).sum() / plain.float().square().sum()
+        assert abs(scale - 1) < 3e-4  # 1 / 999 in bfloat16 is .0015 off
+
+
+def test_a_head_that_is_sharded_by_itself_is_refused(tmp_path: Path) -> None:
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        sharded = model(tied=False)
+        fuse_loss(sharded)
+        fully_shard(sharded.lm_head)
+        with pytest.raises(RecipeError, match="`accelerate_config`: its wrap policy"):
+            sharded(**batch(), use_cache=False)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_call_without_labels_still_gives_logits() -> None:

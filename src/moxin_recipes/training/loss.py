@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from moxin_recipes.strict import RecipeError
+
 _LOGITS = 2**24  # logits computed at a time on a CPU: 64 MB in float32; less is slower
 
 
@@ -36,8 +38,11 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
         hidden = self.base_model(*args, **kwargs).last_hidden_state.flatten(0, 1)
         targets = next_tokens(labels)
         weight = self.get_output_embeddings().weight
-        if isinstance(weight, DTensor):  # FSDP2 where the head is sharded by itself
-            weight = weight.full_tensor()
+        if isinstance(weight, DTensor):
+            raise RecipeError(
+                "`accelerate_config`: its wrap policy makes the head a unit of its own, which is "
+                "not gathered when the loss needs it; take TRANSFORMER_BASED_WRAP with the layers"
+            )
         count = (targets != -100).sum() if num_items_in_batch is None else num_items_in_batch
         if answers is not None:
             hidden, targets = hidden[answers], targets[answers]
@@ -67,34 +72,35 @@ def next_token_loss(
     """Sum of the cross-entropies in nats, plus `z_loss` × the squares of their log-normalisers.
 
     `hidden` (rows, width), `weight` (vocabulary, width), `targets` (rows,) with -100 for none.
-    Gradients are made with the loss, a piece of the rows at a time, by PyTorch's
-    `linear_cross_entropy`; with z-loss the pieces are computed again in the backward pass.
-    Sums are float32 where the inputs are of 16 bits.
+    In float32 the gradients are made with the loss, a piece of the rows at a time, by PyTorch's
+    `linear_cross_entropy`. That rounds its sum, and what it is divided by, to bfloat16 where the
+    inputs are; so with these, and with z-loss, the pieces are computed again in the backward pass.
+    The sums over pieces, of loss and gradients, are float32 everywhere.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):  # the fused operator is outside of autocast
-        dtype = torch.get_autocast_dtype(device)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
+        hidden = hidden.to(torch.get_autocast_dtype(device))
     rows = max(64, _LOGITS // len(weight))
-    if not z_loss:
-        exact = hidden.dtype == torch.float32
+    if not z_loss and hidden.dtype == torch.float32:
         options = LinearCrossEntropyOptions(
             batch_chunk_size=rows if device == "cpu" else None,
-            # "compact" would round the sum over pieces to 16 bits each time.
-            acc_policy="compact" if exact else "accurate",
+            acc_policy="compact",
             acc_dtype=torch.float32,
             allow_retain_graph=torch.compiler.is_compiling(),
         )
         return linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
-    total = hidden.new_zeros((), dtype=torch.float32)
+    total, weight = hidden.new_zeros((), dtype=torch.float32), weight.float()
     for some, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
-        total = total + checkpoint(_with_z, some, weight, wanted, z_loss, use_reentrant=False)
+        total = total + checkpoint(_piece, some, weight, wanted, z_loss, use_reentrant=False)
     return total
 
 
-def _with_z(
+def _piece(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float
 ) -> torch.Tensor:
-    logits = linear(hidden, weight).float()
-    square = logits.logsumexp(-1).square().masked_fill(targets == -100, 0)
-    return cross_entropy(logits, targets, reduction="sum") + z_loss * square.sum()
+    logits = linear(hidden, weight.to(hidden.dtype)).float()
+    loss = cross_entropy(logits, targets, reduction="sum")
+    if z_loss:
+        square = logits.logsumexp(-1).square().masked_fill(targets == -100, 0)
+        loss = loss + z_loss * square.sum()
+    return loss
