@@ -55,6 +55,20 @@ def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
     assert checkpoints.whole(run(tmp_path)) == []
 
 
+def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
+    own = SimpleNamespace(push_to_hub=True, push_checkpoints=True, keep_checkpoints=None)
+    of = SimpleNamespace(stage="sft")
+    one: Any = SimpleNamespace(state=tmp_path, is_main=True, arguments=own, recipe=of)
+    trainer: Any = SimpleNamespace(model=None)
+    sharded = tmp_path / "checkpoint-8"
+    (sharded / "pytorch_model_fsdp_0").mkdir(parents=True)  # empty: to merge it is an error
+    (tmp_path / "outbox").mkdir()
+    (tmp_path / "outbox" / "step-000008.sent").touch()
+    again = checkpoints.Checkpoints(one, trainer)
+    again.push_again([sharded])
+    again._wait()  # raises what happened there
+
+
 def test_torch_files_stay_at_home(tmp_path: Path) -> None:
     names = [path.name for path in checkpoints.model_files(seal(tmp_path, 1))]
     assert names == ["model.safetensors"]

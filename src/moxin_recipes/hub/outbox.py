@@ -44,7 +44,7 @@ class Outbox:
 
     def add(self, files: list[Path], name: str, **push_options: Any) -> None:
         """Queues `files` (flat) as branch `name`; one that was added before is not added again."""
-        if (self._folder / name).exists() or self._sent(name):
+        if self.has(name):
             return
         temporary = self._folder / f".{name}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -56,6 +56,10 @@ class Outbox:
         temporary.rename(self._folder / name)  # from here on it is in the queue
         with self._changed:
             self._changed.notify_all()
+
+    def has(self, name: str) -> bool:
+        """Whether branch `name` waits, or was sent."""
+        return (self._folder / name).exists() or (self._folder / f"{name}.sent").exists()
 
     def finish(self) -> None:
         """Waits until the Hub has everything; raises what it refused, or HubError when it is away.
@@ -80,9 +84,6 @@ class Outbox:
                 "network, then give the same command again"
             )
         self._look()
-
-    def _sent(self, name: str) -> bool:
-        return (self._folder / f"{name}.sent").exists()
 
     def _waiting(self) -> list[str]:
         names = [path.name for path in self._folder.iterdir() if path.is_dir()]

@@ -108,6 +108,8 @@ class Checkpoints(TrainerCallback):
         branch = f"step-{step_of(folder):06d}"
         if of.stage == "pretrain":
             branch = f"{of.tag}-{branch}"  # several phases share the repository
+        if self._outbox.has(branch):
+            return  # before its shards are put together once more
         merged = self._run.state / f"merged-{branch}"
         weights = self._merged(folder, merged) if is_sharded(folder) else folder
         check_whole(weights)
