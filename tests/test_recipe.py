@@ -56,6 +56,21 @@ def test_a_wrong_key_or_type_is_one_clear_error(
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--z_loss 1e-5 --use_liger_kernel true", "`z_loss`: liger's kernel knows none"),
+        ("--optimizer muon", "`optimizer: muon` needs whole matrices"),
+    ],
+)
+def test_what_the_gpus_would_refuse_is_refused_before(words: str, message: str) -> None:
+    path = ROOT / "recipes/moxin-7b/20-pretrain-2k.yaml"
+    of = recipe.load(path, words.split())
+    with pytest.raises(RecipeError, match=message):
+        filling.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
+    assert ladder.launcher_file(recipe.load(path))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("stage: sft\nseed: 1\nseed: 2\n", "`seed` is given twice, in lines 2 and 3"),

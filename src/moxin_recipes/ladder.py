@@ -184,18 +184,30 @@ def run(
 
 
 def launcher_file(of: Recipe, given: Path | None = None) -> Path:
-    """The accelerate config of a stage: the recipe's, or for training stages the one given."""
+    """The accelerate config of a stage: the recipe's, or for training stages the one given.
+
+    RecipeError if it is not there, or shards matrices that the recipe's optimizer needs whole.
+    """
     own = of.values.get("accelerate_config", "accelerate_configs/cpu.yaml")
     name = Path(given if given and of.stage in recipe.TRAINING_STAGES else own)
     for base in (Path.cwd(), of.path.resolve().parent.parent.parent):
         if (base / name).is_file():
+            if of.values.get("optimizer") == "muon" and _content(base / name).get("fsdp_config"):
+                raise RecipeError(
+                    f"{of.path}: `optimizer: muon` needs whole matrices, and {name} gives each "
+                    "process a part of them; take `optimizer: adamw`, or a file without FSDP"
+                )
             return base / name
     raise RecipeError(f"{of.path}: `accelerate_config`: there is no file {name}")
 
 
 def processes(launcher: Path) -> int:
     """Number of processes that an accelerate config starts."""
-    return int(yaml.safe_load(launcher.read_text(encoding="utf-8")).get("num_processes", 1))
+    return int(_content(launcher).get("num_processes", 1))
+
+
+def _content(launcher: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(launcher.read_text(encoding="utf-8")))
 
 
 def _threads(processes_here: int) -> int:

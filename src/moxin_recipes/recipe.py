@@ -202,6 +202,8 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(f"`{missing[0]}` is missing")
         if recipe.stage == "pretrain" and recipe.values.get("max_steps", 0) < 1:
             raise RecipeError("`max_steps` is missing: a phase is so many steps, not epochs")
+        if recipe.values.get("z_loss") and recipe.values.get("use_liger_kernel"):
+            raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
         if recipe.values.get("save_total_limit") == 1:
             raise RecipeError(
                 "`save_total_limit` must be 2 or more: a kill while one is written leaves the other"

@@ -149,7 +149,8 @@ def test_a_loss_that_is_no_number_changes_nothing(
 
     assert unchanged(4, 5)  # before step 5, and after it
     assert not unchanged(5, 6)
-    assert math.isfinite(logged(of, "loss")[-1])
+    assert not of.args.logging_nan_inf_filter  # which waits for the device, again and again
+    assert all(map(math.isfinite, logged(of, "loss")))
 
 
 def test_after_too_many_the_run_stops_with_one_error(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class PretrainTrainer(Trainer):
       place, where the Trainer by itself would count through all the batches before.
     - A step that `guard` does not allow changes nothing, on any rank: without gradients an
       optimizer touches neither weights nor its state. The learning rate moves on with the step.
+    - The guard's question is the one time in a step that the processor waits for the device.
     - `z_loss` above 0 adds that much of it to the loss.
     """
 
@@ -88,8 +89,7 @@ class PretrainTrainer(Trainer):
         args.remove_unused_columns = False
         args.use_cache = False
         args.ignore_data_skip = True
-        if args.use_liger_kernel and z_loss:
-            raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
+        args.logging_nan_inf_filter = False  # it waits for the device; see `training_step`
         use_blocks(options["model"], args.device)
         if not args.use_liger_kernel:  # it brings its own, for GPUs
             fuse_loss(options["model"], z_loss)
@@ -117,10 +117,15 @@ class PretrainTrainer(Trainer):
         return _From(self.start_step * a_step, len(data))
 
     def training_step(self, *inputs: Any, **options: Any) -> torch.Tensor:
-        """Forward and backward of one micro-batch; its loss counts towards its step's."""
+        """Forward and backward of one micro-batch; its loss counts towards its step's.
+
+        One that is no number counts as the average so far in the log: what the Trainer's
+        `logging_nan_inf_filter` does, without a look at it.
+        """
         loss: torch.Tensor = super().training_step(*inputs, **options)
         self._step_loss += loss
-        return loss
+        logged = 1 + self.state.global_step - self._globalstep_last_logged
+        return torch.where(loss.isfinite(), loss, self._tr_loss / logged)
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         """Comes once a step, after the gradients are summed and before they are used."""
