@@ -69,6 +69,21 @@ def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
     assert len(SUM.findall(text)) >= 6
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if recipe.load(path).stage in ("pretrain", "sft")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_packed_training_says_its_kernel_and_cost_and_keeps_two_terabytes_at_most(
+    path: Path,
+) -> None:
+    values = recipe.load(path).values
+    assert values["attn_implementation"] == "flash_attention_2"
+    assert (values["gpu_price"], values["gpu_watts"]) == (2.29, 700)
+    branches = values.get("max_steps", 0) // values["save_steps"]
+    assert min(branches, values.get("keep_checkpoints", branches)) * 32_456_720_384 < 2e12
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_libraries_accept_every_recipe(path: Path) -> None:
     of = recipe.load(path)

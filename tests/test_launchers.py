@@ -59,19 +59,20 @@ STAND_INS = {
 }
 
 
-def slurm(folder: Path, **stand_ins: str) -> tuple[subprocess.Popen[str], Path]:
+def slurm(folder: Path, *words: str, **stand_ins: str) -> tuple[subprocess.Popen[str], Path]:
     """The script as Slurm starts it on one node, with stand-ins for its commands."""
     for name, text in (STAND_INS | stand_ins).items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     calls = folder / "calls"
     process = subprocess.Popen(
-        ["/bin/bash", "slurm/launch.slurm", "recipes/moxin-nano/20-pretrain-2k.yaml"],
+        ["/bin/bash", "slurm/launch.slurm", "recipes/moxin-nano/20-pretrain-2k.yaml", *words],
         cwd=ROOT,
         env={
             "PATH": f"{folder}:{os.environ['PATH']}",
             "HOME": str(folder),
             "CALLS": str(calls),
+            "TMPDIR": "/scratch",
             "SLURM_JOB_ID": "77",
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_NUM_NODES": "1",
@@ -108,3 +109,13 @@ def test_a_stage_that_fails_is_not_put_back(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 7, output
     assert "requeue" not in calls.read_text()
+
+
+@pytest.mark.parametrize("given", [None, "/local"])
+def test_tokens_are_kept_on_a_disk_of_the_node(tmp_path: Path, given: str | None) -> None:
+    words = ["--token_cache_dir", given] if given else []
+    process, calls = slurm(tmp_path, *words, srun='echo "srun $*" >> "$CALLS"')
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    folder = given or f"/scratch/moxin-tokens-{os.getuid()}"
+    assert f"--token_cache_dir {folder}\n" in calls.read_text()
