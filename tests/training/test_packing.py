@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import MistralConfig, MistralForCausalLM, modeling_flash_attention_utils
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    TrainingArguments,
+    modeling_flash_attention_utils,
+)
 
 from moxin_recipes.data.tokens import packed
 from moxin_recipes.training.attention import use_blocks
-from moxin_recipes.training.trainers import collator, stack
+from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
 
 BOS = 1
 
@@ -118,7 +123,9 @@ def flash(monkeypatch: pytest.MonkeyPatch) -> MistralForCausalLM:
     return net
 
 
-def test_flash_attention_isolates_documents_of_several_rows(flash: MistralForCausalLM) -> None:
+def test_flash_attention_isolates_documents_of_several_rows(
+    flash: MistralForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     orders = documents(), documents()[::-1]
     rows = [packed(torch.cat(parts).numpy(), BOS) for parts in orders]
     net = model(8)
@@ -126,9 +133,27 @@ def test_flash_attention_isolates_documents_of_several_rows(flash: MistralForCau
     expected.loss.backward()
     batch = collator(flash)(rows)
     assert batch["input_ids"].shape == (1, 134)
+    # It would look for documents in every layer, and have the processor wait for the GPU.
+    monkeypatch.delattr(modeling_flash_attention_utils, "_is_packed_sequence")
     found = flash(**batch, use_cache=False)
     found.loss.backward()
     logits = found.logits.view_as(expected.logits)
     torch.testing.assert_close(logits, expected.logits, rtol=0, atol=1e-5)
     for (name, one), other in zip(net.named_parameters(), flash.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-5, msg=name)
+
+
+def test_the_trainer_takes_flash_attentions_batches(
+    flash: MistralForCausalLM, tmp_path: Path
+) -> None:
+    rows = [packed(torch.cat(documents()).numpy(), BOS)] * 4
+    args = {"max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
+    losses = [
+        PretrainTrainer(
+            model=net, args=TrainingArguments(output_dir=str(tmp_path), **args), train_dataset=rows
+        )
+        .train()
+        .training_loss
+        for net in (flash, model(8))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -14,6 +14,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
@@ -22,7 +23,7 @@ from moxin_recipes.training.attention import use_blocks
 from moxin_recipes.training.loss import fuse_loss, places
 from moxin_recipes.training.steps import StepGuard
 
-Collator = Callable[[list[Mapping[str, Any]]], dict[str, torch.Tensor]]
+Collator = Callable[[list[Mapping[str, Any]]], dict[str, Any]]
 
 
 def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -33,9 +34,19 @@ def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
-def end_to_end(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """The same rows as one, (1, rows × length): the first token of a row is no label."""
-    return {key: value.flatten()[None] for key, value in stack(rows).items()}
+def end_to_end(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same rows as one, (1, rows × length): the first token of a row is no label.
+
+    With the bounds of its documents and the longest one's length. Without them transformers looks
+    for them in every layer, and waits for the device twice each time.
+    """
+    batch = {key: value.flatten()[None] for key, value in stack(rows).items()}
+    bounds, longest = prepare_fa_kwargs_from_position_ids(batch["position_ids"])
+    return {
+        **batch,
+        **dict(zip(("cu_seq_lens_q", "cu_seq_lens_k"), bounds, strict=True)),
+        **dict(zip(("max_length_q", "max_length_k"), map(int, longest), strict=True)),
+    }
 
 
 def collator(model: PreTrainedModel) -> Collator:
@@ -51,7 +62,7 @@ def collator(model: PreTrainedModel) -> Collator:
 def with_answers(collate: Collator) -> Collator:
     """`collate`, and the places that have a loss: prompts and padding skip the head."""
 
-    def collated(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def collated(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         batch = collate(rows)
         return {**batch, "answers": places(batch["labels"])}
 
