@@ -57,7 +57,7 @@ def main() -> None:
             num_attention_heads=2,
             num_key_value_heads=1,
             sliding_window=16,
-            tie_word_embeddings=True,
+            tie_word_embeddings=False,  # as Moxin-7B
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

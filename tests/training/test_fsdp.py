@@ -12,7 +12,8 @@ from tests.warm import wait_for
 
 from moxin_recipes.training.weights import is_sharded
 
-STEPS = {"max_steps": 24, "save_steps": 8}
+# Two ranks accumulate two micro-batches each, as those of the 7B recipes do.
+STEPS = {"max_steps": 24, "save_steps": 8, "per_device_train_batch_size": 1}
 SAME = """
 import json, sys
 import torch

@@ -25,21 +25,38 @@ def undisturbed(pretraining: Pretraining) -> tuple[str, float]:
     return weights(pretraining.folder("calm")), time.monotonic() - began
 
 
+def sealed(folder: Path) -> bool:
+    """Whether a whole checkpoint lies there, by its own list of digests."""
+    for seal in folder.glob("state-*/checkpoint-*/moxin.json"):
+        files = [
+            (seal.parent / name, d) for name, d in json.loads(seal.read_text())["files"].items()
+        ]
+        if all(path.exists() and sha256_file(path) == digest for path, digest in files):
+            return True
+    return False
+
+
 def kill_and_resume(pretraining: Pretraining, repo: str, seconds: float, kills: int) -> int:
     """Interrupts the stage `kills` times at seeded moments, then lets it end; resumptions seen.
 
     A moment is anywhere in a whole run: while it starts, trains, saves or ends. One that comes
-    after the end of a run does not count, and the stage begins anew.
+    after the end of a run does not count, and the stage begins anew. Where a whole checkpoint was
+    left, the next start has to go on from it, if it comes to its training.
     """
     moments, recipe = random.Random(repo), pretraining.recipe(repo, push_checkpoints=False)
     resumed = 0
+    there = False
     while kills:
         (process,) = pretraining.start(recipe)
         time.sleep(moments.uniform(0.2, 1.0) * seconds)
         kills -= process.running()
         process.kill()
-        resumed += "going on from" in process.log.read_text()
-    return resumed + ("going on from" in pretraining.run(recipe))
+        log = process.log.read_text()
+        resumed += "going on from" in log
+        assert ("going on from" in log) == there or "left, loss" not in log, log
+        there = sealed(pretraining.folder(repo))
+    assert ("going on from" in pretraining.run(recipe)) == there
+    return resumed + there
 
 
 def test_killed_at_random_moments(pretraining: Pretraining, undisturbed: tuple[str, float]) -> None:
