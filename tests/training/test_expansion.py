@@ -141,6 +141,22 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
     assert parent.num_parameters() + added * block == arm.parameters == 8_114_180_096
 
 
+def test_the_smollm2_arm_has_its_parameters() -> None:
+    own, *_ = filling.fill(recipe.load(ROOT / "recipes/smollm2-135m-expanded/11-expand.yaml"), 1)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=own.num_hidden_layers,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    with torch.device("meta"):
+        assert LlamaForCausalLM(config).num_parameters() == own.parameters
+    assert len(block_expansion(30, own.num_hidden_layers)) == 34
+
+
 def stage(folder: Path, **values: Any) -> tuple[dict[str, Any], Path, str]:
     """Runs `init` with a recipe of these keys; (manifest, folder of what came out, card)."""
     path = folder / "recipes" / "arm" / "10-init.yaml"
