@@ -4,7 +4,7 @@
 
 It solves the sums it is asked, and notes each request (the prompt, the seed and what it did about
 it) in ASKED_FILE. With --faults it is slow, says 429 and 500, cuts its JSON short and hangs up, by
-chance, but to no request more than four times.
+chance, but to no request more than four times. "poison FAULT" in a prompt is that fault each time.
 """
 
 import argparse
@@ -31,6 +31,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked, self.die_after, self.faults = asked, die_after, faults
         self.tries: Counter[int] = Counter()
         self.rng, self.lock, self.given = random.Random(1), threading.Lock(), 0
+        self.always = ""  # a fault for all
 
     def note(self, row: dict[str, Any]) -> None:
         with self.lock, open(self.asked, "a", encoding="utf-8") as file:  # noqa: PTH123
@@ -53,8 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.tries[asked["seed"]] += 1
             bad = self.server.faults and self.server.tries[asked["seed"]] < 5
             fault = self.server.rng.choice(kinds) if bad else ""
-        if "poison" in prompt:
-            fault = "400"
+        poison = re.search(r"poison (\S+)", prompt)
+        fault = self.server.always or (poison.group(1) if poison else fault)
         token = self.headers.get("authorization", "")
         self.server.note({"prompt": prompt, "seed": asked["seed"], "did": fault, "token": token})
         if fault.isdigit():
@@ -65,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "hang-up":
             self.close_connection = True
             return self.connection.shutdown(socket.SHUT_RDWR)
-        body = json.dumps(completion(asked, prompt)).encode()
+        body = json.dumps(completion(asked, prompt, fault)).encode()
         if fault == "truncated":
             body = body[: len(body) // 2]
         self.reply(200, body, {})
@@ -84,12 +85,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def completion(asked: dict[str, Any], prompt: str) -> dict[str, Any]:
-    """The worked sum in the prompt, in OpenAI's form."""
+def completion(asked: dict[str, Any], prompt: str, fault: str) -> dict[str, Any]:
+    """The worked sum in the prompt, in OpenAI's form; nothing for the fault `empty`."""
     sums = re.search(r"\d+(?:[+-]\d+)+", prompt)
     total = sum(int(term) for term in re.findall(r"[+-]?\d+", sums.group())) if sums else 0
     text = f"I add.\n</think>\n\\boxed{{{total}}} (seed {asked['seed']})"
-    message = {"role": "assistant", "content": text}
+    message = {"role": "assistant", "content": "" if fault == "empty" else text}
     return {
         "id": "1",
         "object": "chat.completion",

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.faulty_endpoint import Server
 
 from moxin_recipes.arguments import DistillArguments
-from moxin_recipes.data import distilled, teachers
+from moxin_recipes.data import distilled, endpoint
 from moxin_recipes.data.samples import Answer, Samples
 from moxin_recipes.stages import distill
 from moxin_recipes.strict import RecipeError
@@ -31,7 +31,7 @@ PROBLEMS = Dataset.from_dict(
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teachers, "PAUSE", 0.01)
+    monkeypatch.setattr(endpoint, "PAUSE", 0.001)
     monkeypatch.setenv("HF_TOKEN", "hf_not_real")
 
 
@@ -50,15 +50,14 @@ def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Ser
 
 def run(folder: Path, port: int, **more: Any) -> Any:
     """What `distill.collected` needs of a Run."""
+    values = {"samples": 3, "concurrency": 8, **more}
     own = DistillArguments(
         stage="distill",
         hub_dataset_id="cot",
         teacher="endpoint",
-        samples=3,
         base_url=f"http://127.0.0.1:{port}/v1",
         teacher_model="adder",
-        concurrency=8,
-        **more,
+        **values,
     )
     return SimpleNamespace(arguments=own, state=folder)
 
@@ -85,7 +84,12 @@ def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
         assert (answer.prompt_tokens, answer.completion_tokens) == (7, 5)
     folder = tmp_path / "out"
     tally = distilled.write(folder, PROBLEMS, iter(answers), ["math", "format"])
-    assert tally.counts() == {"kept": 120, "prompt tokens": 840, "completion tokens": 600}
+    assert tally.counts() == {
+        "kept": 120,
+        "prompt tokens": 840,
+        "completion tokens": 600,
+        "retries": len(asked) - len(WHOLE),
+    }
     rates = Dataset.from_parquet(str(folder / "pass_rates" / "train.parquet"))
     assert rates["problem"] == SUMS
     assert set(rates["samples"]) == {3}
@@ -125,19 +129,54 @@ def answers_at(port: int) -> bool:
 
 
 def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> None:
-    problems = Dataset.from_dict({"problem": ["1+1?", "poison", "2+2?"], "answer": ["2", "0", "4"]})
+    texts = ["1+1?", "poison 400", "2+2?"]
+    problems = Dataset.from_dict({"problem": texts, "answer": ["2", "0", "4"]})
     with serving(tmp_path / "asked") as server:
         answers = distill.collected(run(tmp_path, server.server_port), problems)
         tally = distilled.write(tmp_path / "out", problems, answers, ["math"])
     assert tally.kept == 6
     assert tally.reasons == {"teacher refused: HTTP 400": 3}
     rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
-    assert rejected["problem"] == ["poison"] * 3
+    assert rejected["problem"] == ["poison 400"] * 3
     assert len(Samples(tmp_path / "samples.jsonl")) == 6  # and it is asked again another time
 
 
+def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_path: Path) -> None:
+    """Not even where, at the second start, nothing else is left to ask."""
+    faults = ["403", "500", "empty", "truncated", "hang-up"]
+    texts = ["1+1?", *(f"poison {fault}" for fault in faults), "2+2?"]
+    problems = Dataset.from_dict({"problem": texts, "answer": ["2", *["0"] * 5, "4"]})
+    with serving(tmp_path / "asked") as server:
+        asking = run(tmp_path, server.server_port, samples=1, concurrency=1)
+        for _ in range(2):
+            answers = list(distill.collected(asking, problems))
+            failures = [answer.failure for answer in answers]
+            assert failures[:5] == [
+                "",
+                "teacher refused: HTTP 403",
+                "teacher failed: HTTP 500",
+                *["teacher failed: no whole answer"] * 2,
+            ]
+            assert failures[5].startswith("teacher failed: ")
+            assert not failures[6]
+    tally = distilled.write(tmp_path / "out", problems, iter(answers), ["math"])
+    assert tally.counts()["retries"] == 4 * (endpoint.TRIES - 1)
+
+
+@pytest.mark.parametrize("fault", ["403", "503", "empty"])
+def test_an_endpoint_that_answers_nothing_is_down(tmp_path: Path, fault: str) -> None:
+    with serving(tmp_path / "asked") as server:
+        server.always = fault
+        with pytest.raises(RecipeError, match=r"`base_url`: .* does not answer"):
+            list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+        server.always = ""
+        answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    assert not any(answer.failure for answer in answers)
+
+
 def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(teachers.TOKEN, "sk-of-the-teacher")
+    monkeypatch.setenv(endpoint.TOKEN, "sk-of-the-teacher")
     problems = PROBLEMS.select([0])
     with serving(tmp_path / "asked") as server:
         own = run(tmp_path, server.server_port, prompt_suffix=" Box it.")
@@ -146,7 +185,7 @@ def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.M
     assert asked["token"] == "Bearer sk-of-the-teacher"
     assert asked["prompt"] == SUMS[0] + " Box it."
     with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
-        teachers.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(own.arguments) | {
+        endpoint.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(own.arguments) | {
             "base_url": "http://me:secret@127.0.0.1/v1"
         }))  # fmt: skip
 

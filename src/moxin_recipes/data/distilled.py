@@ -45,24 +45,26 @@ _SCHEMAS = {
 
 @dataclass
 class Tally:
-    """How many answers were kept, why the others were not, and what they cost in tokens."""
+    """How many answers were kept, why the others were not, and what they cost in all."""
 
     kept: int = 0
     total: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    retries: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, int]:
-        """For the manifest; no tokens where nobody counted them."""
-        tokens = {
+        """For the manifest; no tokens where nobody counted them, no retries where none were."""
+        costs = {
             "prompt tokens": self.prompt_tokens,
             "completion tokens": self.completion_tokens,
+            "retries": self.retries,
         }
         return {
             "kept": self.kept,
             **{f"rejected: {reason}": n for reason, n in sorted(self.reasons.items())},
-            **{name: n for name, n in tokens.items() if n},
+            **{name: n for name, n in costs.items() if n},
         }
 
 
@@ -120,6 +122,7 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
             tally.total += 1
             tally.prompt_tokens += answer.prompt_tokens
             tally.completion_tokens += answer.completion_tokens
+            tally.retries += answer.retries
             passed.append((answer.problem, not reason))
             given = {"problem": row["problem"], "answer": row["answer"]}
             if reason:

@@ -10,7 +10,8 @@ from pathlib import Path
 class Answer:
     """What a teacher said to a problem (its row) as one of several samples.
 
-    Tokens are 0 where nobody counts them; `failure` says why there is no text.
+    Tokens are 0 where nobody counts them; `failure` says why there is no text; `retries` are the
+    tries before the one that counts.
     """
 
     problem: int
@@ -19,6 +20,7 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     failure: str = ""
+    retries: int = 0
 
 
 class Samples:

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from moxin_recipes import rewards
 from moxin_recipes.arguments import DistillArguments
-from moxin_recipes.data import chat, distilled, teachers, traces
+from moxin_recipes.data import chat, distilled, endpoint, teachers, traces
 from moxin_recipes.data.samples import Answer, Samples
 from moxin_recipes.run import Run, clear, launch
 from moxin_recipes.strict import RecipeError
@@ -79,7 +79,7 @@ def teacher(run: Run) -> teachers.Teacher:
     """The teacher to ask."""
     own: DistillArguments = run.arguments
     if own.teacher == "endpoint":
-        return teachers.Endpoint(own)
+        return endpoint.Endpoint(own)
     if own.model_name_or_path is None:
         raise RecipeError(f"`model_name_or_path`: `teacher: {own.teacher}` needs a model")
     kind = teachers.Vllm if own.teacher == "vllm" else teachers.Transformers
@@ -100,7 +100,7 @@ def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
     try:
         for answer in teacher(run)(wanted) if wanted else ():
             samples.add(answer)
-    except teachers.TeacherDown as error:
+    except endpoint.TeacherDown as error:
         raise RecipeError(
             f"{error}; {len(samples)} of {len(problems) * own.samples} samples are kept in "
             f"{run.state}, and the same command asks for the rest"
