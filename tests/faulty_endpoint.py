@@ -86,18 +86,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def completion(asked: dict[str, Any], prompt: str, fault: str) -> dict[str, Any]:
-    """The worked sum in the prompt, in OpenAI's form; nothing for the fault `empty`."""
+    """The worked sum in the prompt, in OpenAI's form; `empty` and `cut` are faults."""
     sums = re.search(r"\d+(?:[+-]\d+)+", prompt)
     total = sum(int(term) for term in re.findall(r"[+-]?\d+", sums.group())) if sums else 0
     text = f"I add.\n</think>\n\\boxed{{{total}}} (seed {asked['seed']})"
     message = {"role": "assistant", "content": "" if fault == "empty" else text}
+    reason = "length" if fault == "cut" else "stop"
     return {
         "id": "1",
         "object": "chat.completion",
         "created": 0,
         "model": asked["model"],
         "system_fingerprint": "",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "choices": [{"index": 0, "finish_reason": reason, "message": message}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
     }
 

@@ -154,7 +154,11 @@ def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None
     file.write_bytes(b"".join(kept))  # as a kill leaves it; the rest is grouped anew
     assert list(distill.collected(run, PROBLEMS)) == answers
     tally = distilled.write(tmp_path / "out", PROBLEMS, iter(answers), ["math"])
-    assert (tally.kept, tally.reasons) == (0, {"no </think>": 10})
+    cut = [answer.cut for answer in answers]
+    assert any(cut)
+    assert all(answer.completion_tokens == 6 for answer in answers if answer.cut)
+    assert (tally.kept, tally.reasons["cut at max_new_tokens"]) == (0, sum(cut))
+    assert tally.reasons["no </think>"] == 10 - sum(cut)
 
 
 def test_transformers_serve(model: Path, tmp_path: Path) -> None:
@@ -179,6 +183,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     server.wait()
     assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
     assert not any(answer.failure for answer in answers)
+    assert any(answer.cut for answer in answers)
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 10
 

@@ -161,6 +161,34 @@ def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_p
             assert not failures[6]
     tally = distilled.write(tmp_path / "out", problems, iter(answers), ["math"])
     assert tally.counts()["retries"] == 4 * (endpoint.TRIES - 1)
+    rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
+    assert rates["problem"] == ["1+1?", "2+2?"]  # nobody knows how hard the others are
+
+
+def test_an_answer_that_was_cut_is_refused_and_not_paid_for_again(tmp_path: Path) -> None:
+    problems = Dataset.from_dict({"problem": ["1+1?", "poison cut 2+2?"], "answer": ["2", "4"]})
+    with serving(tmp_path / "asked") as server:
+        for _ in range(2):
+            answers = list(distill.collected(run(tmp_path, server.server_port), problems))
+    assert len((tmp_path / "asked").read_text().splitlines()) == 6
+    tally = distilled.write(tmp_path / "out", problems, iter(answers), ["math"])
+    assert (tally.kept, tally.reasons) == (3, {"cut at max_new_tokens": 3})
+    rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
+    assert all("\\boxed{4}" in text for text in rejected["completion"])
+    rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
+    assert rates["pass_rate"] == [1.0, 0.0]
+
+
+def test_pass_rates_are_of_what_was_answered(tmp_path: Path) -> None:
+    problems = Dataset.from_dict({"problem": ["2+2?"], "answer": ["4"]})
+    answers = [
+        Answer(0, 0, "<think>\nI add.\n</think>\n\\boxed{4}"),
+        Answer(0, 1, "", failure="teacher failed: HTTP 500"),
+    ]
+    tally = distilled.write(tmp_path, problems, iter(answers), ["math"])
+    rates = Dataset.from_parquet(str(tmp_path / "pass_rates" / "train.parquet"))
+    assert (rates["samples"], rates["pass_rate"]) == ([1], [1.0])
+    assert tally.answered == 1
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "empty"])

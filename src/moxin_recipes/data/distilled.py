@@ -24,6 +24,7 @@ ORIGIN = {
     "transformers": "The teacher is {own.model_name_or_path}.",
     "vllm": "The teacher is {own.model_name_or_path}.",
 }
+CUT = "cut at max_new_tokens"
 _BATCH = 256  # answers verified, and written, together
 _TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMAS = {
@@ -48,7 +49,7 @@ class Tally:
     """How many answers were kept, why the others were not, and what they cost in all."""
 
     kept: int = 0
-    total: int = 0
+    answered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     retries: int = 0
@@ -108,7 +109,8 @@ class _Split:
 def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: list[str]) -> Tally:
     """Verifies `answers` (in the order of their problems) and writes the three configs.
 
-    Kept is what every reward of `names` gives more than 0.
+    Kept is what every reward of `names` gives more than 0. Pass rates are of what was answered: a
+    problem without any answer has none.
     """
     tally = Tally()
     splits = {config: _Split(folder, config) for config in _SCHEMAS}
@@ -119,11 +121,12 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
         reasons = _refusals(batch, rows, names)
         kept, rejected = [], []
         for answer, row, reason in zip(batch, rows, reasons, strict=True):
-            tally.total += 1
             tally.prompt_tokens += answer.prompt_tokens
             tally.completion_tokens += answer.completion_tokens
             tally.retries += answer.retries
-            passed.append((answer.problem, not reason))
+            if not answer.failure:  # what the teacher did not answer, it did not fail to solve
+                tally.answered += 1
+                passed.append((answer.problem, not reason))
             given = {"problem": row["problem"], "answer": row["answer"]}
             if reason:
                 tally.reasons[reason] += 1
@@ -142,8 +145,8 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
 
 
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    """Why each answer is refused: the teacher's failure, or the first reward of 0; "" if not."""
-    reasons = [answer.failure for answer in batch]
+    """Why each answer is refused: failed, cut, or the first reward of 0; "" if it is not."""
+    reasons = [answer.failure or (CUT if answer.cut else "") for answer in batch]
     for name in names:
         left = [place for place, reason in enumerate(reasons) if not reason]
         texts, wanted = [batch[i].text for i in left], [rows[i]["answer"] for i in left]

@@ -143,15 +143,17 @@ class Endpoint:
             top_p=own.top_p,
             seed=one.seed,
         )
-        message, usage = output.choices[0].message, getattr(output, "usage", None)
+        choice, usage = output.choices[0], getattr(output, "usage", None)
+        message = choice.message
         # Servers that parse thoughts give them apart from the answer.
         thought = getattr(message, "reasoning_content", None) or message.reasoning
         said = message.content or ""
         if not said and not thought:
             raise ValueError("an empty answer")
         text = joined(thought, said) if thought else as_chain(said)
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        return Answer(one.problem, one.sample, text, *tokens)
+        asked, given = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        cut = choice.finish_reason == "length"
+        return Answer(one.problem, one.sample, text, asked, given, cut=cut)
 
     def _gone(self, why: str) -> TeacherDown:
         self._why = self._why or why

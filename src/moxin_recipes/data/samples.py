@@ -11,7 +11,7 @@ class Answer:
     """What a teacher said to a problem (its row) as one of several samples.
 
     Tokens are 0 where nobody counts them; `failure` says why there is no text; `retries` are the
-    tries before the one that counts.
+    tries before the one that counts; `cut` is a text that `max_new_tokens` ended.
     """
 
     problem: int
@@ -21,6 +21,7 @@ class Answer:
     completion_tokens: int = 0
     failure: str = ""
     retries: int = 0
+    cut: bool = False
 
 
 class Samples:

@@ -97,7 +97,8 @@ class Transformers:
             ended = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else None
             said = ids[:ended]
             text = as_chain(tokenizer.decode(said, skip_special_tokens=True))
-            answers.append(Answer(one.problem, one.sample, text, prompt_tokens, len(said)))
+            counts = (prompt_tokens, len(said))
+            answers.append(Answer(one.problem, one.sample, text, *counts, cut=ended is None))
         return answers
 
 
@@ -133,4 +134,5 @@ class Vllm:
             for one, output in zip(batch, outputs, strict=True):
                 said = output.outputs[0]
                 counts = (len(output.prompt_token_ids), len(said.token_ids))
-                yield Answer(one.problem, one.sample, as_chain(said.text), *counts)
+                cut = said.finish_reason == "length"
+                yield Answer(one.problem, one.sample, as_chain(said.text), *counts, cut=cut)

@@ -39,7 +39,7 @@ def main(run: Run) -> None:
             f"{folder / 'rejected'}"
         )
     facts = {
-        "metrics": {"accepted": round(tally.kept / tally.total, 4)},
+        "metrics": {"accepted": round(tally.kept / tally.answered, 4)},
         "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
         + distilled.ORIGIN[own.teacher].format(own=own),
