@@ -65,7 +65,7 @@ def test_killed_and_started_again_it_asks_only_for_the_rest(
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
-    while not any(len(path.read_bytes()) > 5000 for path in out.glob("state-*/samples.jsonl")):
+    while not any(len(path.read_bytes()) > 5000 for path in out.glob("samples-*.jsonl")):
         assert killed.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     for process in psutil.Process(killed.pid).children(recursive=True):
@@ -141,15 +141,16 @@ WHOLE = [(problem, sample) for problem in range(5) for sample in range(2)]
 def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None:
     run = SimpleNamespace(
         arguments=own(teacher="transformers", model_name_or_path="tiny"),
-        state=tmp_path,
+        folder=tmp_path,
         pull=lambda key: model,
+        parent=lambda key: SimpleNamespace(payload="of the tiny model"),
     )
     answers = list(distill.collected(run, PROBLEMS))
     assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
     assert all(answer.prompt_tokens > 5 for answer in answers)
     assert len({answer.text for answer in answers}) > 5  # they are sampled
-    file = tmp_path / "samples.jsonl"
+    (file,) = tmp_path.glob("samples-*.jsonl")
     kept = file.read_bytes().splitlines(keepends=True)[:3]
     file.write_bytes(b"".join(kept))  # as a kill leaves it; the rest is grouped anew
     assert list(distill.collected(run, PROBLEMS)) == answers
@@ -176,7 +177,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
         arguments=own(
             teacher="endpoint", base_url=f"http://127.0.0.1:{port}/v1", teacher_model=str(model)
         ),
-        state=tmp_path,
+        folder=tmp_path,
     )
     answers = list(distill.collected(run, PROBLEMS))
     server.terminate()
@@ -185,7 +186,8 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     assert not any(answer.failure for answer in answers)
     assert any(answer.cut for answer in answers)
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
-    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 10
+    (file,) = tmp_path.glob("samples-*.jsonl")
+    assert len(file.read_text().splitlines()) == 10
 
 
 def test_vllm_that_is_not_installed_is_named(model: Path) -> None:

@@ -59,7 +59,7 @@ def run(folder: Path, port: int, **more: Any) -> Any:
         teacher_model="adder",
         **values,
     )
-    return SimpleNamespace(arguments=own, state=folder)
+    return SimpleNamespace(arguments=own, folder=folder)
 
 
 def keys(answers: list[Answer]) -> list[tuple[int, int]]:
@@ -108,9 +108,10 @@ def test_an_endpoint_that_dies_loses_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(RecipeError) as raised:
             list(distill.collected(run(tmp_path, port), PROBLEMS))
-        kept.append(len(Samples(tmp_path / "samples.jsonl")))
+        (path,) = tmp_path.glob("samples-*.jsonl")
+        kept.append(len(Samples(path)))
         assert f"`base_url`: http://127.0.0.1:{port}/v1 does not answer" in str(raised.value)
-        assert f"{kept[-1]} of 120 samples are kept in {tmp_path}" in str(raised.value)
+        assert f"{kept[-1]} samples are kept in {path}" in str(raised.value)
     assert dying.wait() == 1
     assert 30 < kept[0] == kept[1] <= 50
     with serving(tmp_path / "later", port=port):
@@ -138,7 +139,8 @@ def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> No
     assert tally.reasons == {"teacher refused: HTTP 400": 3}
     rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
     assert rejected["problem"] == ["poison 400"] * 3
-    assert len(Samples(tmp_path / "samples.jsonl")) == 6  # and it is asked again another time
+    (path,) = tmp_path.glob("samples-*.jsonl")
+    assert len(Samples(path)) == 6  # and it is asked again another time
 
 
 def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_path: Path) -> None:
@@ -177,6 +179,38 @@ def test_an_answer_that_was_cut_is_refused_and_not_paid_for_again(tmp_path: Path
     assert all("\\boxed{4}" in text for text in rejected["completion"])
     rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
     assert rates["pass_rate"] == [1.0, 0.0]
+
+
+def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> None:
+    problems = PROBLEMS.select(range(3))
+
+    def asked(**more: Any) -> tuple[int, list[tuple[int, int]]]:
+        file = tmp_path / "asked"
+        before = len(file.read_text().splitlines()) if file.exists() else 0
+        answers = list(distill.collected(run(tmp_path, server.server_port, **more), problems))
+        return len(file.read_text().splitlines()) - before, keys(answers)
+
+    with serving(tmp_path / "asked") as server:
+        assert asked(samples=2)[0] == 6
+        assert asked(samples=3, concurrency=1, rewards=["format"])[0] == 3
+        assert asked(samples=1) == (0, [(0, 0), (1, 0), (2, 0)])
+        assert asked(samples=3, request_seconds=9.0)[0] == 0
+        for other in ({"temperature": 0.5}, {"prompt_suffix": " Box it."}, {"seed": 1}):
+            assert asked(samples=1, **other)[0] == 3
+        problems = PROBLEMS.select([1, 2])
+        assert asked(samples=1)[0] == 2
+
+
+def test_rewards_are_tried_before_anything_is_paid_for(tmp_path: Path) -> None:
+    PROBLEMS.to_parquet(tmp_path / "train.parquet")
+    with serving(tmp_path / "asked") as server:
+        asking = run(
+            tmp_path / "out", server.server_port, dataset_name="problems", rewards=["code"]
+        )
+        asking.pull = lambda key: tmp_path
+        with pytest.raises(RecipeError, match="the `answer` of a program must be its tests"):
+            distill.main(asking)
+    assert not (tmp_path / "asked").exists()
 
 
 def test_pass_rates_are_of_what_was_answered(tmp_path: Path) -> None:

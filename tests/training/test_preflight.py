@@ -14,15 +14,15 @@ from moxin_recipes import rewards
 from moxin_recipes.rewards import Score
 from moxin_recipes.stages import grpo
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import preflight
+from moxin_recipes.training import known_answers, preflight
 from moxin_recipes.training.grpo import CpuGRPOTrainer
 
 TESTS = '{"inputs": ["1"], "outputs": ["2"]}'
 
 
 def test_our_rewards_pass() -> None:
-    preflight.check_rewards(["math", "format"], ["4"])
-    preflight.check_rewards(["code"], [TESTS])
+    known_answers.check_rewards(["math", "format"], ["4"])
+    known_answers.check_rewards(["code"], [TESTS])
 
 
 def test_rewards_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,12 +34,12 @@ def test_rewards_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(rewards.REWARDS, "math", generous)
     with pytest.raises(RecipeError, match=r"math gives 1 \(nice\) instead of 0"):
-        preflight.check_rewards(["math"], ["4"])
+        known_answers.check_rewards(["math"], ["4"])
     monkeypatch.setitem(rewards.REWARDS, "own", broken)
     with pytest.raises(RecipeError, match="own gives nan to a broken answer"):
-        preflight.check_rewards(["own"], ["4"])
+        known_answers.check_rewards(["own"], ["4"])
     with pytest.raises(RecipeError, match="must be its tests"):
-        preflight.check_rewards(["code"], [TESTS, "4"])
+        known_answers.check_rewards(["code"], [TESTS, "4"])
 
 
 def test_a_model_that_cannot_end(tmp_path: Path) -> None:

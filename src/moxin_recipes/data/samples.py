@@ -1,9 +1,12 @@
 """A teacher's answers on disk: kept one by one as they come, so that none is asked for twice."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from moxin_recipes.arguments import DistillArguments
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,17 @@ class Answer:
     failure: str = ""
     retries: int = 0
     cut: bool = False
+
+
+def file_name(own: DistillArguments, problems: Sequence[str], model: str) -> str:
+    """Name of the file of samples, by a digest of all that the requests depend on, and of no more.
+
+    So what was paid for is found again with other `samples`, `rewards` or `concurrency`. `model` is
+    the payload digest of the teacher's, "" for an endpoint.
+    """
+    sampling = [own.temperature, own.top_p, own.max_new_tokens, own.seed]
+    asked = [own.teacher, own.teacher_model, model, own.prompt_suffix, sampling, list(problems)]
+    return f"samples-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.jsonl"
 
 
 class Samples:

@@ -5,7 +5,8 @@
 
 Needs: problems with answers, or recorded traces. Pushes: chats with `<think>…</think>` and a boxed
 answer (`kept`); what the verifier refused, with the reason (`rejected`); how often each problem was
-solved (`pass_rates`). An answer that was paid for is on disk before the next one is awaited.
+solved (`pass_rates`). An answer that was paid for is on disk before the next one is awaited: in
+`samples-….jsonl` of `output_dir`, where it stays and is used again while the same is asked.
 """
 
 import logging
@@ -16,9 +17,10 @@ from datasets import Dataset
 from moxin_recipes import rewards
 from moxin_recipes.arguments import DistillArguments
 from moxin_recipes.data import chat, distilled, endpoint, teachers, traces
-from moxin_recipes.data.samples import Answer, Samples
+from moxin_recipes.data.samples import Answer, Samples, file_name
 from moxin_recipes.run import Run, clear, launch
 from moxin_recipes.strict import RecipeError
+from moxin_recipes.training import known_answers
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +28,15 @@ log = logging.getLogger(__name__)
 def main(run: Run) -> None:
     """Ask, verify, keep, push."""
     own: DistillArguments = run.arguments
-    rewards.check(own.rewards)  # before anything is paid for
+    rewards.check(own.rewards)
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
-    answers = {"recorded": distilled.from_traces, "program": distilled.from_program}.get(
-        own.teacher, lambda *_: collected(run, problems)
-    )(problems, own)
+    if own.teacher == "recorded":
+        answers = distilled.from_traces(problems, own)
+    elif own.teacher == "program":
+        answers = distilled.from_program(problems, own)
+    else:
+        known_answers.check_rewards(own.rewards, problems["answer"])  # before anything is paid for
+        answers = collected(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
     tally = distilled.write(folder, problems, answers, own.rewards)
     if not tally.kept:
@@ -66,6 +72,10 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
 def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
     """The problems of `dataset_name`."""
     own: DistillArguments = run.arguments
+    if own.teacher in ("transformers", "vllm") and own.model_name_or_path is None:
+        raise RecipeError(
+            f"{run.recipe.path}: `model_name_or_path`: `teacher: {own.teacher}` needs a model"
+        )
     if own.dataset_name is None:
         raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
     columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
@@ -80,8 +90,6 @@ def teacher(run: Run) -> teachers.Teacher:
     own: DistillArguments = run.arguments
     if own.teacher == "endpoint":
         return endpoint.Endpoint(own)
-    if own.model_name_or_path is None:
-        raise RecipeError(f"`model_name_or_path`: `teacher: {own.teacher}` needs a model")
     kind = teachers.Vllm if own.teacher == "vllm" else teachers.Transformers
     return kind(own, run.pull("model_name_or_path"))
 
@@ -89,7 +97,9 @@ def teacher(run: Run) -> teachers.Teacher:
 def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
     """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
     own: DistillArguments = run.arguments
-    samples = Samples(run.state / "samples.jsonl")
+    model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
+    path = run.folder / file_name(own, problems["problem"], model)
+    samples = Samples(path)
     wanted = [
         teachers.request(own, index, sample, text)
         for index, text in enumerate(problems["problem"])
@@ -102,10 +112,10 @@ def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
             samples.add(answer)
     except endpoint.TeacherDown as error:
         raise RecipeError(
-            f"{error}; {len(samples)} of {len(problems) * own.samples} samples are kept in "
-            f"{run.state}, and the same command asks for the rest"
+            f"{error}; {len(samples)} samples are kept in {path}, and the same command asks for "
+            "the rest"
         ) from error
-    yield from samples
+    yield from (answer for answer in samples if answer.sample < own.samples)
 
 
 if __name__ == "__main__":

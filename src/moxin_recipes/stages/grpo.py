@@ -17,7 +17,7 @@ from moxin_recipes.arguments import GrpoArguments
 from moxin_recipes.data.chat import load_split
 from moxin_recipes.run import Run, launch
 from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import measure, preflight
+from moxin_recipes.training import known_answers, measure, preflight
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.grpo import CpuGRPOTrainer
 from moxin_recipes.training.progress import watch
@@ -39,7 +39,7 @@ def main(run: Run) -> None:
         "dataset_name",
     )
     if run.is_main:
-        preflight.check_rewards(own.rewards, problems["answer"])
+        known_answers.check_rewards(own.rewards, problems["answer"])
         preflight.check_ending(start, tokenizer, own.rewards)
     solvable = with_a_signal(run, problems)
     prompts = as_prompts(solvable, tokenizer, own.max_prompt_length, own.prompt_suffix)
