@@ -259,7 +259,7 @@ class DistillArguments(StageArguments):
     prompt_suffix: str = ""  # after each problem when it is asked; not in the dataset
     temperature: float = 0.6
     top_p: float = 0.95
-    max_new_tokens: int = 1024
+    max_new_tokens: int = 1024  # an answer that it cuts is refused
     concurrency: int = 16  # samples on their way at a time
     request_seconds: float = 600.0  # that an endpoint may take for one
 

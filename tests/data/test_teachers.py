@@ -19,7 +19,7 @@ from tests.faulty_endpoint import Server
 
 from moxin_recipes.arguments import DistillArguments
 from moxin_recipes.data import distilled, endpoint
-from moxin_recipes.data.samples import Answer, Samples
+from moxin_recipes.data.samples import Answer, Samples, file_name
 from moxin_recipes.stages import distill
 from moxin_recipes.strict import RecipeError
 
@@ -199,6 +199,8 @@ def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> No
             assert asked(samples=1, **other)[0] == 3
         problems = PROBLEMS.select([1, 2])
         assert asked(samples=1)[0] == 2
+    own = run(tmp_path, 1).arguments
+    assert file_name(own, SUMS, "one model") != file_name(own, SUMS, "another")
 
 
 def test_rewards_are_tried_before_anything_is_paid_for(tmp_path: Path) -> None:
