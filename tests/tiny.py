@@ -1,6 +1,7 @@
-"""A model of a few thousand random weights, saved with its tokenizer and chat template."""
+"""Models of a few thousand random weights, and one saved with its tokenizer and chat template."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
@@ -9,26 +10,35 @@ from moxin_recipes.data import chat
 from moxin_recipes.data.tokens import train_tokenizer
 
 
+def tiny_mistral(
+    tokenizer: PreTrainedTokenizerBase | None = None, **shape: Any
+) -> MistralForCausalLM:
+    """A Mistral with the same weights at each call, two layers of width 32 where `shape` is silent.
+
+    Vocabulary and special tokens are the tokenizer's.
+    """
+    if tokenizer is not None:
+        special = ("bos_token_id", "eos_token_id", "pad_token_id")
+        shape |= {name: getattr(tokenizer, name) for name in special}
+        shape["vocab_size"] = len(tokenizer)
+    usual = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    torch.manual_seed(0)
+    return MistralForCausalLM(MistralConfig(**usual | shape))
+
+
 def save_tiny_model(folder: Path) -> tuple[MistralForCausalLM, PreTrainedTokenizerBase]:
     """Saves both to `folder` and returns them."""
     text = "<|user|>\nhow many?\n<|assistant|>\n<think>12 or 13</think>"
     tokenizer = train_tokenizer([text] * 20, 300)
     chat.prepare_tokenizer(tokenizer, "tulu.jinja", None)
-    torch.manual_seed(0)
-    model = MistralForCausalLM(
-        MistralConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=256,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    model = tiny_mistral(tokenizer, **shape, max_position_embeddings=256)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model, tokenizer

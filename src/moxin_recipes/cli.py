@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moxin_recipes import environment, filling, recipe
 from moxin_recipes.hub import commands as hub_commands
@@ -26,50 +26,47 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
 
-    def command(name: str, about: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+    def command(name: str, about: str, **defaults: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        made.set_defaults(**defaults)
+        return made
 
     def which_hub(of: argparse.ArgumentParser) -> None:
         of.add_argument("--hub", help="local, hf, or the URL of a Hub")
         of.add_argument("--namespace", help="namespace of repositories named without one")
 
-    run = command("run", "Run the stages of a ladder that are not done yet.")
+    run = command("run", "Run the stages of a ladder that are not done yet.", act=_run)
     run.add_argument("ladder", type=Path)
     run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
     run.add_argument("--only", action="append", default=[], metavar="STAGE")
     run.add_argument("--force", action="append", default=[], metavar="STAGE")
     run.add_argument("--accelerate-config", type=Path, metavar="FILE")
     which_hub(run)
-    check = command("check", "Check recipes against the installed libraries, without a GPU.")
+    check = command(
+        "check", "Check recipes against the installed libraries, without a GPU.", act=_check
+    )
     check.add_argument("ladder", type=Path, help="a folder of recipes, or one recipe")
     check.add_argument("--online", action="store_true", help="unresolved inputs are errors")
     which_hub(check)
-    status = command("status", "Show each stage: done or not, where, and its scores.")
+    status = command("status", "Show each stage: done or not, where, and its scores.", act=_status)
     status.add_argument("ladder", type=Path)
     status.add_argument("--json", action="store_true")
     which_hub(status)
-    score = command("score", "Score given completions with a reward, as training does.")
+    score = command("score", "Score given completions with a reward, as training does.", act=_score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
-    tokenizer = command("tokenizer", "Build a tokenizer: mistral, the exact 32k one.")
+    tokenizer = command(
+        "tokenizer", "Build a tokenizer: mistral, the exact 32k one.", act=_tokenizer
+    )
     tokenizer.add_argument("name", choices=["mistral"])
     tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
-    samples = command("samples", "Show which documents a step of pretraining read.")
+    samples = command("samples", "Show which documents a step of pretraining read.", act=_samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
     samples.add_argument("--rank", type=int, help="only what this process read")
     samples.add_argument("--json", action="store_true")
     which_hub(samples)
     hub_commands.add_to(command("hub", "The embedded Hub."))
-    for name, act in {
-        "run": _run,
-        "check": _check,
-        "status": _status,
-        "score": _score,
-        "tokenizer": _tokenizer,
-        "samples": _samples,
-    }.items():
-        commands.choices[name].set_defaults(act=act)
     return top
 
 

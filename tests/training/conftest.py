@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.tiny import tiny_mistral
 from tests.training.pretraining import pretraining
-from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
+from transformers import MistralForCausalLM, PreTrainedTokenizerBase
 
 from moxin_recipes.data import chat
 from moxin_recipes.data.tokens import train_tokenizer
@@ -41,21 +42,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tokenizer = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
     chat.prepare_tokenizer(tokenizer, "tulu.jinja", None)
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    MistralForCausalLM(
-        MistralConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            sliding_window=12,
-            initializer_range=0.2,  # far from uniform, so that every token counts
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    tiny_mistral(
+        tokenizer,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=12,
+        initializer_range=0.2,  # far from uniform, so that every token counts
     ).save_pretrained(folder)
     return Tiny(folder, tokenizer)
 

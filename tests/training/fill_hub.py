@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import MistralConfig, MistralForCausalLM
+from tests.tiny import tiny_mistral
 
 from moxin_recipes.data.tokens import train_tokenizer, write_tokens
 from moxin_recipes.hub import session
@@ -47,22 +46,8 @@ def main() -> None:
     push(
         folder / "tokens", "tiny-tokens", "dataset", manifest("data"), private=True, tags=("data",)
     )
-    torch.manual_seed(0)
-    net = MistralForCausalLM(
-        MistralConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            sliding_window=16,
-            tie_word_embeddings=False,  # as Moxin-7B
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    shape = {"sliding_window": 16, "tie_word_embeddings": False}  # untied as Moxin-7B
+    net = tiny_mistral(tokenizer, **shape)
     net.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     push(folder / "base", "tiny-base", "model", manifest("init"), private=True, tags=("init",))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
+from tests.tiny import tiny_mistral
+from transformers import MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.data.tokens import packed
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -38,18 +39,12 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def model(dropout: float = 0.0) -> MistralForCausalLM:
-    torch.manual_seed(0)
-    return MistralForCausalLM(
-        MistralConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            sliding_window=8,
-            attention_dropout=dropout,
-        )
+    return tiny_mistral(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=32,
+        sliding_window=8,
+        attention_dropout=dropout,
     )
 
 

@@ -59,6 +59,16 @@ def kill_and_resume(pretraining: Pretraining, repo: str, seconds: float, kills: 
     return resumed + there
 
 
+def kill_after(pretraining: Pretraining, recipe: Path, repo: str, step: int) -> None:
+    """Starts the stage and ends it once the checkpoint of `step` is sealed."""
+    (process,) = pretraining.start(recipe)
+    while not list(pretraining.folder(repo).glob("state-*")):
+        assert process.running(), process.log.read_text()
+        time.sleep(0.005)
+    wait_for(pretraining.checkpoint(repo, step) / "moxin.json", process)
+    process.kill()
+
+
 def test_killed_at_random_moments(pretraining: Pretraining, undisturbed: tuple[str, float]) -> None:
     digest, seconds = undisturbed
     kill_and_resume(pretraining, "killed", seconds, kills=2)
@@ -69,12 +79,7 @@ def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
     pretraining: Pretraining, undisturbed: tuple[str, float]
 ) -> None:
     recipe = pretraining.recipe("flipped", push_checkpoints=False, save_total_limit=6)
-    (process,) = pretraining.start(recipe)
-    while not list(pretraining.folder("flipped").glob("state-*")):
-        assert process.running(), process.log.read_text()
-        time.sleep(0.005)
-    wait_for(pretraining.checkpoint("flipped", 40) / "moxin.json", process)
-    process.kill()
+    kill_after(pretraining, recipe, "flipped", 40)
     seals = sorted(
         pretraining.checkpoint("flipped", 40).parent.glob("checkpoint-*/moxin.json"),
         key=lambda path: int(path.parent.name.split("-")[1]),
@@ -98,12 +103,7 @@ def test_reading_ahead_in_other_processes_changes_nothing(
 ) -> None:
     changes = {"dataloader_num_workers": 2, "push_checkpoints": False}
     recipe = pretraining.recipe("ahead", **changes)
-    (process,) = pretraining.start(recipe)
-    while not list(pretraining.folder("ahead").glob("state-*")):
-        assert process.running(), process.log.read_text()
-        time.sleep(0.005)
-    wait_for(pretraining.checkpoint("ahead", 20) / "moxin.json", process)
-    process.kill()
+    kill_after(pretraining, recipe, "ahead", 20)
     assert "going on from" in pretraining.run(recipe)
     assert weights(pretraining.folder("ahead")) == undisturbed[0]
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.tiny import tiny_mistral
 from torch.distributed.fsdp import fully_shard
-from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
+from transformers import MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.strict import RecipeError
 from moxin_recipes.training import loss
@@ -22,18 +23,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(tied: bool) -> MistralForCausalLM:
-    torch.manual_seed(0)
-    return MistralForCausalLM(
-        MistralConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=0.3,
-            tie_word_embeddings=tied,
-        )
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return tiny_mistral(
+        vocab_size=VOCABULARY, **heads, initializer_range=0.3, tie_word_embeddings=tied
     )
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
+from tests.tiny import tiny_mistral
+from transformers import MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.arguments import MixtureItem, PretrainArguments
 from moxin_recipes.strict import RecipeError
@@ -28,18 +29,8 @@ def own(**keys: Any) -> PretrainArguments:
 
 
 def model(tied: bool = False) -> MistralForCausalLM:
-    torch.manual_seed(0)
-    return MistralForCausalLM(
-        MistralConfig(
-            vocab_size=64,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            tie_word_embeddings=tied,
-        )
-    )
+    shape = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24}
+    return tiny_mistral(**shape, tie_word_embeddings=tied)
 
 
 def arguments(folder: Path, steps: int = 6) -> TrainingArguments:

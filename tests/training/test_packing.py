@@ -4,13 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.tiny import tiny_mistral
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import (
-    MistralConfig,
-    MistralForCausalLM,
-    TrainingArguments,
-    modeling_flash_attention_utils,
-)
+from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
 from moxin_recipes.data.tokens import packed
 from moxin_recipes.training.attention import use_blocks
@@ -21,18 +17,8 @@ BOS = 1
 
 def model(window: int, blocks: bool = False) -> MistralForCausalLM:
     """A model as loaded, or as the trainers change it on a CPU."""
-    torch.manual_seed(0)
-    net = MistralForCausalLM(
-        MistralConfig(
-            vocab_size=97,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            sliding_window=window,
-        )
-    )
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    net = tiny_mistral(vocab_size=97, num_hidden_layers=3, **heads, sliding_window=window)
     if blocks:
         use_blocks(net, torch.device("cpu"))
         assert net.config._attn_implementation != "sdpa"

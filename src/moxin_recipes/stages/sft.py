@@ -13,7 +13,13 @@ parity), but a limit on the gradient's norm means something else, and where the 
 varies from step to step, a sum gives the fuller steps more say in AdamW's averages.
 """
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 from trl import ModelConfig, SFTConfig, get_peft_config
 
 from moxin_recipes.arguments import SftArguments
@@ -33,33 +39,15 @@ def main(run: Run) -> None:
     model_config: ModelConfig = run.trainer_arguments[0]
     args: SFTConfig = run.trainer_arguments[1]
     start = run.pull("model_name_or_path")
-    chats = chat.load_split(
-        run.pull("dataset_name"),
-        own.dataset_config,
-        own.dataset_train_split,
-        ["messages|conversations"],
-        "dataset_name",
-    )
     tokenizer = AutoTokenizer.from_pretrained(start)
     chat.prepare_tokenizer(tokenizer, own.chat_template, own.pad_token)
     config = stretched(AutoConfig.from_pretrained(start), own, args.max_length)
+    rows = packed_chats(run, tokenizer)
     model = AutoModelForCausalLM.from_pretrained(
         start,
         config=config,
         dtype=model_config.dtype,
         attn_implementation=model_config.attn_implementation,
-    )
-    with args.main_process_first(local=True, desc="encoding chats"):
-        encoded = encode_chats(
-            chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
-        )
-    rows = PackedRows(
-        encoded,
-        args.max_length,
-        args.num_train_epochs,
-        own.seed,
-        own.global_batch_size,
-        tokenizer.pad_token_id,
     )
     args.num_train_epochs = 1  # the rows are those of all epochs, in order
     trainer = PackedSFTTrainer(
@@ -80,6 +68,31 @@ def main(run: Run) -> None:
         facts["summary"] = f"Fine-tuned on {own.dataset_name} (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
+    """The recipe's chats: encoded once, by one process of a machine, and packed."""
+    own: SftArguments = run.arguments
+    args: SFTConfig = run.trainer_arguments[1]
+    chats = chat.load_split(
+        run.pull("dataset_name"),
+        own.dataset_config,
+        own.dataset_train_split,
+        ["messages|conversations"],
+        "dataset_name",
+    )
+    with args.main_process_first(local=True, desc="encoding chats"):
+        encoded = encode_chats(
+            chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
+        )
+    return PackedRows(
+        encoded,
+        args.max_length,
+        args.num_train_epochs,
+        own.seed,
+        own.global_batch_size,
+        tokenizer.pad_token_id,
+    )
 
 
 def stretched(config: PretrainedConfig, own: SftArguments, length: int) -> PretrainedConfig:
