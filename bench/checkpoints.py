@@ -1,12 +1,13 @@
 """Seconds that checkpoints and their pushes take from pretraining, beside a run with neither.
 
-    python -m bench checkpoints [STEPS]      5 by default, between two saves
+    python -m bench checkpoints [STEPS [SAVES [ROUNDS]]]      5 steps a save, 8 saves, 4 rounds
 
 6.5M parameters and one sequence of 512 a step: a checkpoint has 78 MB, of which 26 are pushed to a
-local Hub, while one thread trains. Each run is a process of its own with an empty Hub; the two
-kinds take turns. Saves are much closer together than in use, so that their cost stands out; divided
-by the seconds between two saves it is the share of the time that is lost. What counts is the wall
-time of the training; pushes that are under way at its end are waited for after it, and named apart.
+local Hub, while one thread trains. In each round the two kinds run at the same time, so that they
+see the same machine, each with an empty Hub and all of its processes on one core; the next round
+swaps the cores. By default saves are much closer together than in use, so that their cost stands
+out. What counts is the wall time of the training; pushes that are under way at its end are waited
+for after it, and named apart.
 """
 
 import multiprocessing
@@ -23,13 +24,15 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from bench.train_step import isolated, model
+from bench.inputs import isolated, model
+from bench.train_step import keep_memory
 from moxin_recipes import environment
 from moxin_recipes.hub.server import launcher
 from moxin_recipes.training.checkpoints import Checkpoints
 from moxin_recipes.training.trainers import PretrainTrainer
 
-VOCABULARY, SAVES, ROUNDS = 4096, 8, 3
+VOCABULARY = 4096
+SPAWN = multiprocessing.get_context("spawn")
 MANIFEST = {
     "stage": "pretrain",
     "recipe_name": "20-pretrain",
@@ -58,16 +61,18 @@ def stage(folder: Path) -> Any:
     )
 
 
-def train(folder: Path, every: int, saves: bool) -> tuple[float, float]:
+def train(folder: Path, every: int, saves: int, kept: bool) -> tuple[float, float]:
     """Wall seconds of the training, and of waiting for pushes after it."""
     torch.set_num_threads(1)
+    keep_memory()
+    rows = isolated(VOCABULARY)
     args = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,
-        max_steps=SAVES * every,
+        max_steps=saves * every,
         use_cpu=True,
         dataloader_pin_memory=False,
-        save_strategy="steps" if saves else "no",
+        save_strategy="steps" if kept else "no",
         save_steps=every,
         save_total_limit=2,
         logging_strategy="no",
@@ -75,7 +80,9 @@ def train(folder: Path, every: int, saves: bool) -> tuple[float, float]:
         disable_tqdm=True,
     )
     trainer = PretrainTrainer(
-        model=model(VOCABULARY), args=args, train_dataset=isolated(VOCABULARY) * every
+        model=model(VOCABULARY),
+        args=args,
+        train_dataset=rows * (every * saves // len(rows) + 1),
     )
     trainer.remove_callback(PrinterCallback)
     checkpoints = Checkpoints(stage(folder), trainer)
@@ -87,8 +94,9 @@ def train(folder: Path, every: int, saves: bool) -> tuple[float, float]:
     return ended - began, time.perf_counter() - ended
 
 
-def run(every: int, saves: bool) -> tuple[float, float]:
-    """`train` in a process that finds a Hub of its own."""
+def run(core: int, every: int, saves: int, kept: bool) -> tuple[float, float]:
+    """`train` in a process that finds a Hub of its own; both of them on `core`."""
+    os.sched_setaffinity(0, {core})
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         who = launcher.identity(home / "hub")
@@ -96,25 +104,34 @@ def run(every: int, saves: bool) -> tuple[float, float]:
         hub = launcher.ensure(who)
         assert hub is not None
         try:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
-                return one.submit(train, home / "run", every, saves).result()
+            with ProcessPoolExecutor(1, SPAWN) as one:
+                return one.submit(train, home / "run", every, saves, kept).result()
         finally:
             hub.terminate()
             hub.wait()
 
 
 def main() -> None:
-    every = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    given = [int(word) for word in sys.argv[2:]]
+    every, saves, rounds = given + [5, 8, 4][len(given) :]
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        sys.exit("this benchmark needs two cores")
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    for _ in range(ROUNDS):
-        for saves in found:
-            found[saves].append(run(every, saves))
-    bare, full = (statistics.median(took for took, _ in found[saves]) for saves in found)
-    after = statistics.median(waited for _, waited in found[True])
-    print(f"{SAVES} saves, one every {every} steps or {bare / SAVES:.1f} s; medians of {ROUNDS}")
-    for saves, kind in ((False, "without"), (True, "with both")):
-        print(f"  {kind:10} {', '.join(f'{took:.2f}' for took, _ in found[saves])} s")
+    for number in range(rounds):
+        with ProcessPoolExecutor(2, SPAWN) as pair:
+            pending = {
+                kept: pair.submit(run, cores[(kept + number) % 2], every, saves, kept)
+                for kept in found
+            }
+            for kept, future in pending.items():
+                found[kept].append(future.result())
+        bare, full = (times[-1][0] for times in found.values())
+        print(f"round {number + 1}: without {bare:.2f} s, with both {full:.2f} s", flush=True)
+    bare, full = (statistics.mean(took for took, _ in found[kept]) for kept in found)
+    after = statistics.mean(waited for _, waited in found[True])
+    print(f"{saves} saves, one every {every} steps or {bare / saves:.1f} s; means of {rounds}")
     print(f"  without saves and Hub   {bare:8.2f} s")
     print(f"  with both               {full:8.2f} s, ratio {full / bare:.4f}")
-    print(f"  lost for each save      {(full - bare) / SAVES:8.3f} s")
+    print(f"  lost for each save      {(full - bare) / saves:8.3f} s")
     print(f"  waited at the end       {after:8.2f} s")

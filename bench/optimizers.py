@@ -1,6 +1,6 @@
 """AdamW and Muon on the same text for the same time of one core: held-out bits per byte.
 
-    python -m bench optimizers [SECONDS [SEED]]      90 and 0 by default, for each arm
+    python -m bench optimizers [SECONDS [SEED [ARM[@RATE] ...]]]      90, 0, AdamW and Muon
 
 A Mistral of 1.05M parameters (width 128, 4 layers, head of its own), 1,024 pieces, context 256, on
 the text that Python itself brings: code, docstrings, language reference, READMEs of installed
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +126,9 @@ def rate(clock: _Clock, arm: Arm, _: int) -> float:
     return max(arm.floor, min(1.0, left))
 
 
-def train(
-    arm: Arm, seconds: float, seed: int, tokens: Path, tokenizer: PreTrainedTokenizerFast
-) -> str:
-    """Trains one arm; its row of the table. `seed` is that of the weights and of the order."""
-    torch.manual_seed(seed)
-    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    net = MistralForCausalLM(
+def network(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
+    ids = {f"{name}_token_id": _id(tokenizer, name) for name in ("bos", "eos", "pad")}
+    return MistralForCausalLM(
         MistralConfig(
             vocab_size=1024,
             hidden_size=128,
@@ -141,14 +137,42 @@ def train(
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=1024,
-            **{f"{name}_token_id": value for name, value in ids.items()},
+            **ids,
         )
     )
+
+
+def _id(tokenizer: PreTrainedTokenizerFast, name: str) -> int:
+    return int(getattr(tokenizer, f"{name}_token_id"))
+
+
+def settings(arm: Arm, folder: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=arm.batch,
+        max_steps=MOST_STEPS,
+        learning_rate=arm.learning_rate,
+        weight_decay=arm.weight_decay,
+        max_grad_norm=arm.max_grad_norm,
+        adam_beta1=arm.beta1,
+        adam_beta2=0.95,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def train(
+    arm: Arm, seconds: float, seed: int, tokens: Path, tokenizer: PreTrainedTokenizerFast
+) -> str:
+    """Trains one arm; its row of the table. `seed` is that of the weights and of the order."""
+    torch.manual_seed(seed)
+    net = network(tokenizer)
     if arm.optimizer == "muon":
         optimizers.initialize(net)
-    mixture = [
-        MixtureItem(source=name, weight=share, epochs=MOST_STEPS) for name, share in SHARES.items()
-    ]
     own = PretrainArguments(
         stage="pretrain",
         hub_model_id="",
@@ -156,30 +180,14 @@ def train(
         model_name_or_path="",
         global_batch_size=arm.batch,
         context_length=CONTEXT,
-        mixture=mixture,
+        mixture=[MixtureItem(source=s, weight=w, epochs=MOST_STEPS) for s, w in SHARES.items()],
         optimizer=arm.optimizer,  # type: ignore[arg-type]
         seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=arm.batch,
-            max_steps=MOST_STEPS,
-            learning_rate=arm.learning_rate,
-            weight_decay=arm.weight_decay,
-            max_grad_norm=arm.max_grad_norm,
-            adam_beta1=arm.beta1,
-            adam_beta2=0.95,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        length = MOST_STEPS * arm.batch
-        shards = TokenFolder(tokens)
-        data = Mixture(shards, Order.of(own, shards.shards), length, bos=int(ids["bos"]))
+        args = settings(arm, folder)
+        shards, length = TokenFolder(tokens), MOST_STEPS * arm.batch
+        data = Mixture(shards, Order.of(own, shards.shards), length, bos=_id(tokenizer, "bos"))
         trainer = PretrainTrainer(
             model=net,
             args=args,
@@ -207,6 +215,8 @@ def main() -> None:
         tokens = Path(folder)
         tokenizer = write_corpus(tokens)
         print(f"{seconds:.0f} s of one core each, seed {seed}")
-        print(f"  {'':10}   steps     tokens   bits per byte")
-        for name, arm in ARMS.items():
-            print(f"  {name:10} {train(arm, seconds, seed, tokens, tokenizer)}", flush=True)
+        print(f"  {'':12}   steps     tokens   bits per byte")
+        for word in sys.argv[4:] or ARMS:
+            name, _, peak = word.partition("@")
+            arm = replace(ARMS[name], learning_rate=float(peak)) if peak else ARMS[name]
+            print(f"  {word:12} {train(arm, seconds, seed, tokens, tokenizer)}", flush=True)

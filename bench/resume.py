@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from bench.train_step import BATCH, BOS, CONTEXT, documents, model
+from bench.inputs import BATCH, BOS, CONTEXT, documents, model
 from moxin_recipes.arguments import MixtureItem
 from moxin_recipes.data.mixture import Mixture
 from moxin_recipes.data.order import Order

@@ -1,6 +1,6 @@
 """Useful tokens a second of training: ours, a bare loop, HF Trainer, TRL, and padded rows.
 
-    python -m bench train_step [4096|32000|49152]
+    python -m bench train_step [4096|32000|49152 [HF|TRL]]
 
 Two shapes with random weights: 6 layers of width 256 (6.5M parameters with 4,096 pieces, 20.7M with
 32,000), and SmolLM2-135M's with its 49,152 pieces, for some contenders. The same documents, 8
@@ -16,15 +16,12 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
-    MistralConfig,
-    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Trainer,
     TrainerCallback,
@@ -33,82 +30,26 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu
 
+from bench.inputs import (
+    BATCH,
+    CONTEXT,
+    PAD,
+    WINDOWS,
+    chats,
+    config,
+    documents,
+    isolated,
+    learned,
+    model,
+    windows,
+)
 from bench.turns import Turn, gemm_flops, take_turns
 from moxin_recipes import environment
-from moxin_recipes.data.tokens import packed, train_tokenizer
+from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
-CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
-# By the size of the vocabulary:
-BATCH = {4096: 8, 32000: 8, 49152: 2}
-ROUNDS = {4096: 7, 32000: 3, 49152: 3}
-STEPS = WINDOWS = 16  # more than the rounds and what goes before them
-
-
-SMALL = {
-    "hidden_size": 256,
-    "intermediate_size": 688,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-}
-SMOL = {  # https://huggingface.co/HuggingFaceTB/SmolLM2-135M
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "tie_word_embeddings": True,
-}
-
-
-def config(vocabulary: int) -> MistralConfig:
-    return MistralConfig(
-        vocab_size=vocabulary,
-        **(SMOL if vocabulary == 49152 else SMALL),
-        max_position_embeddings=CONTEXT,
-        sliding_window=4096,
-        pad_token_id=PAD,
-    )
-
-
-def model(vocabulary: int) -> MistralForCausalLM:
-    torch.manual_seed(0)
-    return MistralForCausalLM(config(vocabulary))
-
-
-def documents(vocabulary: int) -> Iterator[np.ndarray]:
-    """Random ids between BOS and EOS; see the module's docstring for the lengths."""
-    rng = np.random.default_rng(0)
-    while True:
-        length = int(np.clip(rng.lognormal(6, 1), 10, 8000))
-        yield np.array([BOS, *rng.integers(4, vocabulary, length), EOS])
-
-
-def windows(vocabulary: int, share: float | None = None) -> list[np.ndarray]:
-    """Rows of 512 that follow each other in one stream of documents, or of their `learned`."""
-    wanted, parts = WINDOWS * BATCH[vocabulary] * CONTEXT, []
-    for document in documents(vocabulary):
-        parts.append(document if share is None else learned(document, share))
-        wanted -= len(document)
-        if wanted <= 0:
-            break
-    stream = np.concatenate(parts)
-    return [stream[i * CONTEXT : (i + 1) * CONTEXT] for i in range(WINDOWS * BATCH[vocabulary])]
-
-
-def isolated(vocabulary: int) -> list[dict[str, torch.Tensor]]:
-    rows = [packed(ids, BOS) for ids in windows(vocabulary)]
-    return [{key: torch.from_numpy(value) for key, value in row.items()} for row in rows]
-
-
-def chats(vocabulary: int, share: float) -> Dataset:
-    """`isolated`, where only the last `share` of each document is learned."""
-    answers = windows(vocabulary, share)
-    rows = [packed(ids, BOS) for ids in windows(vocabulary)]
-    for row, answer in zip(rows, answers, strict=True):
-        row["labels"] = np.where(answer == -100, -100, row["labels"])
-    return Dataset.from_list([{key: ids.tolist() for key, ids in row.items()} for row in rows])
+ROUNDS = {4096: 7, 32000: 4, 49152: 3}
+STEPS = WINDOWS  # more than the rounds and what goes before them
 
 
 class _Tell(TrainerCallback):
@@ -177,11 +118,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(["some text"], 300)
 
 
-def learned(ids: np.ndarray, share: float) -> np.ndarray:
-    """Labels of a document whose last `share` is an answer."""
-    return np.where(np.arange(len(ids)) < round((1 - share) * len(ids)), -100, ids)
-
-
 def trl_packed(vocabulary: int, turn: Turn, strategy: str, share: float = 1.0) -> None:
     wanted = [ids for ids, _ in zip(documents(vocabulary), range(400), strict=False)]
     labels = [learned(ids, share).tolist() for ids in wanted]
@@ -230,34 +166,34 @@ def moxin_sft(vocabulary: int, turn: Turn, share: float = 1.0) -> None:
     ).train()
 
 
-CONTENDERS: dict[str, Any] = {
-    "bare PyTorch loop, packed": bare,
-    "HF Trainer, packed, not isolated": hf_trainer,
-    "the same, freed memory kept": functools.partial(hf_trainer, kept=True),
-    "HF Trainer, one padded document a row": padded,
-    "TRL SFTTrainer, wrapped": functools.partial(trl_packed, strategy="wrapped"),
-    "TRL SFTTrainer, wrapped, half learned": functools.partial(
-        trl_packed, strategy="wrapped", share=0.5
-    ),
-    "TRL SFTTrainer, bfd_split": functools.partial(trl_packed, strategy="bfd_split"),
-    "moxin pretrain": moxin_pretrain,
-    "moxin pretrain, torch_compile": functools.partial(moxin_pretrain, compiled=True),
-    "moxin sft": moxin_sft,
-    "moxin sft, half learned": functools.partial(moxin_sft, share=0.5),
+# Two tables, each with what the others are measured by; all together they would not fit in memory.
+TABLES: dict[str, dict[str, Any]] = {
+    "HF Trainer, packed, not isolated": {
+        "bare PyTorch loop, packed": bare,
+        "HF Trainer, packed, not isolated": hf_trainer,
+        "the same, freed memory kept": functools.partial(hf_trainer, kept=True),
+        "HF Trainer, one padded document a row": padded,
+        "moxin pretrain": moxin_pretrain,
+        "moxin pretrain, torch_compile": functools.partial(moxin_pretrain, compiled=True),
+    },
+    "TRL SFTTrainer, wrapped": {
+        "TRL SFTTrainer, wrapped": functools.partial(trl_packed, strategy="wrapped"),
+        "TRL SFTTrainer, bfd_split": functools.partial(trl_packed, strategy="bfd_split"),
+        "moxin sft": moxin_sft,
+        "TRL SFTTrainer, wrapped, half learned": functools.partial(
+            trl_packed, strategy="wrapped", share=0.5
+        ),
+        "moxin sft, half learned": functools.partial(moxin_sft, share=0.5),
+    },
 }
-
-OF_LARGE = (  # a step takes seconds
-    "bare PyTorch loop, packed",
-    "HF Trainer, packed, not isolated",
-    "HF Trainer, one padded document a row",
-    "moxin pretrain",
-)
+NOT_OF_LARGE = ("the same, freed memory kept", "moxin pretrain, torch_compile")  # steps of seconds
 
 
-def report(vocabulary: int) -> None:
+def report(vocabulary: int, usual: str) -> None:
+    """Prints one table; `usual` names it, and the contender that it has the others beside."""
+    names = [n for n in TABLES[usual] if vocabulary != 49152 or n not in NOT_OF_LARGE]
+    contenders = {name: functools.partial(TABLES[usual][name], vocabulary) for name in names}
     peaks: list[float] = []
-    names = OF_LARGE if vocabulary == 49152 else list(CONTENDERS)
-    contenders = {name: functools.partial(CONTENDERS[name], vocabulary) for name in names}
     result = take_turns(contenders, ROUNDS[vocabulary], lambda: peaks.append(gemm_flops()))
     peak, share = statistics.median(peaks), useful_share()
     shape = config(vocabulary)
@@ -266,19 +202,22 @@ def report(vocabulary: int) -> None:
         name: BATCH[vocabulary] * CONTEXT * (share if "padded" in name else 1) / result.median(name)
         for name in names
     }
-    usual = speeds["HF Trainer, packed, not isolated"]
     parameters = sum(p.numel() for p in model(vocabulary).parameters())
     print(
         f"vocabulary {vocabulary}, {parameters:,} parameters; matrix products reach "
         f"{peak / 1e9:.0f} GFLOP/s; medians of {ROUNDS[vocabulary]} steps, one thread"
     )
-    print(f"  {'':40} useful tokens/s   × HF Trainer    MFU")
+    print(f"  {'':40} useful tokens/s   × {usual.split()[0]}    MFU")
     for name, speed in speeds.items():
         seen = speed / (share if "padded" in name else 1)
         mfu = adjusted_mfu(compute_mfu(flops, seen, 1, peak), shape, CONTEXT) / 100
-        print(f"  {name:40} {speed:15.0f} {speed / usual:14.2f} {mfu:6.2f}")
+        print(f"  {name:40} {speed:15.0f} {speed / speeds[usual]:7.2f} {mfu:6.2f}", flush=True)
 
 
 def main() -> None:
-    for vocabulary in [int(word) for word in sys.argv[2:]] or list(ROUNDS):
-        report(vocabulary)
+    for vocabulary in [int(word) for word in sys.argv[2:3]] or list(ROUNDS):
+        for usual in TABLES:
+            if usual.startswith("TRL") and vocabulary == 49152:
+                continue  # a step takes a minute
+            if sys.argv[3:] in ([], [usual.split()[0]]):
+                report(vocabulary, usual)
