@@ -141,6 +141,39 @@ def test_what_a_kill_leaves_behind_is_swept(tmp_path: Path) -> None:
     hub.stop()
 
 
+def test_nothing_is_left_to_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed was fsynced: files and folders, a file before the folder that names it."""
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    def inodes(*paths: Path) -> set[int]:
+        return {path.stat().st_ino for path in paths}
+
+    store = Store(tmp_path)
+    repository = store.create("model", "local/kept", "public", None)
+    folder = repository.folder
+    assert inodes(folder, folder.parent, folder.parent.parent, *folder.rglob("*")) <= set(synced)
+    head = repository.resolve("main")
+    synced.clear()
+    repository.move("refs/heads/steps/100", None, head)
+    steps = folder / "refs/heads/steps"
+    names = inodes(steps, steps.parent)
+    assert names <= set(synced[synced.index((steps / "100").stat().st_ino) :])
+    synced.clear()
+    repository.delete("refs/heads/steps/100")
+    assert inodes(folder / "refs/heads") <= set(synced)
+    synced.clear()
+    store.move(repository, "other/kept")
+    moved = store.get("model", "other/kept").folder
+    assert inodes(folder.parent, moved.parent, moved / "hub.json") <= set(synced)
+
+
 def test_fsck_finds_every_kind_of_damage(fresh_hub: Hub) -> None:
     api = fresh_hub.api()
     repo = api.create_repo("moxin-org/damaged").repo_id
