@@ -8,8 +8,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
-
 from moxin_recipes.hub.server.errors import bad_request
 
 _BUFFER = 1 << 20
@@ -37,14 +35,14 @@ class Sink:
         Raises:
             HubError: 400 unless exactly `size` bytes came.
         """
-        await pour(chunks, self.write)
+        await pour(chunks, self.write, self._end - self._position)
         if self._position != self._end:
             raise bad_request("Fewer bytes came than were announced")
 
     def close(self) -> None:
         os.close(self._file)
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Appends to the region.
 
         Raises:
@@ -67,22 +65,36 @@ class Sink:
             self._sent_to_disk = self._position
 
 
-async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytes | bytearray], None]) -> None:
-    """Hands the chunks to `write` in a thread, joined to about 1 MiB; holds two buffers at most."""
-    writing: asyncio.Task[None] | None = None
-    buffer = bytearray()
+async def pour(
+    chunks: AsyncIterator[bytes], write: Callable[[memoryview], None], size: int
+) -> None:
+    """Hands the chunks to `write` in a thread, joined to 1 MiB; `size` bytes are expected.
+
+    Of two buffers one is filled while the other is written. They are allocated once: buffers that
+    grow, or come and go, cost more than the copy that they are for.
+    """
+    loop = asyncio.get_running_loop()
+    length = max(1, min(_BUFFER, size))
+    buffer, other = memoryview(bytearray(length)), None
+    filled = 0
+    writing: asyncio.Future[None] | None = None
     try:
         async for chunk in chunks:
-            buffer += chunk
-            if len(buffer) >= _BUFFER:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(run_in_threadpool(write, buffer))
-                buffer = bytearray()
+            rest = memoryview(chunk)
+            while rest:
+                taken = min(length - filled, len(rest))
+                buffer[filled : filled + taken] = rest[:taken]
+                rest, filled = rest[taken:], filled + taken
+                if filled == length:
+                    if writing is not None:
+                        await asyncio.shield(writing)
+                    writing = loop.run_in_executor(None, write, buffer)
+                    buffer, other = other or memoryview(bytearray(length)), buffer
+                    filled = 0
         if writing is not None:
-            await writing
-        if buffer:
-            await run_in_threadpool(write, buffer)
+            await asyncio.shield(writing)
+        writing = loop.run_in_executor(None, write, buffer[:filled])
+        await asyncio.shield(writing)
     finally:
         if writing is not None:
             await asyncio.wait({writing})  # never leave a thread writing to a file that is closed
