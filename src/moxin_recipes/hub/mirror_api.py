@@ -4,6 +4,7 @@ Commit ids change on the way. Each new commit says in its description which one 
 mirror that was stopped finds in the target alone how far it came, and needs no state of its own.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from moxin_recipes.hub.side import File, Side, info
 _BATCH_BYTES = 1 << 30  # of big files that lie in the scratch folder at a time, or one file
 # The public Hub adds rules to this file by itself when big files come that it does not name.
 _HUBS_OWN = ".gitattributes"
+# A branch that a mirror makes for what only a tag leads to, and takes away when it is done.
+_ASIDE = re.compile(r"mirror-of-[0-9a-f]{40}")
 
 
 class Show(Protocol):
@@ -43,7 +46,6 @@ class Copy:
         self._heads: dict[str, str] = {}
         self._repeats: dict[str, str] = {}  # commit of the target → of the source
         self._root = ""
-        self._source_branches: set[str] = set()
         self._ids: set[str] = set()  # all commits of the source that were met
 
     def run(self) -> dict[str, str]:
@@ -60,27 +62,27 @@ class Copy:
                 self.new.setdefault(origin, made.commit_id)
         self._root = self._target.history("main")[0].commit_id
         branches, tags = self._source.references()
-        self._source_branches = set(branches)
         for name, tip in branches.items():
             self._branch(name, tip)
         for name, tip in tags.items():
             self._tag(name, tip, tags_there.get(name))
+        for name in self._heads:  # those that a mirror which was killed left behind, too
+            if _ASIDE.fullmatch(name) and name not in branches:
+                self._target.api.delete_branch(
+                    self._target.repo, branch=name, repo_type=self._target.type
+                )
         return {old: self.new[old] for old in sorted(self._ids)}
 
     def _tag(self, name: str, commit: str, there: str | None) -> None:
         target = self._target
-        aside = f"mirror-{name}"
         if commit not in self.new:  # on no branch, since its branch was squashed or deleted
-            self._branch(aside, commit)
+            self._branch(f"mirror-of-{commit}", commit)
         if there != self.new[commit]:
             if there is not None:
                 target.api.delete_tag(target.repo, tag=name, repo_type=target.type)
             target.api.create_tag(
                 target.repo, tag=name, revision=self.new[commit], repo_type=target.type
             )
-        # A mirror that was killed may have left it; one that leads elsewhere is not the mirror's.
-        if aside not in self._source_branches and self._heads.get(aside) == self.new[commit]:
-            target.api.delete_branch(target.repo, branch=aside, repo_type=target.type)
 
     def _branch(self, name: str, tip: str) -> None:
         """Brings a branch to where it is in the source, commit by commit."""

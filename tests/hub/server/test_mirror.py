@@ -145,10 +145,12 @@ def test_an_id_without_a_namespace_and_a_branch_left_by_a_kill(fresh_hub: Hub, h
         here(str(fresh_hub.root), other)
         target = other.api()
         assert [model.id for model in target.list_models()] == ["gpt2"]
-        # As after a kill between making the tag and taking its branch away.
-        target.create_branch("_/gpt2", branch="mirror-v1", revision="v1")
+        # As after a kill between making the tag and taking its branch away; and one made by hand.
+        for branch in (f"mirror-of-{kept}", "mirror-v1"):
+            target.create_branch("gpt2", branch=branch, revision="v1")
         here(str(fresh_hub.root), other)
-        assert [ref.name for ref in target.list_repo_refs("_/gpt2").branches] == ["main"]
+        branches = [ref.name for ref in target.list_repo_refs("gpt2").branches]
+        assert branches == ["main", "mirror-v1"]
     finally:
         other.stop()
 

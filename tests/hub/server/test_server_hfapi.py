@@ -170,6 +170,13 @@ def test_ids_without_a_namespace(hub: Hub, api: HfApi, tmp_path: Path) -> None:
     )
     assert Path(got).read_bytes() == b"\0x"
     assert "gpt2" in {info.id for info in api.list_models()}
+    # One segment more could be a namespace and a name, too: as such it is found only without gpt2.
+    branches = {ref.name for ref in api.list_repo_refs("gpt2").branches}
+    assert branches == {"main", "refs-are-paths/too"}
+    api.auth_check("gpt2")
+    assert [file.filename for file in api.list_lfs_files("gpt2")] == ["a/b.bin"]
+    assert api.list_repo_refs(api.create_repo("nobody/refs").repo_id).branches
+    assert api.model_info("nobody/refs").id == "nobody/refs"
     assert hub.request("GET", "/gpt2/resolve/main/a/b.bin", token=None)[0] == 401
 
 

@@ -58,6 +58,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(folder: Path) -> None:
+    """Makes a folder that others wrote, with all files and folders in it, survive a power cut."""
+    for path in (*folder.rglob("*"), folder):
+        sync_folder(path)  # which files know as well
+
+
 def sweep(paths: Iterable[Path], older_than: float) -> int:
     """Deletes those files not touched since `older_than` (seconds of the epoch); counts them."""
     swept = 0

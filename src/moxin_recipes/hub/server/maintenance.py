@@ -48,21 +48,24 @@ def fsck(root: Path) -> Fsck:
     """Re-hashes every git object that a reference leads to, and every big file.
 
     Finds: repositories without a readable `hub.json`, objects missing or damaged, references to
-    nothing, big files missing, damaged or of another size than their pointers say.
+    nothing, big files missing, damaged or of another size than their pointers say. Commits may
+    come while it runs; `gc` waits.
     """
     store, report = Store(root), Fsck()
-    sound = _check_files(store.files, report)
-    for folder in store.folders():
-        try:
-            repository = store.open(folder)
-        except FileNotFoundError:  # deleted meanwhile
-            continue
-        except RuntimeError as error:
-            report.problems.append(str(error))
-            continue
-        report.repositories += 1
-        name = f"{repository.info.prefix}{repository.info.id}"
-        report.problems += [f"{name}: {text}" for text in _check(repository, sound, report)]
+    with store.collecting():
+        sizes = _check_files(store.files, report)
+        for folder in store.folders():
+            try:
+                repository = store.open(folder)
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            except RuntimeError as error:
+                report.problems.append(str(error))
+                continue
+            report.repositories += 1
+            name = f"{repository.info.prefix}{repository.info.id}"
+            problems = _check(repository, store.files, sizes, report)
+            report.problems += [f"{name}: {text}" for text in problems]
     return report
 
 
@@ -135,8 +138,10 @@ def links(thing: ShaFile) -> list[ObjectID]:
     return []
 
 
-def _check(repository: Repository, sound: dict[str, int], report: Fsck) -> Iterator[str]:
-    """The problems of one repository."""
+def _check(
+    repository: Repository, files: BigFiles, sizes: dict[str, int | str], report: Fsck
+) -> Iterator[str]:
+    """The problems of one repository; `sizes` of big files as `_check_files` found them."""
     seen: set[ObjectID] = set()
     pending = list(repository.tips())
     if not pending:
@@ -157,25 +162,22 @@ def _check(repository: Repository, sound: dict[str, int], report: Fsck) -> Itera
         except Exception as error:  # damage takes many forms in a parser; all are findings
             yield f"object {sha.decode()} is damaged: {error!r}"
             continue
-        if isinstance(thing, Blob):
-            content = repository.objects.content(sha)
-            if content.lfs is not None and sound.get(content.lfs) != content.size:
-                yield f"big file {content.lfs} is missing, damaged or not of {content.size} bytes"
+        if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
+            if lfs not in sizes:  # missing, or it came after the others were listed
+                sizes[lfs] = _check_file(files, lfs)
+            if sizes[lfs] != (size := repository.objects.content(sha).size):
+                yield f"big file {lfs} is missing, damaged or not of {size} bytes"
 
 
-def _check_files(files: BigFiles, report: Fsck) -> dict[str, int]:
-    """The bytes of each big file that is sound; as many are read at a time as there are cores."""
-    sound: dict[str, int] = {}
+def _check_files(files: BigFiles, report: Fsck) -> dict[str, int | str]:
+    """Each big file's bytes, or what is wrong; as many are read at a time as there are cores."""
     names = list(files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing holds no lock of Python's
-        for oid, found in zip(names, pool.map(partial(_check_file, files), names), strict=True):
-            report.files += 1
-            if isinstance(found, str):
-                report.problems.append(found)
-            else:
-                report.bytes += found
-                sound[oid] = found
-    return sound
+        sizes = dict(zip(names, pool.map(partial(_check_file, files), names), strict=True))
+    report.files = len(sizes)
+    report.bytes = sum(size for size in sizes.values() if isinstance(size, int))
+    report.problems += [problem for problem in sizes.values() if isinstance(problem, str)]
+    return sizes
 
 
 def _check_file(files: BigFiles, oid: str) -> int | str:

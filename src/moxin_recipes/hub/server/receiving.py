@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-
-from starlette.concurrency import run_in_threadpool
 
 from moxin_recipes.hub.server.errors import bad_request
 
@@ -32,29 +30,31 @@ class Sink:
         return self._hasher
 
     async def fill(self, chunks: AsyncIterator[bytes]) -> None:
-        """Writes all chunks; one buffer is filled while the one before is written and hashed.
+        """Writes and hashes all chunks.
 
         Raises:
             HubError: 400 unless exactly `size` bytes came.
         """
-        await pour(chunks, self.write)
+        takers = (self._write, *([self._hasher.update] if self._hasher else []))
+        await pour(chunks, takers, self._end - self._position)
         if self._position != self._end:
             raise bad_request("Fewer bytes came than were announced")
 
     def close(self) -> None:
         os.close(self._file)
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Appends to the region.
+    def write(self, data: bytes) -> None:
+        """Appends to the region, and to what is hashed.
 
         Raises:
             HubError: 400 beyond its end.
         """
-        if self._position + len(data) > self._end:
+        self._write(memoryview(data))
+        self.hasher.update(data)
+
+    def _write(self, view: memoryview) -> None:
+        if self._position + len(view) > self._end:
             raise bad_request("More bytes came than were announced")
-        if self._hasher is not None:
-            self._hasher.update(data)
-        view = memoryview(data)
         while view:
             written = os.pwrite(self._file, view, self._position)
             self._position += written
@@ -67,22 +67,41 @@ class Sink:
             self._sent_to_disk = self._position
 
 
-async def pour(chunks: AsyncIterator[bytes], write: Callable[[bytes | bytearray], None]) -> None:
-    """Hands the chunks to `write` in a thread, joined to about 1 MiB; holds two buffers at most."""
-    writing: asyncio.Task[None] | None = None
-    buffer = bytearray()
+async def pour(
+    chunks: AsyncIterator[bytes], takers: Sequence[Callable[[memoryview], None]], size: int
+) -> None:
+    """Hands the chunks, joined to 1 MiB, to each taker in a thread; `size` bytes are expected.
+
+    Of two buffers one is filled while the other is taken. They are allocated once: buffers that
+    grow, or come and go, cost more than the copy that they are for.
+    """
+    loop = asyncio.get_running_loop()
+    length = max(1, min(_BUFFER, size))
+    buffer, other = memoryview(bytearray(length)), None
+    filled = 0
+    taking: list[asyncio.Future[None]] = []
     try:
         async for chunk in chunks:
-            buffer += chunk
-            if len(buffer) >= _BUFFER:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(run_in_threadpool(write, buffer))
-                buffer = bytearray()
-        if writing is not None:
-            await writing
-        if buffer:
-            await run_in_threadpool(write, buffer)
+            rest = memoryview(chunk)
+            while rest:
+                count = min(length - filled, len(rest))
+                buffer[filled : filled + count] = rest[:count]
+                rest, filled = rest[count:], filled + count
+                if filled == length:
+                    await _finish(taking)
+                    taking = [loop.run_in_executor(None, take, buffer) for take in takers]
+                    buffer, other = other or memoryview(bytearray(length)), buffer
+                    filled = 0
+        await _finish(taking)
+        taking = [loop.run_in_executor(None, take, buffer[:filled]) for take in takers]
+        await _finish(taking)
     finally:
-        if writing is not None:
-            await asyncio.wait({writing})  # never leave a thread writing to a file that is closed
+        if taking:
+            await asyncio.wait(taking)  # never leave a thread writing to a file that is closed
+
+
+async def _finish(taking: list[asyncio.Future[None]]) -> None:
+    if taking:
+        await asyncio.wait(taking)
+        for taken in taking:
+            taken.result()

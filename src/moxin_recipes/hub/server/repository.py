@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -14,6 +15,7 @@ from dulwich.file import FileLocked
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.refs import DiskRefsContainer, Ref, check_ref_format
 
+from moxin_recipes.hub.server import durable
 from moxin_recipes.hub.server.errors import HubError, bad_request, revision_not_found
 from moxin_recipes.hub.server.objects import Objects
 
@@ -160,12 +162,16 @@ class Repository:
                 raise stale_parent()
         except FileLocked:  # by a copy from another root, which works beside the server
             raise stale_parent() from None
+        self._sync(ref)
 
     def delete(self, ref: str) -> bool:
         """Removes a reference; False if there was none."""
         old = self.target(ref)
         name = _encode(ref)
-        return old is not None and name is not None and self._refs.remove_if_equals(name, old)
+        gone = old is not None and name is not None and self._refs.remove_if_equals(name, old)
+        if gone:
+            self._sync(ref)
+        return gone
 
     def tag(self, name: str, commit: ObjectID, message: str | None) -> None:
         """Creates a tag, annotated if it has a message."""
@@ -190,6 +196,14 @@ class Repository:
             new = self.commit(self.objects.commit(head).tree, [], message)
             self.move(ref, head, new)
             return new
+
+    def _sync(self, ref: str) -> None:
+        """Makes a change survive a power cut: dulwich syncs a reference's file, but no folder."""
+        for folder in (self.folder / ref).parents:
+            with contextlib.suppress(FileNotFoundError):  # empty folders go with their last one
+                durable.sync_folder(folder)
+            if folder == self.folder:
+                return
 
     @property
     def _signature(self) -> bytes:

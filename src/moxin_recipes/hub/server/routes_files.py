@@ -43,7 +43,7 @@ def preupload(call: Call) -> Response:
         big = attributes.is_big(tree.check_path(path), size, sample, rules)
         item: dict[str, Any] = {"path": path, "uploadMode": "lfs" if big else "regular"}
         item["shouldIgnore"] = path in ignored
-        if (oid := _stored(repository, root, path)) is not None:
+        if (oid := _stored(call, root, path)) is not None:
             item["oid"] = oid
         answer.append(item)
     return JSONResponse({"files": answer, "commitOid": commit.decode()})
@@ -219,12 +219,19 @@ def _text(repository: Repository, root: ObjectID, path: str) -> str:
         return ""
 
 
-def _stored(repository: Repository, root: ObjectID, path: str) -> str | None:
-    """The id by which a client tells that a file is unchanged: sha256 for big files, else git's."""
+def _stored(call: Call, root: ObjectID, path: str) -> str | None:
+    """The id by which a client tells that a file is unchanged: sha256 for big files, else git's.
+
+    None also for a big file whose bytes were lost, so that the client sends them again.
+    """
+    objects = call.repository.objects
     try:
-        found = tree.find(repository.objects, root, path)
+        found = tree.find(objects, root, path)
     except HubError:
         return None
     if found.is_folder:
         return None
-    return repository.objects.content(found.oid).lfs or found.oid.decode()
+    content = objects.content(found.oid)
+    if content.lfs is None:
+        return found.oid.decode()
+    return content.lfs if call.store.files.size(content.lfs) == content.size else None

@@ -113,6 +113,7 @@ class Store:
                 editor.put("README.md", new.objects.add(Blob.from_string(about.encode())))
             new.move(MAIN, None, new.commit(editor.write(), [], "initial commit"))
             durable.write_json(temporary / "hub.json", dataclasses.asdict(info))
+            durable.sync_all(temporary)
             with self._lock(folder):
                 if folder.exists():
                     raise HubError(409, "You already created this repo", url=info.path)
@@ -149,7 +150,8 @@ class Store:
             # A stop between the two steps leaves the old id in force: see `_info`.
             self.update(repository, id=repo_id)
             repository.folder.rename(target)
-            durable.sync_folder(target.parent)
+            for folder in {target.parent, repository.folder.parent}:
+                durable.sync_folder(folder)
             if target != repository.folder:  # the old id goes on leading here
                 leads_to = repository.folder.with_suffix(".moved")
                 durable.write(leads_to, repo_id.encode(), via=self._trash)

@@ -148,9 +148,7 @@ class Router:
             HubError: whatever is wrong with the request.
         """
         method = "GET" if call.request.method == "HEAD" else call.request.method
-        matches = [
-            (route, found) for route in self.routes if (found := _match(call, route, raw_path))
-        ]
+        matches = self._matches(call, raw_path)
         for route, found in matches:
             if route.method == method:
                 call.args = {name: decode(value or "") for name, value in found.groupdict().items()}
@@ -160,6 +158,22 @@ class Router:
         if any(route.nameless and route.nameless.fullmatch(raw_path) for route in self.routes):
             raise unknown_repo(call)
         raise HubError(404, "The local Hub has no such endpoint")
+
+    def _matches(self, call: Call, raw_path: str) -> list[tuple[Route, re.Match[str]]]:
+        """The routes of a path; `gpt2/refs` means the references of gpt2 if that is a repository.
+
+        Only without it the path may mean a repository `refs` in a namespace `gpt2`.
+        """
+        nameless = [
+            (route, found)
+            for route in self.routes
+            if route.nameless is not None
+            and (found := route.nameless.fullmatch(raw_path))
+            and _names_repository(call, found)
+        ]
+        return nameless or [
+            (route, found) for route in self.routes if (found := route.pattern.fullmatch(raw_path))
+        ]
 
     async def _run(self, route: Route, call: Call) -> Response:
         if "repo" in call.args:
@@ -192,13 +206,12 @@ class Router:
         return found
 
 
-def _match(call: Call, route: Route, raw_path: str) -> re.Match[str] | None:
-    """The route's match; one without a namespace counts only if there is such a repository."""
-    if route.nameless is not None and (found := route.nameless.fullmatch(raw_path)):
-        with contextlib.suppress(HubError):
-            call.store.get(kind_of(found.groupdict().get("type")), decode(found["repo"]))
-            return found
-    return route.pattern.fullmatch(raw_path)
+def _names_repository(call: Call, found: re.Match[str]) -> bool:
+    try:
+        call.store.get(kind_of(found.groupdict().get("type")), decode(found["repo"]))
+    except HubError:
+        return False
+    return True
 
 
 def kind_of(plural: str | None) -> str:
