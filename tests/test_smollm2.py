@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from moxin_recipes import ladder, recipe
-from moxin_recipes.data import chat
+from moxin_recipes.data import arithmetic, chat, stories
 from moxin_recipes.run import Run
 from moxin_recipes.strict import RecipeError
 from tests.conftest import ROOT
@@ -215,4 +215,6 @@ def test_a_package_that_is_not_there_is_named_with_the_way_out(
 def test_both_ladders_make_what_they_read(name: str) -> None:
     recipes = ladder.read(ROOT / "recipes" / name)
     assert not ladder.check_references(recipes)
+    seed, rows = recipes[0].values["seed"], recipes[0].values["test_rows"]
+    assert len(arithmetic.problems("test", seed, rows, (1,), stories.draw)) == rows
     assert recipes[1].values["parameters"] == 134_515_008

@@ -254,7 +254,8 @@ class DistillArguments(StageArguments):
     dataset_split: str = "train"
     traces: list[Traces] = field(default_factory=list)
     model_name_or_path: str | None = None  # of `transformers` and `vllm`
-    base_url: str | None = None  # of an endpoint, such as http://127.0.0.1:8000/v1
+    # Of an endpoint: http://127.0.0.1:8000/v1. It may move; `teacher_model` says who answers.
+    base_url: str | None = None
     teacher_model: str | None = None  # its name there
     prompt_suffix: str = ""  # after each problem when it is asked; not in the dataset
     temperature: float = 0.6

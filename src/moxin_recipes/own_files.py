@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 
 def digests(values: dict[str, Any]) -> dict[str, str]:
     """What the recipe says → sha256 (hex) of the file: a chat template, a reward's module.
@@ -14,11 +16,11 @@ def digests(values: dict[str, Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     template = values.get("chat_template")
-    if template and Path(template).is_file():
+    if template and not (TEMPLATES / template).exists() and Path(template).is_file():
         found[template] = _digest(Path(template))
     for reward in values.get("rewards") or []:
         module, own, _ = reward.partition(":")
-        path = _module_file(module) if own else None
+        path = _module_file(module) if own and not module.startswith("moxin_recipes.") else None
         if path:
             found[reward] = _digest(path)
     return found

@@ -30,8 +30,9 @@ class Answer:
 def file_name(own: DistillArguments, problems: Sequence[str], model: str) -> str:
     """Name of the file of samples, by a digest of all that the requests depend on, and of no more.
 
-    So what was paid for is found again with other `samples`, `rewards` or `concurrency`. `model` is
-    the payload digest of the teacher's, "" for an endpoint.
+    So what was paid for is found again with other `samples`, `rewards` or `concurrency`, and at
+    another `base_url`: a server may move, so name another teacher by another `teacher_model`.
+    `model` is the payload digest of the teacher's, "" for an endpoint.
     """
     sampling = [own.temperature, own.top_p, own.max_new_tokens, own.seed]
     asked = [own.teacher, own.teacher_model, model, own.prompt_suffix, sampling, list(problems)]

@@ -8,6 +8,8 @@ from wrong, the model can end, and some group of completions gives a signal. Pus
 model.
 """
 
+import logging
+
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import GRPOConfig, ModelConfig, get_peft_config
@@ -21,6 +23,8 @@ from moxin_recipes.training import known_answers, measure, preflight
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.grpo import CpuGRPOTrainer
 from moxin_recipes.training.progress import watch
+
+log = logging.getLogger(__name__)
 
 
 def main(run: Run) -> None:
@@ -58,6 +62,8 @@ def main(run: Run) -> None:
         callbacks=[probe],
     )
     probe.trainer = trainer
+    if trainer.accelerator.device.type == "cpu" and args.gradient_checkpointing:
+        log.warning("`gradient_checkpointing: false` makes a step on a CPU twice as fast")
     watch(run, trainer)
     facts = train(run, trainer)
     if run.is_main:

@@ -227,7 +227,7 @@ def _on_split(
     run: Run, own: PostTrainingArguments, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     folder = run.pull("problems_name")
-    columns = ["problem", "answer"]
+    columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])
     problems = load_split(folder, own.problems_config, split, columns, "problems_name")
     problems = problems.select(range(min(own.eval_rows, len(problems))))
     scores, items = answers(

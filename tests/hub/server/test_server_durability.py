@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfFileSystem
+from huggingface_hub import HfApi, HfFileSystem
 from running_hub import Hub
 
 from moxin_recipes.hub.server import maintenance
@@ -88,6 +88,14 @@ def test_killed_at_random_moments(
         for pusher in pushers:
             pusher.kill()
             pusher.wait()
+    acknowledged, failed = check_notes(api, notes)
+    record_property("kills, acknowledged commits, clear errors", (kills, acknowledged, failed))
+    hub.stop()
+    assert maintenance.fsck(hub.root).problems == []
+
+
+def check_notes(api: HfApi, notes: dict[str, Path]) -> tuple[int, int]:
+    """What was acknowledged is there with its bytes, each error is clear: how many of both."""
     history = {commit.commit_id for commit in api.list_repo_commits("moxin-org/killed")}
     files = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
     acknowledged = failed = 0
@@ -107,9 +115,7 @@ def test_killed_at_random_moments(
             assert error["status"] in (None, 409, 412, 502, 503, 504), error
             assert error["status"] or "TransportError" in error["kinds"], error
         acknowledged, failed = acknowledged + len(commits), failed + len(errors)
-    record_property("kills, acknowledged commits, clear errors", (kills, acknowledged, failed))
-    hub.stop()
-    assert maintenance.fsck(hub.root).problems == []
+    return acknowledged, failed
 
 
 def test_what_a_kill_leaves_behind_is_swept(tmp_path: Path) -> None:
