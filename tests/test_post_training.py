@@ -37,6 +37,7 @@ def test_dpo_with_lora_and_precomputed_references_goes_on_where_it_stopped(
     whole = load_file(tmp_path / "model.safetensors")  # merged: the next stage loads it as it is
     assert not list(tmp_path.glob("adapter_*"))
     assert (tmp_path / "left_out.parquet").is_file()
+    assert (tmp_path / "left_out_test.parquet").is_file()
     undisturbed = trainer_state(tmp_path, 4)
     half = trainer_state(tmp_path, 2)["num_input_tokens_seen"]
     assert 0 < half < undisturbed["num_input_tokens_seen"]

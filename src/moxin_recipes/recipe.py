@@ -155,8 +155,7 @@ class Recipe:
             for key, value in self.resolved.items()
             if not _KEYLESS.match(key) and key not in REFERENCES
         }
-        files = own_files.digests(self.values)
-        whole = [_canonical(own), payloads, *([files] if files else [])]
+        whole = [_canonical(own), payloads, own_files.digests(self.values)]
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

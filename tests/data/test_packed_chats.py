@@ -30,12 +30,16 @@ def rows_of(encoded: Dataset, length: int, epochs: float, seed: int, batch: int)
     return PackedRows(encoded, length, epochs, seed, batch, pad=3)
 
 
+def numbered(tokenizer: PreTrainedTokenizerBase, length: int, folder: Path) -> Dataset:
+    """Thirty chats, each answered by its number."""
+    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
+    return encode_chats(chats, tokenizer, length, folder)
+
+
 def test_rows_hold_whole_chats_in_an_order_of_each_epoch(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
-    encoded = encode_chats(chats, tokenizer, 64, tmp_path)
-    rows = rows_of(encoded, 64, 2, 1, 1)
+    rows = rows_of(numbered(tokenizer, 64, tmp_path), 64, 2, 1, 1)
     epochs: list[str] = []
     for row, tokens in zip(rows, rows.tokens, strict=True):
         assert {len(row[key]) for key in ("input_ids", "labels", "position_ids")} == {64}
@@ -53,16 +57,15 @@ def test_rows_hold_whole_chats_in_an_order_of_each_epoch(
 def test_a_row_is_a_function_of_seed_and_place(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
     found = [
-        rows_of(encode_chats(chats, tokenizer, 64, folder), 64, 2, seed, 1)
+        rows_of(numbered(tokenizer, 64, folder), 64, 2, seed, 1)
         for folder, seed in ((tmp_path / "a", 1), (tmp_path / "a", 1), (tmp_path / "b", 1))
     ]
     for other in found[1:]:
         for place in (len(other) - 1, 0, 3):  # in any order
             for key, value in found[0][place].items():
                 assert (other[place][key] == value).all()
-    other = rows_of(encode_chats(chats, tokenizer, 64, tmp_path / "a"), 64, 2, 2, 1)
+    other = rows_of(numbered(tokenizer, 64, tmp_path / "a"), 64, 2, 2, 1)
     assert (other[0]["input_ids"] != found[0][0]["input_ids"]).any()
 
 
@@ -116,8 +119,7 @@ def test_what_cannot_be_used_is_counted_and_listed(
 def test_chats_of_a_last_batch_that_is_not_full_are_listed(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
-    encoded = encode_chats(chats, tokenizer, 32, tmp_path)
+    encoded = numbered(tokenizer, 32, tmp_path)
     whole = rows_of(encoded, 32, 1, 1, 1)
     rows = rows_of(encoded, 32, 1, 1, 4)
     assert 0 < len(whole) - len(rows) < 4

@@ -30,7 +30,7 @@ class Pairs:
         """Reads `pairs`, the dataset of recipe key `key`, into Arrow files below `folder`."""
         self._read = _as_turns(pairs, tokenizer, folder, key)
         self._reasons = np.array(self._read["left_out"][:], dtype=object)
-        self._truncated = 0
+        self._truncated: dict[str, int] = {}
         if not len(self.usable()):
             raise RecipeError(f"`{key}`: none of its {len(pairs)} pairs can be used")
 
@@ -55,13 +55,13 @@ class Pairs:
         self._reasons[np.setdiff1d(usable, there)] = "prompt too long"
         self._reasons[there[whole:]] = left_out.BATCH_NOT_FULL
         trained = prepared.select(range(whole))
-        self._truncated = _longer(trained, length) if length else 0
+        self._truncated = {"truncated": _longer(trained, length) if length else 0}
         return trained
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pairs, those left out by reason, and those with a cut answer, for the manifest."""
-        return {**left_out.counted("pair", self._reasons), "truncated": self._truncated}
+        """Pairs, those left out by reason, and of `full_batches` those with a cut answer."""
+        return {**left_out.counted("pair", self._reasons), **self._truncated}
 
     def left_out(self) -> Dataset:
         """Index in the dataset and reason of every pair that is not trained on."""

@@ -5,7 +5,7 @@
 
 Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
 where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
-in `left_out.parquet` beside it.
+in `left_out.parquet` beside it, those of the test split in `left_out_test.parquet`.
 """
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,15 +38,14 @@ def main(run: Run) -> None:
             return Pairs(pairs, tokenizer, run.state / "pairs" / split, key)
 
     pairs = pairs_of(own.dataset_train_split)
+    tests = pairs_of(own.dataset_test_split) if own.dataset_test_split else None
     trainer = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(
             start, dtype=model_config.dtype, attn_implementation=model_config.attn_implementation
         ),
         args=args,
         train_dataset=pairs.usable(),
-        eval_dataset=(
-            pairs_of(own.dataset_test_split).usable() if own.dataset_test_split else None
-        ),
+        eval_dataset=tests.usable() if tests else None,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_config),
     )
@@ -55,10 +54,13 @@ def main(run: Run) -> None:
     )
     watch(run, trainer)
     facts = train(run, trainer)
-    preferences = trainer.evaluate() if own.dataset_test_split else {}
+    preferences = trainer.evaluate() if tests else {}
     if run.is_main:
         facts["counts"] = pairs.counts
         pairs.left_out().to_parquet(run.folder / "left_out.parquet")
+        if tests:
+            facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
+            tests.left_out().to_parquet(run.folder / "left_out_test.parquet")
         facts["tokens"] = trainer.state.num_input_tokens_seen
         facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
         facts |= measure.held_out(run, own)
