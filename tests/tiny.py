@@ -1,4 +1,4 @@
-"""Models of a few thousand random weights, and one saved with its tokenizer and chat template."""
+"""Models of a few thousand random weights, a tokenizer with a chat template, and chats for it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,23 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerB
 
 from moxin_recipes.data import chat
 from moxin_recipes.data.tokens import train_tokenizer
+
+Messages = list[dict[str, str]]
+
+
+def turns(*texts: str) -> Messages:
+    """User and assistant in turn."""
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
+
+
+def tiny_tokenizer(
+    text: str = "<|user|>\nhow many?\n<|assistant|>\n12 or 13",
+) -> PreTrainedTokenizerBase:
+    """300 pieces, most of them bytes, with Tülu's template."""
+    made = train_tokenizer([text] * 20, 300)
+    chat.prepare_tokenizer(made, "tulu.jinja", None)
+    return made
 
 
 def tiny_mistral(
@@ -34,9 +51,7 @@ def tiny_mistral(
 
 def save_tiny_model(folder: Path) -> tuple[MistralForCausalLM, PreTrainedTokenizerBase]:
     """Saves both to `folder` and returns them."""
-    text = "<|user|>\nhow many?\n<|assistant|>\n<think>12 or 13</think>"
-    tokenizer = train_tokenizer([text] * 20, 300)
-    chat.prepare_tokenizer(tokenizer, "tulu.jinja", None)
+    tokenizer = tiny_tokenizer("<|user|>\nhow many?\n<|assistant|>\n<think>12 or 13</think>")
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     model = tiny_mistral(tokenizer, **shape, max_position_embeddings=256)
     model.save_pretrained(folder)

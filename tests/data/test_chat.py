@@ -1,23 +1,16 @@
 """Chats: one BOS, the assistant's words and their end are learned."""
 
 import pytest
+from tests.tiny import tiny_tokenizer, turns
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.data import chat
-from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.strict import RecipeError
 
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerBase:
-    made = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
-    chat.prepare_tokenizer(made, "tulu.jinja", None)
-    return made
-
-
-def turns(*texts: str) -> list[dict[str, str]]:
-    roles = ("user", "assistant")
-    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
+    return tiny_tokenizer()
 
 
 def test_template_and_mask(tokenizer: PreTrainedTokenizerBase) -> None:

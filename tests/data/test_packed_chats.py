@@ -6,24 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
+from tests.tiny import tiny_tokenizer, turns
 from transformers import PreTrainedTokenizerBase
 
-from moxin_recipes.data import chat
 from moxin_recipes.data.packing import PackedRows, encode_chats, row_starts
-from moxin_recipes.data.tokens import train_tokenizer
 from moxin_recipes.strict import RecipeError
 
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerBase:
-    made = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
-    chat.prepare_tokenizer(made, "tulu.jinja", None)
-    return made
-
-
-def turns(*texts: str) -> list[dict[str, str]]:
-    roles = ("user", "assistant")
-    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
+    return tiny_tokenizer()
 
 
 def rows_of(encoded: Dataset, length: int, epochs: float, seed: int, batch: int) -> PackedRows:

@@ -6,22 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny import tiny_mistral
+from tests.tiny import tiny_mistral, tiny_tokenizer
 from tests.training.pretraining import pretraining
 from transformers import MistralForCausalLM, PreTrainedTokenizerBase
 
-from moxin_recipes.data import chat
-from moxin_recipes.data.tokens import train_tokenizer
-
 __all__ = ["pretraining"]
-
-Messages = list[dict[str, str]]
-
-
-def turns(*texts: str) -> Messages:
-    """User and assistant in turn."""
-    roles = ("user", "assistant")
-    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
 @dataclass(frozen=True)
@@ -39,8 +28,7 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
-    chat.prepare_tokenizer(tokenizer, "tulu.jinja", None)
+    tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folder)
     tiny_mistral(
         tokenizer,

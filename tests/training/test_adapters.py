@@ -8,7 +8,8 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from tests.training.conftest import Tiny, quiet, turns
+from tests.tiny import turns
+from tests.training.conftest import Tiny, quiet
 from transformers import AutoModelForCausalLM, Trainer
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from tests.training.conftest import Tiny, quiet, turns
+from tests.tiny import turns
+from tests.training.conftest import Tiny, quiet
 from trl import DPOConfig, DPOTrainer
 
 from moxin_recipes.data.preferences import Pairs

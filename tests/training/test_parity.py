@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from tests.training.conftest import Messages, Tiny, gradient, quiet, turns, weights
+from tests.tiny import Messages, turns
+from tests.training.conftest import Tiny, gradient, quiet, weights
 from torch.nn.functional import cross_entropy, log_softmax, logsigmoid
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from tests.training.conftest import Tiny, quiet, turns
+from tests.tiny import turns
+from tests.training.conftest import Tiny, quiet
 from transformers import LogitsProcessorList
 from trl import GRPOConfig, GRPOTrainer
 
