@@ -1,6 +1,7 @@
 """`python -m bench` runs every benchmark of this folder, `python -m bench NAME` one of them."""
 
 import importlib
+import os
 import sys
 
 BENCHMARKS = (
@@ -12,6 +13,8 @@ BENCHMARKS = (
     "checkpoints",
     "hub_transfer",
 )
+
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # a bar a model would hide the figures
 
 for name in sys.argv[1:2] or BENCHMARKS:
     if name not in BENCHMARKS:
