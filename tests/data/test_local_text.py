@@ -1,5 +1,6 @@
 """Local sources: what is read, what is left out, and that the order never changes."""
 
+import importlib.metadata
 from collections import Counter
 from pathlib import Path
 
@@ -61,4 +62,6 @@ def test_readmes_carry_the_licence_that_their_package_declares() -> None:
         for document in local_text.package_readmes()
     }
     assert "MIT" in licenses["pytest"]
+    assert importlib.metadata.version("moxin-recipes")  # installed as the others
+    assert "moxin-recipes" not in licenses  # its README would change what it reports
     assert sum(value != "unknown" for value in licenses.values()) > len(licenses) / 2

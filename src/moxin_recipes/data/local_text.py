@@ -96,7 +96,10 @@ def pydoc_topics() -> Iterator[Document]:
 
 
 def package_readmes(skipped: Skipped | None = None) -> Iterator[Document]:
-    """The long description of each installed distribution, with the licence that it declares."""
+    """The long description of each installed distribution, with the licence that it declares.
+
+    Not this package's own: it reports what was trained, and would change it.
+    """
     skipped = Counter() if skipped is None else skipped
     found: dict[str, Document] = {}
     for distribution in metadata.distributions():
@@ -108,6 +111,8 @@ def package_readmes(skipped: Skipped | None = None) -> Iterator[Document]:
             continue
         if not name or not isinstance(text, str) or len(text.strip()) < 100:
             skipped["empty"] += 1
+            continue
+        if name == "moxin-recipes":
             continue
         origin = f"{name} {fields['Version']}"
         found.setdefault(origin, _document(text, "package-readmes", _license(fields), origin))

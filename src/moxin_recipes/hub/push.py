@@ -5,6 +5,7 @@ import logging
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ T = TypeVar("T")
 # How long the end of a stage waits for a Hub that is away, in seconds.
 PATIENCE = 600.0
 _INCOMING = "incoming-"
+# Beside a model lies the list of what was left out of its data.
+warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
 
 
 def push(
