@@ -26,8 +26,8 @@ from transformers import PrinterCallback, TrainingArguments
 
 from bench.inputs import isolated, model
 from bench.train_step import keep_memory
+from moxin_hub import launcher
 from moxin_recipes import environment
-from moxin_recipes.hub.server import launcher
 from moxin_recipes.training.checkpoints import Checkpoints
 from moxin_recipes.training.trainers import PretrainTrainer
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moxin_recipes.hub.server import launcher
+from moxin_hub import launcher
 
 MIB = 1 << 20
 

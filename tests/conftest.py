@@ -27,7 +27,7 @@ os.environ.update(
     {"MOXIN_HOME": _HOME, "MOXIN_HUB": "local", "OMP_NUM_THREADS": "1", "HF_TOKEN": "hf_not_real"}
 )
 
-from moxin_recipes.hub.server import launcher  # noqa: E402 (the package reads the variables)
+from moxin_hub import launcher  # noqa: E402 (the package reads the variables)
 
 # What makes each recipe of moxin-nano small enough for a few seconds.
 SMALL: dict[str, dict[str, Any]] = {

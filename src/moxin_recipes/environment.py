@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from moxin_recipes.hub.server.launcher import Identity, identity
+from moxin_hub.launcher import Identity, identity
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 # Loopback counts as offline for the clients, and the staging switch beats HF_ENDPOINT.

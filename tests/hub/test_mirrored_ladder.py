@@ -7,7 +7,7 @@ import yaml
 from tests.conftest import Workplace, serving
 from tests.test_ladder import status
 
-from moxin_recipes.hub.server import launcher
+from moxin_hub import launcher
 
 
 def test_a_mirrored_ladder_is_done_even_where_it_pins_commits_of_the_first_hub(

@@ -12,7 +12,7 @@ import yaml
 from tests.conftest import ROOT, Workplace, serving
 from tests.warm import Process, Warm
 
-from moxin_recipes.hub.server import launcher
+from moxin_hub import launcher
 
 RECIPE: dict[str, Any] = {
     "stage": "pretrain",

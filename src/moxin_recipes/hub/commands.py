@@ -55,7 +55,7 @@ def _root(options: argparse.Namespace) -> Path:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from moxin_recipes.hub.server import launcher
+    from moxin_hub import launcher
 
     root = _root(options)
     who = launcher.identity(root, options.port)
@@ -69,7 +69,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _env(options: argparse.Namespace) -> None:
-    from moxin_recipes.hub.server import launcher
+    from moxin_hub import launcher
 
     variables = environment.local_variables(
         launcher.identity(_root(options)), environment.home() / "cache"
@@ -80,7 +80,7 @@ def _env(options: argparse.Namespace) -> None:
 
 def _client(root: Path) -> "HfApi":
     """A client of the embedded Hub at `root`, which is started when it does not answer."""
-    from moxin_recipes.hub.server import launcher
+    from moxin_hub import launcher
 
     who = launcher.identity(root)
     os.environ.update(environment.local_variables(who, environment.home() / "cache"))
@@ -127,7 +127,7 @@ def _mirror(options: argparse.Namespace) -> None:
 
 
 def _gc(options: argparse.Namespace) -> None:
-    from moxin_recipes.hub.server import maintenance
+    from moxin_hub import maintenance
 
     gone = maintenance.gc(_root(options))
     sys.stdout.write(
@@ -137,7 +137,7 @@ def _gc(options: argparse.Namespace) -> None:
 
 
 def _fsck(options: argparse.Namespace) -> None:
-    from moxin_recipes.hub.server import maintenance
+    from moxin_hub import maintenance
 
     found = maintenance.fsck(_root(options))
     sys.stdout.write(

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from moxin_hub import copying, durable, launcher
+from moxin_hub.errors import HubError as ServerError
+from moxin_hub.errors import from_os
+from moxin_hub.repository import NAMELESS
+from moxin_hub.store import Store
 from moxin_recipes import environment
 from moxin_recipes.hub.mirror_api import Copy
-from moxin_recipes.hub.server import copying, durable, launcher
-from moxin_recipes.hub.server.errors import HubError as ServerError
-from moxin_recipes.hub.server.errors import from_os
-from moxin_recipes.hub.server.repository import NAMELESS
-from moxin_recipes.hub.server.store import Store
 from moxin_recipes.hub.session import HubError, refusal, upload_refusal
 from moxin_recipes.hub.side import Side
 

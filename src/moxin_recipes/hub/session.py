@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from moxin_hub import launcher
 from moxin_recipes import environment
-from moxin_recipes.hub.server import launcher
 
 
 class HubError(RuntimeError):

@@ -1,0 +1,289 @@
+"""From a raw request to a handler and back: routing, limits, ranges and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from moxin_hub.auth import Gate, Role
+from moxin_hub.errors import HubError, bad_request, repo_not_found
+from moxin_hub.repository import Repository
+from moxin_hub.store import Store
+
+_LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
+_MOST_DIGITS = 40
+T = TypeVar("T")
+
+
+@dataclass
+class Call:
+    """One request, as a handler sees it: authenticated, its repository open, its body read."""
+
+    request: Request
+    store: Store
+    gate: Gate
+    role: Role
+    args: dict[str, str]  # the decoded parts of the path
+    found: Repository | None = None
+    body: bytes = b""
+
+    @property
+    def repository(self) -> Repository:
+        assert self.found is not None  # noqa: S101
+        return self.found
+
+    @property
+    def endpoint(self) -> str:
+        """The address that the client used, without a slash at its end."""
+        return f"http://{self.request.headers['host']}"
+
+    @property
+    def home(self) -> str:
+        """The address of the repository."""
+        return f"{self.endpoint}/{self.repository.info.path}"
+
+    def query(self, name: str) -> str | None:
+        return self.request.query_params.get(name)
+
+    def flag(self, name: str) -> bool:
+        """Whether a query parameter is there and not false."""
+        return self.request.query_params.get(name, "false").lower() not in ("false", "0", "")
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A query parameter from 0 or 1 (what `default` is, if less) to `most`.
+
+        Raises:
+            HubError: 400 for more digits than any number here has.
+        """
+        text = self.request.query_params.get(name, "")
+        if len(text) > _MOST_DIGITS:
+            raise bad_request(f"`{name}` is too long")
+        return (
+            min(max(int(text), min(default, 1)), most)
+            if text.isascii() and text.isdecimal()
+            else default
+        )
+
+    async def read_body(self) -> None:
+        """Fills `body`; handlers that are no coroutines find it filled.
+
+        Raises:
+            HubError: 413 if it is too large.
+        """
+        body = bytearray()
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > _LARGEST_BODY:
+                raise HubError(413, f"A body has at most {_LARGEST_BODY} bytes")
+        self.body = bytes(body)
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty object."""
+        try:
+            value = json.loads(self.body) if self.body else {}
+        except (ValueError, RecursionError):
+            raise bad_request("The body is no JSON") from None
+        if not isinstance(value, dict):
+            raise bad_request("The body is no JSON object")
+        return value
+
+
+Handler = Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]
+
+
+@dataclass
+class Route:
+    """A path pattern over the raw path, the method, who may call it, and the handler."""
+
+    method: str
+    pattern: re.Pattern[str]
+    nameless: re.Pattern[str] | None  # the same with an id that has no namespace
+    role: Role
+    handler: Handler
+
+
+@dataclass
+class Router:
+    """The endpoint table. Repositories are opened, and closed to strangers, here and only here."""
+
+    routes: list[Route] = field(default_factory=list)
+
+    def add(self, method: str, path: str, role: Role = Role.NOBODY) -> Callable[[Handler], Handler]:
+        """Registers a handler. `{name}` stands for one path segment, `{name*}` for any number.
+
+        `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
+        path, or the model type. With Role.NOBODY anybody may read what is public.
+        """
+        pattern = path.replace("{type}", "(?P<type>models|datasets|spaces)")
+        pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets|spaces)/)?")
+        pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
+
+        def compiled(repo: str) -> re.Pattern[str]:
+            named = pattern.replace("{repo}", f"(?P<repo>{repo})")
+            return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", named), re.DOTALL)
+
+        def register(handler: Handler) -> Handler:
+            nameless = compiled("[^/]+?") if "{repo}" in path else None
+            self.routes.append(
+                Route(method, compiled("(?!api/|lfs/)[^/]+/[^/]+?"), nameless, role, handler)
+            )
+            return handler
+
+        return register
+
+    async def answer(self, call: Call, raw_path: str) -> Response:
+        """Finds the route, checks the role, opens the repository, runs the handler.
+
+        Raises:
+            HubError: whatever is wrong with the request.
+        """
+        method = "GET" if call.request.method == "HEAD" else call.request.method
+        matches = self._matches(call, raw_path)
+        for route, found in matches:
+            if route.method == method:
+                call.args = {name: decode(value or "") for name, value in found.groupdict().items()}
+                return await self._run(route, call)
+        if matches:
+            raise HubError(405, "Method not allowed")
+        if any(route.nameless and route.nameless.fullmatch(raw_path) for route in self.routes):
+            raise unknown_repo(call)
+        raise HubError(404, "The local Hub has no such endpoint")
+
+    def _matches(self, call: Call, raw_path: str) -> list[tuple[Route, re.Match[str]]]:
+        """The routes of a path; `gpt2/refs` means the references of gpt2 if that is a repository.
+
+        Only without it the path may mean a repository `refs` in a namespace `gpt2`.
+        """
+        nameless = [
+            (route, found)
+            for route in self.routes
+            if route.nameless is not None
+            and (found := route.nameless.fullmatch(raw_path))
+            and _names_repository(call, found)
+        ]
+        return nameless or [
+            (route, found) for route in self.routes if (found := route.pattern.fullmatch(raw_path))
+        ]
+
+    async def _run(self, route: Route, call: Call) -> Response:
+        if "repo" in call.args:
+            call.found = await run_in_threadpool(self._open, route, call)
+        elif call.role < route.role:
+            raise forbidden(call.role)
+        try:
+            if inspect.iscoroutinefunction(route.handler):
+                answer: Response = await route.handler(call)
+                return answer
+            await call.read_body()
+            return await run_in_threadpool(route.handler, call)  # type: ignore[arg-type]
+        except (FileNotFoundError, KeyError):
+            if call.found is not None and not call.found.folder.exists():
+                raise repo_not_found() from None  # deleted or moved meanwhile
+            raise
+
+    @staticmethod
+    def _open(route: Route, call: Call) -> Repository:
+        kind = kind_of(call.args.get("type"))
+        try:
+            found = call.store.get(kind, call.args["repo"], moved=True)
+        except HubError:
+            found = None
+        if found is None or (found.info.is_private and call.role < Role.READ):
+            # A stranger cannot tell a private repository from a missing one.
+            raise unknown_repo(call)
+        if call.role < route.role:
+            raise forbidden(call.role)
+        return found
+
+
+def _names_repository(call: Call, found: re.Match[str]) -> bool:
+    try:
+        call.store.get(kind_of(found.groupdict().get("type")), decode(found["repo"]))
+    except HubError:
+        return False
+    return True
+
+
+def kind_of(plural: str | None) -> str:
+    """The type of repositories that a path names: `datasets` → `dataset`, nothing → `model`."""
+    return (plural or "models").removesuffix("s")
+
+
+def unknown_repo(call: Call) -> HubError:
+    """The one answer for repositories that are not there and for those closed to the caller."""
+    if call.role is Role.NOBODY:
+        return HubError(401, "Invalid username or password.", "RepoNotFound")
+    return repo_not_found()
+
+
+def forbidden(role: Role) -> HubError:
+    if role is Role.NOBODY:
+        return HubError(401, "Invalid username or password.")
+    return HubError(403, "This token may read only; writing needs the write token")
+
+
+def decode(text: str) -> str:
+    """A percent-encoded part of a path.
+
+    Raises:
+        HubError: 400 if it is no UTF-8.
+    """
+    try:
+        return unquote_to_bytes(text).decode()
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        raise bad_request("The path is no UTF-8") from None
+
+
+def member(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
+    """A member of a JSON body; null counts as missing.
+
+    Raises:
+        HubError: 400 if it is missing without a default, or of another type.
+    """
+    value = body.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise bad_request(f"`{name}` is missing or no {kind.__name__}")
+    if kind is str:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise bad_request(f"`{name}` is no valid Unicode") from None
+    return value
+
+
+def error_response(error: HubError) -> Response:
+    headers = {
+        "X-Error-Message": error.message.encode("ascii", "replace").decode(),
+        **error.headers,
+    }
+    headers["X-Error-Message"] = re.sub(r"[\x00-\x1f\x7f]", " ", headers["X-Error-Message"])[:500]
+    if error.code is not None:
+        headers["X-Error-Code"] = error.code
+    return JSONResponse({"error": error.message, **error.more}, error.status, headers)
+
+
+def page_link(call: Call, path: str, query: Mapping[str, str | int]) -> dict[str, str]:
+    """The Link header that leads to the next page."""
+    return {"Link": f'<{call.endpoint}{path}?{urlencode(query)}>; rel="next"'}
+
+
+async def drain(request: Request, most: int) -> None:
+    """Reads on after an error, so that the client comes to see the answer."""
+    read = 0
+    with contextlib.suppress(RuntimeError):  # what Starlette raises when all was read before
+        async for chunk in request.stream():
+            read += len(chunk)
+            if read > most:
+                return
