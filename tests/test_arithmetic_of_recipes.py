@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes import filling, ladder, recipe
+from moxin_recipes import ladder
+from moxin_recipes.recipe import filling, reading
 from tests.conftest import ROOT
 
 FILES = sorted(ROOT.glob("recipes/moxin-7b*/*.yaml"))
@@ -55,7 +56,7 @@ def test_every_sum_comes_out(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
-    of, text = recipe.load(path), prose(path)
+    of, text = reading.load(path), prose(path)
     steps, batch = of.values["max_steps"], of.values["global_batch_size"]
     a_step = batch * of.values["context_length"]
     processes = ladder.processes(ladder.launcher_file(of))
@@ -71,11 +72,11 @@ def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if recipe.load(path).stage in ("pretrain", "sft", "dpo")],
+    [path for path in FILES if reading.load(path).stage in ("pretrain", "sft", "dpo")],
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_training_says_its_kernel_and_cost_and_keeps_two_terabytes_at_most(path: Path) -> None:
-    values = recipe.load(path).values
+    values = reading.load(path).values
     if values["stage"] != "dpo":  # its pairs are padded
         assert values["attn_implementation"] == "flash_attention_2"
     assert (values["gpu_price"], values["gpu_watts"]) == (2.29, 700)
@@ -85,7 +86,7 @@ def test_training_says_its_kernel_and_cost_and_keeps_two_terabytes_at_most(path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_libraries_accept_every_recipe(path: Path) -> None:
-    of = recipe.load(path)
+    of = reading.load(path)
     filling.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
 
 

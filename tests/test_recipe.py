@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes import filling, ladder, recipe
-from moxin_recipes.strict import RecipeError
+from moxin_recipes import ladder
+from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe.strict import RecipeError
 from tests.conftest import ROOT
 
 SFT: dict[str, Any] = {
@@ -21,10 +22,10 @@ SFT: dict[str, Any] = {
 }
 
 
-def load(folder: Path, *overrides: str, **changes: Any) -> recipe.Recipe:
+def load(folder: Path, *overrides: str, **changes: Any) -> reading.Recipe:
     path = folder / "30-sft.yaml"
     path.write_text(yaml.safe_dump({**SFT, **changes}))
-    return recipe.load(path, list(overrides))
+    return reading.load(path, list(overrides))
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,10 @@ def test_a_wrong_key_or_type_is_one_clear_error(
 )
 def test_what_the_gpus_would_refuse_is_refused_before(words: str, message: str) -> None:
     path = ROOT / "recipes/moxin-7b/20-pretrain-2k.yaml"
-    of = recipe.load(path, words.split())
+    of = reading.load(path, words.split())
     with pytest.raises(RecipeError, match=message):
         filling.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
-    assert ladder.launcher_file(recipe.load(path))
+    assert ladder.launcher_file(reading.load(path))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str, message: st
     path = tmp_path / "30-sft.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"30-sft\.yaml") as caught:
-        recipe.load(path)
+        reading.load(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -94,7 +95,7 @@ def test_nested_lists_are_checked_too(tmp_path: Path) -> None:
         "stage: data\nhub_corpus_id: a\nhub_tokens_id: b\nsources: [{name: x, max_byte: 1}]\n"
     )
     with pytest.raises(RecipeError) as caught:
-        recipe.check(recipe.load(path))
+        reading.check(reading.load(path))
     assert "`sources[0].max_byte`; did you mean `max_bytes`?" in str(caught.value)
 
 
@@ -103,14 +104,14 @@ def test_a_phase_of_pretraining_has_a_number_of_steps(tmp_path: Path) -> None:
     values = {**SFT, "stage": "pretrain", "context_length": 8, "mixture": []}
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(RecipeError, match="`max_steps` is missing"):
-        recipe.check(recipe.load(path))
+        reading.check(reading.load(path))
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "30-sft.yaml"
     path.write_text("stage: sft\nseed: 1\n")
     with pytest.raises(RecipeError, match="`hub_model_id` is missing"):
-        recipe.check(recipe.load(path))
+        reading.check(reading.load(path))
 
 
 def test_the_command_line_wins_and_is_not_abbreviated(tmp_path: Path) -> None:
@@ -123,15 +124,15 @@ def test_the_command_line_wins_and_is_not_abbreviated(tmp_path: Path) -> None:
     _, _, many = filling.fill(of, processes=16)
     assert (many.per_device_train_batch_size, many.gradient_accumulation_steps) == (2, 1)
     with pytest.raises(RecipeError, match="unknown key `learning_rat`"):
-        recipe.check(load(tmp_path, "--learning_rat", "1e-5"))
+        reading.check(load(tmp_path, "--learning_rat", "1e-5"))
 
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "30-sft.yaml"
     path.write_text(yaml.safe_dump(SFT) + "learning_rate: 5e-6\nsave_strategy: no\n")
-    assert recipe.load(path).values["learning_rate"] == 5e-6
-    assert recipe.load(path).values["save_strategy"] == "no"
-    assert recipe.load(path).values["bf16"] is False
+    assert reading.load(path).values["learning_rate"] == 5e-6
+    assert reading.load(path).values["save_strategy"] == "no"
+    assert reading.load(path).values["bf16"] is False
 
 
 def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
@@ -174,21 +175,21 @@ def test_the_key_is_of_the_users_own_files_too(
 def test_references_and_outputs_are_plain_data(tmp_path: Path) -> None:
     of = load(tmp_path)
     assert of.references == [
-        recipe.Reference("dataset_name", "dataset", "chat", "data"),
-        recipe.Reference("model_name_or_path", "model", "base", "pretrain"),
+        reading.Reference("dataset_name", "dataset", "chat", "data"),
+        reading.Reference("model_name_or_path", "model", "base", "pretrain"),
     ]
     assert of.outputs == {"hub_model_id": "sft"}
     assert of.tag == "sft"
 
 
 def test_rewards_are_looked_up_before_anything_starts() -> None:
-    wrong = recipe.Recipe(
+    wrong = reading.Recipe(
         Path("40-distill.yaml"), {"stage": "distill", "rewards": ["math", "fromat"]}
     )
     with pytest.raises(RecipeError, match=r"`rewards`: there is no fromat; use math"):
         ladder.check_rewards([wrong])
     ladder.check_rewards(
-        [recipe.Recipe(Path("42-grpo.yaml"), {"stage": "grpo", "rewards": ["code"]})]
+        [reading.Recipe(Path("42-grpo.yaml"), {"stage": "grpo", "rewards": ["code"]})]
     )
 
 
@@ -201,7 +202,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize("path", VARIANTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_variant_is_filled_for_its_processes(path: Path) -> None:
-    of = recipe.load(path)
+    of = reading.load(path)
     launcher = yaml.safe_load((ROOT / of.values["accelerate_config"]).read_text())
     *_, args = filling.fill(of, launcher["num_processes"], on_hardware=False)
     steps = args.gradient_accumulation_steps * args.per_device_train_batch_size

@@ -13,10 +13,12 @@ import yaml
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from moxin_recipes import ladder, recipe
-from moxin_recipes.data import arithmetic, chat, stories
+from moxin_recipes import ladder
+from moxin_recipes.chats import template
+from moxin_recipes.problems import arithmetic, stories
+from moxin_recipes.recipe import reading
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
-from moxin_recipes.strict import RecipeError
 from tests.conftest import ROOT
 
 QUICK = ROOT / "recipes" / "smollm2-135m-quick"
@@ -128,7 +130,7 @@ def run(folder: Path, name: str, **values: Any) -> tuple[dict[str, Any], Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     given = yaml.safe_load((QUICK / path.name).read_text()) | SMALL[name] | values
     path.write_text(yaml.safe_dump(given, sort_keys=False))
-    of = recipe.load(path, ["--output_dir", str(folder / name)])
+    of = reading.load(path, ["--output_dir", str(folder / name)])
     importlib.import_module(f"moxin_recipes.stages.{of.stage}").main(Run(of))
     made = next(iter(folder.joinpath(name).rglob("moxin.json")))
     return json.loads(made.read_text()), made.parent
@@ -178,14 +180,14 @@ def test_our_template_says_what_the_models_own_says(
         )
         for count in (2, 3)
     ]
-    chat.prepare_tokenizer(tokenizer, "chatml.jinja", "<|endoftext|>")
+    template.prepare_tokenizer(tokenizer, "chatml.jinja", "<|endoftext|>")
     assert shown == [
         tokenizer.apply_chat_template(
             turns[:count], tokenize=False, add_generation_prompt=count < 3
         )
         for count in (2, 3)
     ]
-    ids, labels = chat.encode(turns, tokenizer)
+    ids, labels = template.encode(turns, tokenizer)
     learned = [token for token, label in zip(ids, labels, strict=True) if label != -100]
     assert tokenizer.decode(learned) == "14<|im_end|>"
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moxin_recipes import environment, filling, recipe
+from moxin_recipes import environment
 from moxin_recipes.hub import commands as hub_commands
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe.strict import RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,15 +93,15 @@ def main() -> None:
 
 
 def _choose_hub(options: argparse.Namespace) -> None:
-    if options.hub:
-        environment.choose(options.hub)
+    environment.choose(options.hub)
     if options.namespace:
         os.environ["MOXIN_NAMESPACE"] = options.namespace
 
 
 def _run(options: argparse.Namespace) -> None:
-    from moxin_recipes import figure, ladder, status
+    from moxin_recipes import ladder, status
     from moxin_recipes.hub import session
+    from moxin_recipes.views import figure
 
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
@@ -143,16 +144,16 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
-    from moxin_recipes.data import mistral_tokenizer
+    from moxin_recipes.tokens import mistral
 
-    made = mistral_tokenizer.build()
+    made = mistral.build()
     made.save_pretrained(options.out)
     sys.stdout.write(f"{options.out}: {len(made):,} pieces\n")
 
 
 def _samples(options: argparse.Namespace) -> None:
-    from moxin_recipes.data import read_at_step
     from moxin_recipes.hub import session
+    from moxin_recipes.tokens import read_at_step
 
     session.start()
     parent, spans = read_at_step.of_step(options.recipe, options.step, options.rank)
@@ -168,12 +169,12 @@ def _check(options: argparse.Namespace) -> None:
     from moxin_recipes.hub import pull, session
 
     one = options.ladder.is_file()
-    recipes = [recipe.load(options.ladder)] if one else ladder.read(options.ladder)
+    recipes = [reading.load(options.ladder)] if one else ladder.read(options.ladder)
     for of in recipes:
         processes = ladder.processes(ladder.launcher_file(of))
         filling.fill(of, processes, on_hardware=False)
         steps = ""
-        if of.stage in recipe.TRAINING_STAGES:
+        if of.stage in reading.TRAINING_STAGES:
             micro, count = filling.batches(of, processes)
             steps = f", {processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", of.name, of.stage, steps)

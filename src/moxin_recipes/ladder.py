@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from moxin_recipes import filling, recipe
-from moxin_recipes.recipe import Recipe
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ def read(folder: Path) -> list[Recipe]:
     paths = sorted(p for p in folder.glob("*.yaml") if re.match(r"\d\d-", p.name))
     if not paths:
         raise RecipeError(f"{folder}: no recipes there (files such as 30-sft.yaml)")
-    return [recipe.load(path) for path in paths]
+    return [reading.load(path) for path in paths]
 
 
-def check_references(recipes: list[Recipe]) -> list[recipe.Reference]:
+def check_references(recipes: list[Recipe]) -> list[reading.Reference]:
     """The inputs that no earlier recipe makes; a tag that none of them will set is an error."""
     made: dict[str, set[str]] = {}
     outside = []
@@ -116,14 +116,14 @@ def state(of: Recipe) -> State:
         return State(of, None, None, None)
     key = of.key([(parent.key, parent.payload) for parent in parents])
     commits = {
-        output: pull.commit_of(qualified(repo), recipe.output_type(output), f"done-{key[:12]}")
+        output: pull.commit_of(qualified(repo), reading.output_type(output), f"done-{key[:12]}")
         for output, repo in of.outputs.items()
     }
     if not commits or not all(commits.values()):
         return State(of, key, None, None)
     main = next(iter(commits))
     commit = str(commits[main])
-    manifest = pull.read_manifest(qualified(of.outputs[main]), recipe.output_type(main), commit)
+    manifest = pull.read_manifest(qualified(of.outputs[main]), reading.output_type(main), commit)
     return State(of, key, commit, manifest)
 
 
@@ -137,7 +137,7 @@ def restore_tags(found: State) -> None:
     from moxin_recipes.hub.session import qualified
 
     for output, repo in found.recipe.outputs.items():
-        kind = recipe.output_type(output)
+        kind = reading.output_type(output)
         done = pull.commit_of(qualified(repo), kind, f"done-{str(found.key)[:12]}")
         move_tag(qualified(repo), kind, found.recipe.tag, str(done))
 
@@ -166,12 +166,12 @@ def run(
     recipes = read(folder)
     todo = chosen(recipes, start, only or [], force or [])
     for of in recipes:
-        recipe.check(of)
+        reading.check(of)
     check_references(recipes)
     check_mixtures(recipes)
     check_rewards(recipes)
     for of in todo:
-        if of.stage in recipe.TRAINING_STAGES:
+        if of.stage in reading.TRAINING_STAGES:
             filling.batches(of, processes(launcher_file(of, accelerate_config)))
     for of in todo:
         found = state(of)
@@ -189,7 +189,7 @@ def launcher_file(of: Recipe, given: Path | None = None) -> Path:
     RecipeError if it is not there, or shards matrices that the recipe's optimizer needs whole.
     """
     own = of.values.get("accelerate_config", "accelerate_configs/cpu.yaml")
-    name = Path(given if given and of.stage in recipe.TRAINING_STAGES else own)
+    name = Path(given if given and of.stage in reading.TRAINING_STAGES else own)
     for base in (Path.cwd(), of.path.resolve().parent.parent.parent):
         if (base / name).is_file():
             if of.values.get("optimizer") == "muon" and _content(base / name).get("fsdp_config"):

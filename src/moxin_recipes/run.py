@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from moxin_recipes import environment, filling, recipe
+from moxin_recipes import environment
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.recipe import Recipe
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 # What tells a process that it is one of several.
@@ -141,7 +142,7 @@ class Run:
                 push,
                 folder,
                 self.recipe.values[hub_key],
-                recipe.output_type(hub_key),
+                reading.output_type(hub_key),
                 self.manifest(**facts),
                 private=self.arguments.hub_private_repo,
                 tags=tags,
@@ -161,7 +162,7 @@ def launch(main: Callable[[Run], None]) -> None:
     try:
         of = _recipe_of_command_line(sys.argv[1:])
         folder = of.output_dir
-        if of.stage not in recipe.TRAINING_STAGES:
+        if of.stage not in reading.TRAINING_STAGES:
             if os.environ.get("RANK", "0") != "0":
                 return
             for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
@@ -197,7 +198,7 @@ def _recipe_of_command_line(words: list[str]) -> Recipe:
     if "--config" not in words or words.index("--config") + 1 == len(words):
         raise RecipeError("give the recipe: --config recipes/LADDER/STAGE.yaml [--key value …]")
     at = words.index("--config")
-    return recipe.load(Path(words[at + 1]), words[:at] + words[at + 2 :])
+    return reading.load(Path(words[at + 1]), words[:at] + words[at + 2 :])
 
 
 def _split_config(word: str) -> list[str]:

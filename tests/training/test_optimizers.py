@@ -8,8 +8,8 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.arguments import MixtureItem, PretrainArguments
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.optimizers import Muon, orthogonal
 from moxin_recipes.training.trainers import PretrainTrainer

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.data.order import Sample
-from moxin_recipes.data.shards import Shard
+from moxin_recipes.tokens.order import Sample
+from moxin_recipes.tokens.shards import Shard
 from moxin_recipes.training import progress
 from moxin_recipes.training.checkpoints import thinned
 from moxin_recipes.training.progress import watch

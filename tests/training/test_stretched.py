@@ -7,9 +7,9 @@ import torch
 from tests.training.conftest import Tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from moxin_recipes.arguments import SftArguments
+from moxin_recipes.recipe.arguments import SftArguments
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages.sft import stretched
-from moxin_recipes.strict import RecipeError
 
 
 def arguments(**more: float | int) -> SftArguments:

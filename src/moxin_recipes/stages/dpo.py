@@ -11,11 +11,11 @@ in `left_out.parquet` beside it, those of the test split in `left_out_test.parqu
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
 
-from moxin_recipes.arguments import DpoArguments
-from moxin_recipes.data.chat import load_split
-from moxin_recipes.data.preferences import Pairs
+from moxin_recipes.chats.pairs import Pairs
+from moxin_recipes.chats.template import load_split
+from moxin_recipes.recipe.arguments import DpoArguments
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training import measure
+from moxin_recipes.scores import held_out
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.progress import watch
 
@@ -63,7 +63,7 @@ def main(run: Run) -> None:
             tests.left_out().to_parquet(run.folder / "left_out_test.parquet")
         facts["tokens"] = trainer.state.num_input_tokens_seen
         facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= measure.held_out(run, own)
+        facts |= held_out.held_out(run, own)
         if preferences:
             accuracy = preferences["eval_rewards/accuracies"]
             count = len(trainer.eval_dataset)

@@ -24,18 +24,18 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from moxin_recipes.arguments import EvaluateArguments, Evaluation
-from moxin_recipes.data import clean_items
-from moxin_recipes.data.chat import load_split
-from moxin_recipes.data.clean_items import Clean, SearchedItems
-from moxin_recipes.data.problem_sets import write_split
+from moxin_recipes.chats.template import load_split
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import errors
+from moxin_recipes.problems.sets import write_split
+from moxin_recipes.recipe.arguments import EvaluateArguments, Evaluation
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, clear, launch, write_json
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.scores import clean_items
+from moxin_recipes.scores.clean_items import Clean, SearchedItems
 
 logging.getLogger("lm_eval").setLevel(logging.WARNING)  # it explains itself at length
-TASKS = Path(__file__).parent.parent / "tasks"
+TASKS = Path(__file__).parent.parent / "scores" / "tasks"
 Row = dict[str, Any]
 
 

@@ -15,13 +15,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import GRPOConfig, ModelConfig, get_peft_config
 
 from moxin_recipes import rewards
-from moxin_recipes.arguments import GrpoArguments
-from moxin_recipes.data.chat import load_split
+from moxin_recipes.chats.template import load_split
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.recipe.arguments import GrpoArguments
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import known_answers, measure, preflight
+from moxin_recipes.scores import held_out
 from moxin_recipes.training.checkpoints import train
-from moxin_recipes.training.grpo import CpuGRPOTrainer
 from moxin_recipes.training.progress import watch
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def main(run: Run) -> None:
             "left out (prompt too long)": len(solvable) - len(prompts),
         }
         facts["summary"] = f"Reinforced on verifiable rewards (`{run.recipe.name}`)."
-        facts |= measure.held_out(run, own)
+        facts |= held_out.held_out(run, own)
         facts["metrics"] |= last_reward(facts["log"])
         run.finish({"hub_model_id": (run.folder, facts)})
 

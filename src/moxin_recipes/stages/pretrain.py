@@ -13,13 +13,14 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from moxin_recipes import environment
-from moxin_recipes.arguments import PretrainArguments
-from moxin_recipes.data.mixture import Mixture
-from moxin_recipes.data.order import Order
-from moxin_recipes.data.token_cache import GB, HubTokens
 from moxin_recipes.hub.pull import read_manifest
+from moxin_recipes.recipe.arguments import PretrainArguments
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training import measure, optimizers
+from moxin_recipes.scores import held_out
+from moxin_recipes.tokens.cache import GB, HubTokens
+from moxin_recipes.tokens.mixture import Mixture
+from moxin_recipes.tokens.order import Order
+from moxin_recipes.training import optimizers
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -53,7 +54,7 @@ def main(run: Run) -> None:
     if run.is_main:
         facts["tokens"] = len(mixture) * own.context_length
         facts["counts"] = mixture.facts() | {"steps passed over": len(trainer.guard.skipped)}
-        facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, own.eval_context_length)
         facts["contamination"] = contamination(run, own)
         facts["summary"] = (
             f"Base model after `{run.recipe.name}`: {facts['tokens']:,} tokens in sequences of "

@@ -22,12 +22,12 @@ from transformers import (
 )
 from trl import ModelConfig, SFTConfig, get_peft_config
 
-from moxin_recipes.arguments import SftArguments
-from moxin_recipes.data import chat
-from moxin_recipes.data.packing import PackedRows, encode_chats
+from moxin_recipes.chats import template
+from moxin_recipes.chats.pack import PackedRows, encode_chats
+from moxin_recipes.recipe.arguments import SftArguments
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import measure
+from moxin_recipes.scores import held_out
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PackedSFTTrainer
@@ -40,7 +40,7 @@ def main(run: Run) -> None:
     args: SFTConfig = run.trainer_arguments[1]
     start = run.pull("model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(start)
-    chat.prepare_tokenizer(tokenizer, own.chat_template, own.pad_token)
+    template.prepare_tokenizer(tokenizer, own.chat_template, own.pad_token)
     config = stretched(AutoConfig.from_pretrained(start), own, args.max_length)
     rows = packed_chats(run, tokenizer)
     model = AutoModelForCausalLM.from_pretrained(
@@ -66,7 +66,7 @@ def main(run: Run) -> None:
             rows.tokens[: trainer.state.global_step * own.global_batch_size].sum()
         )
         facts["summary"] = f"Fine-tuned on {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= measure.held_out(run, own)
+        facts |= held_out.held_out(run, own)
         run.finish({"hub_model_id": (run.folder, facts)})
 
 
@@ -74,7 +74,7 @@ def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     own: SftArguments = run.arguments
     args: SFTConfig = run.trainer_arguments[1]
-    chats = chat.load_split(
+    chats = template.load_split(
         run.pull("dataset_name"),
         own.dataset_config,
         own.dataset_train_split,

@@ -13,10 +13,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
 from moxin_recipes.training.trainers import PretrainTrainer
-from moxin_recipes.training.weights import check_whole, is_sharded, merge
 
 log = logging.getLogger(__name__)
 

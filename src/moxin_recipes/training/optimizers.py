@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from moxin_recipes.arguments import PretrainArguments
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.arguments import PretrainArguments
+from moxin_recipes.recipe.strict import RecipeError
 
 _EPS = 1e-7
 # Keller Jordan's: their steep start makes singular values of 0.7 to 1.2 in five rounds.

@@ -18,7 +18,7 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
-from moxin_recipes.arguments import TrainingStageArguments
+from moxin_recipes.recipe.arguments import TrainingStageArguments
 from moxin_recipes.run import Run
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Filters of documents, by the names that recipes use."""
