@@ -1,7 +1,7 @@
 """One module a stage, each launched by itself.
 
-A launch (`python -m moxin_recipes.stages.NAME`, which `accelerate launch` runs) chooses its Hub here,
-before any Hugging Face library is imported. Imported as a library, the package chooses nothing.
+A launch (`python -m moxin_recipes.stages.NAME`, which `accelerate launch` runs) chooses its Hub
+here, before any Hugging Face library is imported. Imported as a library, it chooses nothing.
 """
 
 import sys
