@@ -188,7 +188,9 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         args = settings(arm, folder)
         shards, length = TokenFolder(tokens), MOST_STEPS * arm.batch
-        data = Mixture(shards, Order.of(own, shards.shards), length, bos=_id(tokenizer, "bos"))
+        data = Mixture(
+            shards, Order.from_keys(own, shards.shards), length, bos=_id(tokenizer, "bos")
+        )
         trainer = PretrainTrainer(
             model=net,
             args=args,

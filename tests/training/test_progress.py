@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.tokens.order import Sample
+from moxin_recipes.tokens.order import Location
 from moxin_recipes.tokens.shards import Shard
 from moxin_recipes.training import progress
 from moxin_recipes.training.checkpoints import thinned
@@ -28,8 +28,8 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         ids = torch.full((16,), index)
         return {"input_ids": ids, "labels": ids, "position_ids": torch.arange(16)}
 
-    def locate(self, index: int) -> Sample:
-        return Sample("books", index // 4, Shard("books/train-00000-00000.bin", 64), index % 4)
+    def locate(self, index: int) -> Location:
+        return Location("books", index // 4, Shard("books/train-00000-00000.bin", 64), index % 4)
 
 
 def trainer(folder: Path, report_to: str) -> PretrainTrainer:

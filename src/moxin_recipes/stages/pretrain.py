@@ -38,7 +38,7 @@ def main(run: Run) -> None:
     )
     cache = Path(own.token_cache_dir or environment.home() / "token-cache")
     shards = HubTokens(run.parent("dataset_name"), cache, own.token_cache_gb * GB)
-    order = Order.of(own, shards.shards)
+    order = Order.from_keys(own, shards.shards)
     mixture = Mixture(shards, order, args.max_steps * own.global_batch_size, tokenizer.bos_token_id)
     trainer = PretrainTrainer(
         model=model,

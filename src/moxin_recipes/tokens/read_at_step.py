@@ -1,4 +1,4 @@
-"""Which documents a step of pretraining read, from the recipe and the index of its tokens alone."""
+"""Tells which documents a pretraining step read, from the recipe and the index of its tokens."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ from moxin_recipes.hub.pull import Parent, read_manifest, resolve
 from moxin_recipes.hub.session import errors
 from moxin_recipes.recipe import arguments, filling, reading
 from moxin_recipes.recipe.strict import RecipeError, conform
-from moxin_recipes.tokens.order import Order, Sample
+from moxin_recipes.tokens.order import Location, Order
 from moxin_recipes.tokens.shards import TOKEN, Shard, select
 
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a document in a training sequence; `tokens` are [from, to) of the document's."""
+    """A part of a document in a training sequence: its tokens from `tokens[0]` to `tokens[1]`."""
 
-    sequence: int  # in the step
+    sequence: int  # its number in the step, from 0
     rank: int
     source: str
     epoch: int
@@ -32,21 +32,22 @@ class Span:
 
 
 def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, list[Span]]:
-    """The tokens repository, and what the sequences of a step (the first one is 1) hold.
+    """Returns the tokens repository, and the spans that step `step` (from 1) reads.
 
-    With `rank`, only what that process of the recipe's launcher reads.
+    `rank` selects what one process of the recipe's launcher reads. Raises RecipeError for a step or
+    a rank that the recipe does not have.
     """
-    of = reading.load(path)
-    if of.stage != "pretrain":
-        raise RecipeError(f"{path}: only a pretrain recipe reads tokens, this is `{of.stage}`")
-    own = _own(of)
-    steps = int(of.values.get("max_steps", 0))
+    recipe = reading.load(path)
+    if recipe.stage != "pretrain":
+        raise RecipeError(f"{path}: only a pretrain recipe reads tokens, this is `{recipe.stage}`")
+    keys = _pretrain_keys(recipe)
+    steps = int(recipe.values.get("max_steps", 0))
     if not 1 <= step <= steps:
         raise RecipeError(f"`--step`: {path} has steps 1 to {steps}, not {step}")
-    processes = ladder.processes(ladder.launcher_file(of))
+    processes = ladder.processes(ladder.launcher_file(recipe))
     if rank is not None and not 0 <= rank < processes:
         raise RecipeError(f"`--rank`: the launcher starts ranks 0 to {processes - 1}, not {rank}")
-    (reference,) = [one for one in of.references if one.key == "dataset_name"]
+    (reference,) = [reference for reference in recipe.references if reference.key == "dataset_name"]
     parent = resolve(reference)
     manifest = read_manifest(parent.repo, parent.type, parent.commit)
     if manifest is None:
@@ -56,38 +57,38 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
         for name, facts in manifest["files"].items()
         if name.endswith(".bin")
     }
-    order = Order.of(own, lambda source, split: select(files, source, split))
-    micro, _ = filling.batches(of, processes)
+    order = Order.from_keys(keys, lambda source, split: select(files, source, split))
+    micro, _ = filling.batches(recipe, processes)
     spans: list[Span] = []
-    first = (step - 1) * own.global_batch_size
-    found = order.locate_all(np.arange(first, first + own.global_batch_size))
-    for sequence in range(own.global_batch_size):
+    first = (step - 1) * keys.global_batch_size
+    locations = order.locate_all(np.arange(first, first + keys.global_batch_size))
+    for sequence in range(keys.global_batch_size):
         reader = sequence // micro % processes  # accelerate deals micro-batches in turn
         if rank in (None, reader):
-            sample = order.sample(found, sequence)
-            for document, origin, tokens in _documents(parent, sample, own.context_length):
-                where = (sequence, reader, sample.source, sample.epoch)
+            location = order.location(locations, sequence)
+            for document, origin, tokens in _documents(parent, location, keys.context_length):
+                where = (sequence, reader, location.source, location.epoch)
                 spans.append(Span(*where, document, origin, tokens))
     return parent, spans
 
 
-def _own(of: reading.Recipe) -> arguments.PretrainArguments:
-    """Our keys of a recipe, checked; the trainer's are left alone, as they load for seconds."""
+def _pretrain_keys(recipe: reading.Recipe) -> arguments.PretrainArguments:
+    """Returns our checked keys of a recipe, without the trainer's, whose import takes seconds."""
     hints = get_type_hints(arguments.PretrainArguments)
     values = {
-        key: conform(key, value, hints[key]) for key, value in of.values.items() if key in hints
+        key: conform(key, value, hints[key]) for key, value in recipe.values.items() if key in hints
     }
     values["mixture"] = [arguments.MixtureItem(**row) for row in values["mixture"]]
     return arguments.PretrainArguments(**values)
 
 
 def _documents(
-    parent: Parent, sample: Sample, context: int
+    parent: Parent, location: Location, context: int
 ) -> list[tuple[str, str, tuple[int, int]]]:
-    """Documents of a sequence; of the index only the row groups that it needs are read."""
-    name = Path(sample.shard.path).with_suffix(".parquet").as_posix()
-    stop = sample.start + context
-    found = []
+    """Returns (id, origin, token range) of each document; reads only the row groups it needs."""
+    name = Path(location.shard.path).with_suffix(".parquet").as_posix()
+    stop = location.start + context
+    documents = []
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}: {name}"):
         place = f"datasets/{parent.repo}@{parent.commit}/{name}"
         with HfFileSystem().open(place, "rb") as file:
@@ -97,29 +98,29 @@ def _documents(
                 index.metadata.row_group(group).column(column).statistics.min
                 for group in range(index.num_row_groups)
             ]
-            first = int(np.searchsorted(starts, sample.start, "right")) - 1
+            first = int(np.searchsorted(starts, location.start, "right")) - 1
             last = int(np.searchsorted(starts, stop, "left"))
             for row in index.read_row_groups(list(range(first, last))).to_pylist():
                 begin, end = (
-                    max(row["start"], sample.start) - row["start"],
+                    max(row["start"], location.start) - row["start"],
                     min(row["start"] + row["tokens"], stop) - row["start"],
                 )
                 if begin < end:
-                    found.append((row["id"], row["origin"], (begin, end)))
-    return found
+                    documents.append((row["id"], row["origin"], (begin, end)))
+    return documents
 
 
 def table(title: str, spans: list[Span]) -> Table:
-    """For people."""
-    made = Table(title=title)
+    """Returns the spans as a table for people."""
+    result = Table(title=title)
     for name in ("sequence", "rank", "source", "epoch", "tokens", "document", "origin"):
-        made.add_column(name)
+        result.add_column(name)
     for span in spans:
         numbers = (str(span.sequence), str(span.rank), span.source, str(span.epoch))
-        made.add_row(*numbers, "{}–{}".format(*span.tokens), span.document[:12], span.origin)
-    return made
+        result.add_row(*numbers, "{}–{}".format(*span.tokens), span.document[:12], span.origin)
+    return result
 
 
 def rows(spans: list[Span]) -> list[dict[str, Any]]:
-    """For `--json`."""
+    """Returns the spans as rows for `--json`."""
     return [asdict(span) for span in spans]
