@@ -195,7 +195,7 @@ def train(
             model=net,
             args=args,
             train_dataset=data,
-            optimizer_cls_and_kwargs=optimizers.chosen(own, args, net),
+            optimizer_cls_and_kwargs=optimizers.class_and_options(own, args, net),
         )
         trainer.remove_callback(PrinterCallback)
         clock = _Clock(seconds)

@@ -47,7 +47,7 @@ def main(run: Run) -> None:
         processing_class=tokenizer,
         z_loss=own.z_loss,
         max_skipped_steps=own.max_skipped_steps,
-        optimizer_cls_and_kwargs=optimizers.chosen(own, args, model),
+        optimizer_cls_and_kwargs=optimizers.class_and_options(own, args, model),
     )
     watch(run, trainer, own.context_length)
     facts = train(run, trainer)
