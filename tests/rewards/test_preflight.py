@@ -148,8 +148,8 @@ def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
     )
 
     def run(least: float, most: float) -> SimpleNamespace:
-        own = SimpleNamespace(pass_rates_name="rates", min_pass_rate=least, max_pass_rate=most)
-        return SimpleNamespace(arguments=own, pull=lambda key: tmp_path)
+        keys = SimpleNamespace(pass_rates_name="rates", min_pass_rate=least, max_pass_rate=most)
+        return SimpleNamespace(arguments=keys, pull=lambda key: tmp_path)
 
     problems = Dataset.from_dict({"problem": names})
     assert grpo.with_a_signal(run(0.1, 0.9), problems)["problem"] == ["often", "new"]
