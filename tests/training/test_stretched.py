@@ -22,8 +22,8 @@ def arguments(**more: float | int) -> SftArguments:
     )
 
 
-def logits(tiny: Tiny, folder: Path, own: SftArguments) -> torch.Tensor:
-    config = stretched(AutoConfig.from_pretrained(tiny.folder), own, 64)
+def logits(tiny: Tiny, folder: Path, keys: SftArguments) -> torch.Tensor:
+    config = stretched(AutoConfig.from_pretrained(tiny.folder), keys, 64)
     AutoModelForCausalLM.from_pretrained(tiny.folder, config=config).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)  # as the next stage
     with torch.no_grad():

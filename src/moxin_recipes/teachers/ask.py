@@ -124,7 +124,7 @@ class Vllm:
         self._model: Any = vllm.LLM(model=str(folder), seed=keys.seed)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers in batches of `concurrency`, so that a kill loses at most one of them."""
+        """Answers in batches of `concurrency`, so that a kill loses at most one batch."""
         keys, remaining = self._keys, iter(requests)
         while batch := list(islice(remaining, keys.concurrency)):
             sampling = [

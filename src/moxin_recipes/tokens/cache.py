@@ -45,8 +45,8 @@ class HubTokens:
             for path, facts in manifest["files"].items()
             if path.endswith(".bin")
         }
-        self._shards_now: list[Shard] = []
-        self._shards_later: list[Shard] = []
+        self._current: list[Shard] = []
+        self._upcoming: list[Shard] = []
         self._request_changed = threading.Event()
         self._fetcher: threading.Thread | None = None
         (folder / "locks").mkdir(parents=True, exist_ok=True)
@@ -67,18 +67,18 @@ class HubTokens:
             else:
                 return ids.astype(np.int64)
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
-        """Starts to fetch the shards of `now`, then those of `later`, in the background.
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
+        """Starts to fetch the `current` shards, then the `upcoming` ones, in the background.
 
-        Raises RecipeError if the cache may not hold all shards of `now`.
+        Raises RecipeError if the cache may not hold all current shards.
         """
-        needed = sum(shard.bytes for shard in now)
+        needed = sum(shard.bytes for shard in current)
         if needed > self._limit:
             raise RecipeError(
                 f"`token_cache_gb`: {self._limit / GB:g} GB cannot hold the {needed / GB:.3g} GB "
                 "that the mixture reads at a time; raise it, or lower `shuffle_shards`"
             )
-        self._shards_now, self._shards_later = now, later
+        self._current, self._upcoming = current, upcoming
         self._request_changed.set()
         if self._fetcher is None or not self._fetcher.is_alive():  # a fork copies no thread
             self._fetcher = threading.Thread(target=self._fetch_ahead, daemon=True)
@@ -88,11 +88,11 @@ class HubTokens:
         while True:
             self._request_changed.wait()
             self._request_changed.clear()
-            for shard in [*self._shards_now, *self._shards_later]:
+            for shard in [*self._current, *self._upcoming]:
                 if self._request_changed.is_set():  # training has moved on
                     break
                 try:
-                    self._fetch(shard, self._shards_now + self._shards_later)
+                    self._fetch(shard, self._current + self._upcoming)
                 except (HubError, OSError) as error:
                     log.debug("%s is not fetched ahead: %s", shard.path, error)
 
@@ -100,7 +100,7 @@ class HubTokens:
         """Fetches a shard that training waits for; tries again while the Hub is down."""
         for pause in (*PAUSES, None):
             try:
-                if self._fetch(shard, self._shards_now):
+                if self._fetch(shard, self._current):
                     return
                 failure = HubError(
                     f"`token_cache_gb`: other processes fill the {self._limit / GB:g} GB of "

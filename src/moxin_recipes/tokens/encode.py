@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 # Texts → the ids of all of them in one array, and the number of ids of each text.
 Encode = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-PROOF_CHARACTERS = 200_000  # of the corpus are encoded twice; `tokenizers` takes 0.2 s for them
+PROOF_CHARACTERS = 200_000  # characters that are encoded twice: 0.2 s with `tokenizers`
 # Libraries disagree on control strings, runs of spaces, bytes without a piece, and marks.
 HOSTILE = (
     "",

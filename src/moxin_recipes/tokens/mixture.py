@@ -13,12 +13,12 @@ _AHEAD = 128  # sequences that are located together
 
 
 class Tokens(Protocol):
-    """Where the tokens of shards come from."""
+    """A source of the tokens of shards: a folder, or the Hub."""
 
     def read(self, shard: Shard, start: int, count: int) -> np.ndarray:
-        """`count` token ids (int64) of a shard from position `start`."""
+        """Returns `count` token ids (int64) of a shard, from position `start` on."""
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
         """Announces which shards are read from now on, and which are read after them."""
 
 

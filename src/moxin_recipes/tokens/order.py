@@ -123,7 +123,9 @@ class _Epoch:
         self._seed = seed
         self.order = shuffled(np.arange(len(extents)), len(extents), seed)
         windows = np.array([extents[i].windows for i in self.order])
-        self._first_windows = np.concatenate([[0], np.cumsum(windows)])  # of each extent
+        self._first_windows = np.concatenate(
+            [[0], np.cumsum(windows)]
+        )  # first window of each extent
         self._group_starts = np.append(self._first_windows[:-1:group], self._first_windows[-1])
         self._group = group
 
@@ -237,8 +239,8 @@ class Order:
 
     def shards_at(self, index: int) -> tuple[list[Shard], list[Shard]]:
         """Returns the shards that training reads from at an index, and those that it reads next."""
-        now: list[Shard] = []
-        later: list[Shard] = []
+        current: list[Shard] = []
+        upcoming: list[Shard] = []
         block, place = divmod(index, BLOCK)
         for source, source_extents in enumerate(self.extents):
             ordinal = block * int(self._counts[source]) + int(self._before[place, source])
@@ -246,9 +248,9 @@ class Order:
             epoch = self._epoch(source, number)
             group = int(epoch.group_of(np.array([position]))[0])
             after = epoch.members(group + 1) or self._epoch(source, number + 1).members(0)
-            now += [source_extents[i].shard for i in epoch.members(group)]
-            later += [source_extents[i].shard for i in after]
-        return now, later
+            current += [source_extents[i].shard for i in epoch.members(group)]
+            upcoming += [source_extents[i].shard for i in after]
+        return current, upcoming
 
     def epochs(self, length: int) -> dict[str, float]:
         """Returns how many times `length` sequences read each source's part."""

@@ -38,7 +38,7 @@ def select(files: dict[str, Shard], source: str, split: str) -> list[Shard]:
 
 
 class TokenFolder:
-    """The shards below a folder."""
+    """Reads the shards below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,5 +62,5 @@ class TokenFolder:
         path = self._folder / shard.path
         return np.fromfile(path, TOKEN, count, offset=start * TOKEN.itemsize).astype(np.int64)
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
         """Does nothing, because all shards are in the folder."""

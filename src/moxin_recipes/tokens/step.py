@@ -31,7 +31,7 @@ class WriteTokens(PipelineStep):
         rank: int = 0,
         world_size: int = 1,  # noqa: ARG002 (the signature of a step)
     ) -> DocumentsPipeline:
-        """Tokenizes the documents of one task."""
+        """Writes the tokens of one task's documents."""
         from transformers import AutoTokenizer
 
         def rows() -> Iterator[dict[str, Any]]:

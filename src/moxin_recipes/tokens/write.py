@@ -36,7 +36,7 @@ _INDEX = pa.schema(
         ("origin", pa.string()),
         ("start", pa.int64()),  # position of `<s>` in the shard
         ("tokens", pa.int64()),  # `<s>` and `</s>` included
-        ("bytes", pa.int64()),  # of the text in UTF-8
+        ("bytes", pa.int64()),  # length of the text in UTF-8
     ]
 )
 

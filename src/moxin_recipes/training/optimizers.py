@@ -49,7 +49,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step of every group."""
+        """Steps every group once."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if "momentum" not in group]
         result = super().step(closure)

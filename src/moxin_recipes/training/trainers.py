@@ -79,7 +79,7 @@ class _SequentialFrom(Sampler[int]):
         return iter(range(self._start, self._length))
 
     def __len__(self) -> int:
-        return self._length  # of the whole training, so that the Trainer counts all its steps
+        return self._length  # the whole training's, so that the Trainer counts all its steps
 
 
 class PretrainTrainer(Trainer):
