@@ -2,18 +2,20 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from huggingface_hub import HfFileSystem
 from rich.table import Table
 
-from moxin_recipes import ladder
 from moxin_recipes.hub.pull import Parent, read_manifest, resolve
 from moxin_recipes.hub.session import errors
-from moxin_recipes.recipe import arguments, filling, reading
-from moxin_recipes.recipe.strict import RecipeError, conform
+from moxin_recipes.ladder import launching
+from moxin_recipes.recipe import trainers
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.order import Order, Sample
 from moxin_recipes.tokens.shards import TOKEN, Shard, select
 
@@ -36,17 +38,18 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
 
     With `rank`, only what that process of the recipe's launcher reads.
     """
-    of = reading.load(path)
-    if of.stage != "pretrain":
-        raise RecipeError(f"{path}: only a pretrain recipe reads tokens, this is `{of.stage}`")
-    own = _own(of)
-    steps = int(of.values.get("max_steps", 0))
+    recipe = read(path)
+    keys = recipe.keys
+    if not isinstance(keys, PretrainKeys):
+        raise RecipeError(f"{path}: only a pretrain recipe reads tokens, this is `{recipe.stage}`")
+    keys.check()
+    steps = int(recipe.values.get("max_steps", 0))
     if not 1 <= step <= steps:
         raise RecipeError(f"`--step`: {path} has steps 1 to {steps}, not {step}")
-    processes = ladder.processes(ladder.launcher_file(of))
+    processes = launching.launcher_of(recipe, launching.file_of(recipe)).processes
     if rank is not None and not 0 <= rank < processes:
         raise RecipeError(f"`--rank`: the launcher starts ranks 0 to {processes - 1}, not {rank}")
-    (reference,) = [one for one in of.references if one.key == "dataset_name"]
+    (reference,) = [one for one in recipe.references if one.key == "dataset_name"]
     parent = resolve(reference)
     manifest = read_manifest(parent.repo, parent.type, parent.commit)
     if manifest is None:
@@ -56,29 +59,19 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
         for name, facts in manifest["files"].items()
         if name.endswith(".bin")
     }
-    order = Order.of(own, lambda source, split: select(files, source, split))
-    micro, _ = filling.batches(of, processes)
+    order = Order.of(keys, lambda source, split: select(files, source, split))
+    micro, _ = trainers.batches(recipe, processes)
     spans: list[Span] = []
-    first = (step - 1) * own.global_batch_size
-    found = order.locate_all(np.arange(first, first + own.global_batch_size))
-    for sequence in range(own.global_batch_size):
+    first = (step - 1) * keys.global_batch_size
+    found = order.locate_all(np.arange(first, first + keys.global_batch_size))
+    for sequence in range(keys.global_batch_size):
         reader = sequence // micro % processes  # accelerate deals micro-batches in turn
         if rank in (None, reader):
             sample = order.sample(found, sequence)
-            for document, origin, tokens in _documents(parent, sample, own.context_length):
+            for document, origin, tokens in _documents(parent, sample, keys.context_length):
                 where = (sequence, reader, sample.source, sample.epoch)
                 spans.append(Span(*where, document, origin, tokens))
     return parent, spans
-
-
-def _own(of: reading.Recipe) -> arguments.PretrainArguments:
-    """Our keys of a recipe, checked; the trainer's are left alone, as they load for seconds."""
-    hints = get_type_hints(arguments.PretrainArguments)
-    values = {
-        key: conform(key, value, hints[key]) for key, value in of.values.items() if key in hints
-    }
-    values["mixture"] = [arguments.MixtureItem(**row) for row in values["mixture"]]
-    return arguments.PretrainArguments(**values)
 
 
 def _documents(
