@@ -186,7 +186,7 @@ def test_differences_are_told_in_few_words(tmp_path: Path) -> None:
 
 
 def test_results_of_the_first_form_keep_their_key(tmp_path: Path) -> None:
-    """Recipes as they were, with the keys that they had; keys of ours that came later are no part."""
+    """Recipes as they were, with the keys that they had; later keys of ours have no part."""
     recorded = json.loads((Path(__file__).parent / "old_keys.json").read_text())
     assert {before["values"]["stage"] for before in recorded.values()} == set(stages())
     for name, before in recorded.items():

@@ -140,7 +140,7 @@ WHOLE = [(problem, sample) for problem in range(5) for sample in range(2)]
 
 def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None:
     run = SimpleNamespace(
-        arguments=own(teacher="transformers", model_name_or_path="tiny"),
+        keys=own(teacher="transformers", model_name_or_path="tiny"),
         folder=tmp_path,
         pull=lambda key: model,
         parent=lambda key: SimpleNamespace(payload="of the tiny model"),
@@ -174,7 +174,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     )
     wait_for(port, server)
     run = SimpleNamespace(
-        arguments=own(
+        keys=own(
             teacher="endpoint", base_url=f"http://127.0.0.1:{port}/v1", teacher_model=str(model)
         ),
         folder=tmp_path,

@@ -59,7 +59,7 @@ def run(folder: Path, port: int, **more: Any) -> Any:
         teacher_model="adder",
         **values,
     )
-    return SimpleNamespace(arguments=own, folder=folder)
+    return SimpleNamespace(keys=own, folder=folder)
 
 
 def keys(answers: list[Answer]) -> list[tuple[int, int]]:
@@ -199,7 +199,7 @@ def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> No
             assert asked(samples=1, **other)[0] == 3
         problems = PROBLEMS.select([1, 2])
         assert asked(samples=1)[0] == 2
-    own = run(tmp_path, 1).arguments
+    own = run(tmp_path, 1).keys
     assert file_name(own, SUMS, "one model") != file_name(own, SUMS, "another")
 
 
@@ -249,7 +249,7 @@ def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.M
     assert asked["token"] == "Bearer sk-of-the-teacher"
     assert asked["prompt"] == SUMS[0] + " Box it."
     with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
-        endpoint.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(own.arguments) | {
+        endpoint.Endpoint(run(tmp_path, 1).keys.__class__(**vars(own.keys) | {
             "base_url": "http://me:secret@127.0.0.1/v1"
         }))  # fmt: skip
 
