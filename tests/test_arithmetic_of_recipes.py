@@ -22,8 +22,13 @@ SUM = re.compile(
 
 
 def prose(path: Path) -> str:
-    """The comments of a recipe, lines joined, without the words that stand for units."""
-    comments = [line.partition("#")[2].strip() for line in path.read_text().splitlines()]
+    """The comments of a recipe and of what it extends, without the words that stand for units."""
+    lines = path.read_text().splitlines()
+    for line in lines:
+        if line.startswith("extends: "):
+            lines = lines + (path.parent / line.removeprefix("extends: ")).read_text().splitlines()
+            break
+    comments = [line.partition("#")[2].strip() for line in lines]
     return re.sub(r"\b(nodes?|GPUs)\b ?", "", " ".join(comments))
 
 

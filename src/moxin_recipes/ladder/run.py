@@ -43,9 +43,11 @@ def run(
         door.check(recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False)
     order.outside_inputs(recipes)
     order.check_mixtures(recipes)
-    check_inputs(recipes, todo)
-    for recipe in todo:
-        check_machine(recipe, files[recipe.name], again=recipe.name in (force or []))
+    for position, recipe in enumerate(todo):
+        problems = missing_inputs(recipes, todo[:position], recipe)
+        problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
+        if problems:
+            raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
     for recipe in todo:
         file = files[recipe.name]
         launcher = launching.launcher_of(recipe, file)
@@ -58,26 +60,29 @@ def run(
         launch(recipe, file, launcher.processes)
 
 
-def check_machine(recipe: Recipe[Any], file: Path, again: bool) -> None:
-    """Raises RecipeError where a stage that has to run would wait for absent machines."""
+def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
+    """The inputs of a stage that are absent and that no stage `before` it will make, in words."""
+    problems = []
+    for reference in recipe.references:
+        if order.makers(before, reference):
+            continue
+        try:
+            pull.resolve(reference)
+        except MissingError as error:
+            hint = ""
+            for maker in order.makers(recipes, reference)[-1:]:
+                hint = f" ({maker} makes it: leave out --only or --from)"
+            problems.append(f"{error}{hint}")
+    return problems
+
+
+def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
+    """What a stage that has to run would wait for in vain on this machine, in words."""
     launcher = launching.launcher_of(recipe, file)
     missing = launching.missing_here(recipe, file, launcher)
-    if missing and (again or not state(recipe, launcher).done):
-        raise RecipeError(f"{recipe.path}: `accelerate_config`: {missing}")
-
-
-def check_inputs(recipes: order.Recipes, todo: order.Recipes) -> None:
-    """Raises RecipeError for the first input that is absent and that no stage of `todo` makes."""
-    for position, recipe in enumerate(todo):
-        for reference in recipe.references:
-            if order.makers(todo[:position], reference):
-                continue
-            try:
-                pull.resolve(reference)
-            except MissingError as error:
-                stages = order.makers(recipes, reference)
-                hint = f"; {stages[-1]} makes it: run that first, or leave out --only and --from"
-                raise RecipeError(f"{recipe.path}: {error}{hint if stages else ''}") from error
+    if missing is None or (state(recipe, launcher).done and not again):
+        return []
+    return [f"`accelerate_config`: {missing}"]
 
 
 def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:
