@@ -156,7 +156,7 @@ def _pid(who: Identity, timeout: float) -> int | None:
 
 def _spawn(who: Identity) -> subprocess.Popen[bytes]:
     # The child must find this package even where it is only on this process's sys.path.
-    source = str(Path(__file__).resolve().parents[3])
+    source = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", str(__package__), "--root", str(who.root)]
     log_file = who.root / "server.log"
