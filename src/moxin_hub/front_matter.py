@@ -11,7 +11,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-_HEAD = re.compile(r"\ufeff?(\s*---[ \t]*\n)(.*?\n|)---[ \t]*(?:\n|$)", re.DOTALL)
+_HEAD = re.compile(r"\ufeff?(\s*---[ \t]*\n)(|.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
 _LARGEST = 1 << 17  # characters of metadata; PyYAML reads as many in a second or two
 _DEEPEST = 50
 _HALF = re.compile(r"[\ud800-\udfff]")  # may come of an escape, and can be sent to nobody
