@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moxin_hub.front_matter import split
 
 _LARGEST_CARD = 1 << 17  # characters that are rendered
 _READER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+def breakable(text: str) -> Markup:
+    """Text whose long names may go on in the next line after `_`, `/` and `@`."""
+    return Markup(re.sub(r"(?<=[_/@])(?=\w)", "<wbr>", escape(text)))  # noqa: S704 (escaped)
+
+
+def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    return breakable(tokens[index].content)
+
+
+_READER.add_render_rule("text", _text)
 
 
 def card(text: str, home: str, title: str) -> Markup:

@@ -17,7 +17,7 @@ from moxin_hub import lineage, tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError
 from moxin_hub.launcher import PAGE_ROUTE
-from moxin_hub.markup import card
+from moxin_hub.markup import breakable, card
 from moxin_hub.repository import Info, Repository, title_and_message
 from moxin_hub.web import Call, Router
 
@@ -32,6 +32,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["minute"] = lambda time: datetime.fromtimestamp(time, UTC).isoformat(" ")[:16]
+_TEMPLATES.filters["breakable"] = breakable
 _TEMPLATES.globals |= {"most_files": 1000, "most_references": 60}  # branches, and tags, of each
 _LARGEST_TEXT = 4 << 20  # bytes of a card or a manifest
 _MOST_COMMITS = 30

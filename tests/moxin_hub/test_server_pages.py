@@ -160,7 +160,8 @@ def test_a_repository(shelf: Hub) -> None:
 def test_what_the_layout_stands_on(shelf: Hub) -> None:
     """Pairs and rows that may wrap, and a style for each class; the rest is for `make look`."""
     page = _get(shelf, "/nano/moxin-nano-base")[2]
-    assert f"<div><dt>{_METRIC}</dt><dd>0.0102</dd></div>" in page
+    name = _METRIC.replace("_", "_<wbr>")
+    assert f"<div><dt>{name}</dt><dd>0.0102</dd></div>" in page
     assert re.search(r'<li><a class="name" href="[^"]+/config.json">config.json</a>\s*<span', page)
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     style = _get(shelf, "/-/style.css")[2]
