@@ -39,13 +39,8 @@ class Call:
     gate: Gate
     role: Role
     args: dict[str, str]  # the decoded parts of the path
-    found: Repository | None = None
+    repository: Repository = field(init=False)  # of routes that name one
     body: bytes = b""
-
-    @property
-    def repository(self) -> Repository:
-        assert self.found is not None  # noqa: S101
-        return self.found
 
     @property
     def endpoint(self) -> str:
@@ -164,9 +159,11 @@ class Router:
         """
         paths = [raw_path]
         if nameless := _NAMELESS.fullmatch(raw_path):
-            before, _, repo, after = nameless.groups()
-            exists = _names_repository(call, nameless)
-            paths.insert(0 if exists else 1, f"{before}{NAMELESS}/{repo}{after}")
+            before, kind, repo, after = nameless.groups()
+            paths.append(f"{before}{NAMELESS}/{repo}{after}")
+            with contextlib.suppress(HubError):
+                call.store.get(kind_of(kind), decode(repo))
+                paths.reverse()
         for path in paths:
             matches = [
                 (route, match) for route in self.routes if (match := route.pattern.fullmatch(path))
@@ -176,9 +173,10 @@ class Router:
         return []
 
     async def _run(self, route: Route, call: Call) -> Response:
-        if "repo" in call.args:
-            call.found = await run_in_threadpool(self._open, route, call)
-        elif call.role < route.role:
+        named = "repo" in call.args
+        if named:
+            call.repository = await run_in_threadpool(_open, call)
+        if call.role < route.role:
             raise forbidden(call.role)
         try:
             if inspect.iscoroutinefunction(route.handler):
@@ -187,31 +185,20 @@ class Router:
             await call.read_body()
             return await run_in_threadpool(route.handler, call)  # type: ignore[arg-type]
         except (FileNotFoundError, KeyError):
-            if call.found is not None and not call.found.folder.exists():
+            if named and not call.repository.folder.exists():
                 raise repo_not_found() from None  # deleted or moved meanwhile
             raise
 
-    @staticmethod
-    def _open(route: Route, call: Call) -> Repository:
-        try:
-            repository = call.store.get(
-                kind_of(call.args.get("type")), call.args["repo"], moved=True
-            )
-        except HubError:
-            raise unknown_repo(call) from None
-        if repository.info.is_private and call.role < Role.READ:
-            raise unknown_repo(call)  # a stranger cannot tell a private one from a missing one
-        if call.role < route.role:
-            raise forbidden(call.role)
-        return repository
 
-
-def _names_repository(call: Call, match: re.Match[str]) -> bool:
+def _open(call: Call) -> Repository:
+    """The repository that a path names; to a stranger a private one is as one that is missing."""
     try:
-        call.store.get(kind_of(match["type"]), decode(match["repo"]))
+        opened = call.store.get(kind_of(call.args.get("type")), call.args["repo"], moved=True)
     except HubError:
-        return False
-    return True
+        raise unknown_repo(call) from None
+    if opened.info.is_private and call.role < Role.READ:
+        raise unknown_repo(call)
+    return opened
 
 
 def kind_of(plural: str | None) -> str:
@@ -264,13 +251,9 @@ def member(body: dict[str, Any], name: str, kind: type[T], default: T | None = N
 
 
 def error_response(error: HubError) -> Response:
-    headers = {
-        "X-Error-Message": error.message.encode("ascii", "replace").decode(),
-        **error.headers,
-    }
-    headers["X-Error-Message"] = re.sub(r"[\x00-\x1f\x7f]", " ", headers["X-Error-Message"])[:500]
-    if error.code is not None:
-        headers["X-Error-Code"] = error.code
+    message = re.sub(r"[^\x20-\x7e]", "?", error.message)[:500]
+    code = {} if error.code is None else {"X-Error-Code": error.code}
+    headers = {"X-Error-Message": message, **code, **error.headers}
     return JSONResponse({"error": error.message, **error.more}, error.status, headers)
 
 
