@@ -12,19 +12,16 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 _HEAD = re.compile(r"\ufeff?(\s*---[ \t]*\n)(|.*?\n)---[ \t]*(?:\n|$)", re.DOTALL)
-_LARGEST = 1 << 17  # characters of metadata; PyYAML reads as many in a second or two
-_DEEPEST = 50
+_LARGEST = 1 << 17  # characters of metadata; PyYAML reads as many in some seconds at worst
+_DEEPEST = 30
 _HALF = re.compile(r"[\ud800-\udfff]")  # may come of an escape, and can be sent to nobody
 # Values that are no text. As on the public Hub, `no` and `2020-01-01` are text; so is every number
 # that JSON cannot hold.
 _TYPES = {
-    "null": ("~nN", r"~|null|Null|NULL|"),
-    "bool": ("tTfF", r"true|True|TRUE|false|False|FALSE"),
-    "int": ("-+0123456789", r"[-+]?(?:0|[1-9][0-9]{0,17})"),
-    "float": (
-        "-+.0123456789",
-        r"[-+]?(?:[0-9]{1,18}\.[0-9]*|\.[0-9]+)(?:[eE](?:\+[0-9]{1,2}|-[0-9]{1,3}))?",
-    ),
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?(0|[1-9][0-9]{0,17})",
+    "float": r"[-+]?([0-9]{1,18}\.[0-9]*|\.[0-9]+)([eE](\+[0-9]{1,2}|-[0-9]{1,3}))?",
 }
 
 
@@ -75,18 +72,21 @@ class _Loader(yaml.SafeLoader):
         return values
 
 
-for _type, (_first, _pattern) in _TYPES.items():
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_type}",
-        re.compile(f"(?:{_pattern})\\Z"),
-        [*_first, ""] if _type == "null" else [*_first],
-    )
+for _type, _pattern in _TYPES.items():
+    _whole = re.compile(rf"({_pattern})\Z")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", _whole, None)
 
 
-def split(card: str) -> tuple[str, str]:
-    """A card's YAML ("" if it has none, or no line that closes it) and its Markdown."""
-    _, head, body = _parts(card)
-    return head, body
+def split(card: str) -> tuple[str, str, int]:
+    """A card's YAML, its Markdown, and the line, counted from 1, in which the YAML starts.
+
+    The YAML is "" if there is none, or no line that closes it.
+    """
+    text = card.replace("\r\n", "\n").replace("\r", "\n")
+    match = _HEAD.match(text)
+    if match is None:
+        return "", text, 1
+    return match[2], text[match.end() :], 1 + match[1].count("\n")
 
 
 def read(card: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def read(card: str) -> dict[str, Any]:
     Raises:
         FrontMatterError: this is no YAML, or no mapping; NotReadHere: we cannot tell.
     """
-    first, head, _ = _parts(card)
+    head, _, first = split(card)
     if len(head) > _LARGEST:
         raise NotReadHere(f"line {first}: more than {_LARGEST:,} characters are not read")
     try:
@@ -111,12 +111,3 @@ def read(card: str) -> dict[str, Any]:
     if not isinstance(values, dict | None):
         raise FrontMatterError(f"line {first}: metadata are a mapping of names to values")
     return values or {}
-
-
-def _parts(card: str) -> tuple[int, str, str]:
-    """The line that the metadata start in, counted from 1, the metadata, and what follows them."""
-    text = card.replace("\r\n", "\n").replace("\r", "\n")
-    match = _HEAD.match(text)
-    if match is None:
-        return 1, "", text
-    return 1 + match[1].count("\n"), match[2], text[match.end() :]
