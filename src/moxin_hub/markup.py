@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 from moxin_hub.front_matter import split
 
 _LARGEST_CARD = 1 << 17  # characters that are rendered
-_READER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
 def breakable(text: str) -> Markup:
@@ -24,9 +23,6 @@ def breakable(text: str) -> Markup:
 
 def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     return breakable(tokens[index].content)
-
-
-_READER.add_render_rule("text", _text)
 
 
 def card(text: str, home: str, title: str) -> Markup:
@@ -40,12 +36,15 @@ def card(text: str, home: str, title: str) -> Markup:
     text = split(text)[1]
     if len(text) > _LARGEST_CARD:
         text = text[:_LARGEST_CARD] + "\n\n… the rest is in README.md"
-    tokens = _READER.parse(text)
+    # Made anew for each card: two threads must not compile the rules of one at a time.
+    reader = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    reader.add_render_rule("text", _text)
+    tokens = reader.parse(text)
     if len(tokens) > 2 and tokens[0].type == "heading_open" and tokens[1].content == title:
         del tokens[:3]
     for token in tokens:
         _tame(token, home)
-    return Markup(_READER.renderer.render(tokens, _READER.options, {}))  # noqa: S704 (it is tame)
+    return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704 (it is tame)
 
 
 def _tame(token: Token, home: str) -> None:
