@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from moxin_recipes.documents import local_text
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -175,7 +175,7 @@ def train(
     net = network(tokenizer)
     if arm.optimizer == "muon":
         optimizers.initialize(net)
-    keys = PretrainArguments(
+    keys = PretrainKeys(
         stage="pretrain",
         hub_model_id="",
         dataset_name="",

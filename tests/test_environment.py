@@ -95,7 +95,8 @@ def test_another_hub_is_left_alone(tmp_path: Path, name: str) -> None:
 def test_the_command_line_loads_neither_torch_nor_trl(tmp_path: Path) -> None:
     code = """
 import sys
-import moxin_recipes.cli, moxin_recipes.hub.pull, moxin_recipes.hub.push, moxin_recipes.status
+import moxin_recipes.cli, moxin_recipes.hub.pull, moxin_recipes.hub.push
+import moxin_recipes.ladder.status
 heavy = {"torch", "trl", "transformers", "datasets", "lm_eval", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))
 """

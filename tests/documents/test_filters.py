@@ -10,7 +10,7 @@ from datatrove.data import Document
 
 from moxin_recipes.documents.columns import Removed
 from moxin_recipes.documents.filters import by_name
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Model, Source
+from moxin_recipes.recipe.keys.data import DocumentKeys, Model, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 GOOD = (
@@ -23,7 +23,7 @@ GOOD = (
 
 def verdict(name: str, text: str, folder: Path, model: Model | None = None, **more: Any) -> Any:
     """What the filter of that name says of a text."""
-    own = DocumentArguments(sources=[], classifier=model)
+    own = DocumentKeys(sources=[], classifier=model)
     removed = Removed(str(folder), name)
     made = by_name.block(name, Source(name="web"), own, removed, lambda key, patterns: folder)
     return made.filter(Document(text, "id", metadata=more))

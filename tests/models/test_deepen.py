@@ -20,7 +20,7 @@ from transformers import (
 
 from moxin_recipes.hub import session
 from moxin_recipes.models.deepen import Layer, block_expansion, deepened, depth_upscaling
-from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
 from moxin_recipes.stages import init
@@ -119,8 +119,8 @@ def test_upscaling_takes_the_right_layers_and_says_what_it_changed(tmp_path: Pat
 
 
 def test_the_seven_b_recipes_have_their_parameters() -> None:
-    own, *_ = filling.fill(reading.load(ROOT / "recipes/moxin-7b/10-init.yaml"), 1)
-    arm, *_ = filling.fill(reading.load(ROOT / "recipes/moxin-7b-expanded/10-init.yaml"), 1)
+    own = read(ROOT / "recipes/moxin-7b/10-init.yaml").keys
+    arm = read(ROOT / "recipes/moxin-7b-expanded/10-init.yaml").keys
 
     class Vocabulary:
         """What the config takes from Mistral's tokenizer."""
@@ -142,7 +142,7 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
 
 
 def test_the_smollm2_arm_has_its_parameters() -> None:
-    own, *_ = filling.fill(reading.load(ROOT / "recipes/smollm2-135m-expanded/11-expand.yaml"), 1)
+    own = read(ROOT / "recipes/smollm2-135m-expanded/11-expand.yaml").keys
     config = LlamaConfig(
         vocab_size=49152,
         hidden_size=576,
@@ -163,7 +163,7 @@ def stage(folder: Path, **values: Any) -> tuple[dict[str, Any], Path, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"stage": "init", **values}))
     out = folder / "out"
-    init.main(Run(reading.load(path, ["--output_dir", str(out)])))
+    init.main(Run(read(path, ["--output_dir", str(out)])))
     return json.loads((out / "moxin.json").read_text()), out, (out / "README.md").read_text()
 
 

@@ -18,7 +18,7 @@ from tests.teachers import test_traces
 from tests.test_ladder import status
 from tests.tiny import save_tiny_model
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import ask, verified
 
@@ -129,9 +129,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def distill_keys(**more: object) -> DistillArguments:
+def distill_keys(**more: object) -> DistillKeys:
     values = {"stage": "distill", "hub_dataset_id": "cot", "samples": 2, "concurrency": 4}
-    return DistillArguments(**values, max_new_tokens=6, temperature=1.0, **more)
+    return DistillKeys(**values, max_new_tokens=6, temperature=1.0, **more)
 
 
 PROBLEMS = Dataset.from_dict({"problem": [f"how many {n}?" for n in range(5)], "answer": ["1"] * 5})
@@ -140,7 +140,7 @@ ALL_SAMPLES = [(problem, sample) for problem in range(5) for sample in range(2)]
 
 def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None:
     run = SimpleNamespace(
-        arguments=distill_keys(teacher="transformers", model_name_or_path="tiny"),
+        keys=distill_keys(teacher="transformers", model_name_or_path="tiny"),
         folder=tmp_path,
         pull=lambda key: model,
         parent=lambda key: SimpleNamespace(payload="of the tiny model"),
@@ -174,7 +174,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     )
     wait_for(port, server)
     run = SimpleNamespace(
-        arguments=distill_keys(
+        keys=distill_keys(
             teacher="endpoint", base_url=f"http://127.0.0.1:{port}/v1", teacher_model=str(model)
         ),
         folder=tmp_path,

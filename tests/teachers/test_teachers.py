@@ -17,7 +17,7 @@ from datasets import Dataset
 from tests.conftest import ROOT
 from tests.faulty_endpoint import Server
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import endpoint, verified
@@ -51,7 +51,7 @@ def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Ser
 def run(folder: Path, port: int, **more: Any) -> Any:
     """What `distill.collected` needs of a Run."""
     values = {"samples": 3, "concurrency": 8, **more}
-    distill_keys = DistillArguments(
+    distill_keys = DistillKeys(
         stage="distill",
         hub_dataset_id="cot",
         teacher="endpoint",
@@ -59,7 +59,7 @@ def run(folder: Path, port: int, **more: Any) -> Any:
         teacher_model="adder",
         **values,
     )
-    return SimpleNamespace(arguments=distill_keys, folder=folder)
+    return SimpleNamespace(keys=distill_keys, folder=folder)
 
 
 def keys(answers: list[Answer]) -> list[tuple[int, int]]:
@@ -199,7 +199,7 @@ def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> No
             assert asked(samples=1, **other)[0] == 3
         problems = PROBLEMS.select([1, 2])
         assert asked(samples=1)[0] == 2
-    distill_keys = run(tmp_path, 1).arguments
+    distill_keys = run(tmp_path, 1).keys
     assert file_name(distill_keys, SUMS, "one model") != file_name(distill_keys, SUMS, "another")
 
 
@@ -249,7 +249,7 @@ def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.M
     assert asked["token"] == "Bearer sk-of-the-teacher"
     assert asked["prompt"] == SUMS[0] + " Box it."
     with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
-        endpoint.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(distill_keys.arguments) | {
+        endpoint.Endpoint(run(tmp_path, 1).keys.__class__(**vars(distill_keys.keys) | {
             "base_url": "http://me:secret@127.0.0.1/v1"
         }))  # fmt: skip
 

@@ -14,7 +14,7 @@ from tests.tiny import tiny_mistral
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import TrainingArguments
 
-from moxin_recipes.recipe.arguments import MixtureItem
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Locations, Order, shuffled

@@ -56,7 +56,7 @@ def trainer(folder: Path, report_to: str) -> PretrainTrainer:
 def run(**keys: Any) -> Any:
     values = {"global_batch_size": 2, "gpu_watts": None, "gpu_price": None} | keys
     return SimpleNamespace(
-        arguments=SimpleNamespace(**values),
+        keys=SimpleNamespace(**values),
         recipe=SimpleNamespace(name="20-pretrain-2k", ladder="mini"),
         is_main=True,
         processes=1,

@@ -8,9 +8,10 @@ from datasets import Dataset
 from tests.training.conftest import Tiny
 
 from moxin_recipes.chats.template import load_split
+from moxin_recipes.problems.prompts import as_prompts
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
-from moxin_recipes.stages.grpo import as_prompts, last_reward
+from moxin_recipes.stages.grpo import last_reward
 
 SUFFIX = " Answer in \\boxed{}."
 PROBLEMS = Dataset.from_list(

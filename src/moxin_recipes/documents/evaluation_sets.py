@@ -9,7 +9,7 @@ from datasets import get_dataset_config_names
 
 from moxin_recipes.chats.template import load_split
 from moxin_recipes.documents.contamination import Item, cell
-from moxin_recipes.recipe.data_arguments import EvaluationSet
+from moxin_recipes.recipe.keys.data import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
 
 Row = dict[str, Any]

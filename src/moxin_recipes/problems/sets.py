@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from moxin_recipes.problems import arithmetic, arithmetic_rows, stories
 from moxin_recipes.problems.arithmetic import Draw, Problem, Split
-from moxin_recipes.recipe.arguments import DataArguments
+from moxin_recipes.recipe.keys.data import DataKeys
 
 Row = dict[str, Any]
 KINDS: dict[str, Draw] = {"sums": arithmetic.draw, "stories": stories.draw}
@@ -22,18 +22,18 @@ def write_split(folder: Path, split: str, rows: list[Row]) -> int:
     return len(rows)
 
 
-def chat(folder: Path, keys: DataArguments) -> dict[str, int]:
+def chat(folder: Path, keys: DataKeys) -> dict[str, int]:
     """Writes `train` and `test` chats of one turn; returns their numbers of rows."""
     sizes: list[tuple[Split, int]] = [("train", keys.chat_rows), ("test", keys.test_rows)]
     return {split: write_split(folder, split, _chats(split, count, keys)) for split, count in sizes}
 
 
-def _chats(split: Split, count: int, keys: DataArguments) -> list[Row]:
+def _chats(split: Split, count: int, keys: DataKeys) -> list[Row]:
     draw = KINDS[keys.problem_kind]
     return arithmetic_rows.chat_rows(split, keys.seed, count, draw, keys.chat_steps)
 
 
-def preferences(folder: Path, keys: DataArguments) -> dict[str, int]:
+def preferences(folder: Path, keys: DataKeys) -> dict[str, int]:
     """Writes `train` and `test` pairs of a right and a worse answer; returns their sizes."""
     make, draw = arithmetic_rows.preference_rows, KINDS[keys.problem_kind]
     return {
@@ -42,7 +42,7 @@ def preferences(folder: Path, keys: DataArguments) -> dict[str, int]:
     }
 
 
-def problems(folder: Path, keys: DataArguments) -> dict[str, int]:
+def problems(folder: Path, keys: DataKeys) -> dict[str, int]:
     """Writes problems by use: `train` for distillation, `rl` for GRPO, and held-out splits.
 
     `one_step` has the problems that SFT teaches. `longer` has chains that are longer than those of
@@ -75,7 +75,7 @@ def _row(problem: Problem) -> Row:
     }
 
 
-def sample_texts(keys: DataArguments, count: int = 1500) -> list[str]:
+def sample_texts(keys: DataKeys, count: int = 1500) -> list[str]:
     """Returns chats and worked chains as plain text, so that the tokenizer learns their marks."""
     rng = random.Random(f"sample {keys.seed}")
     draw = KINDS[keys.problem_kind]

@@ -1,7 +1,6 @@
 """Checks, before GRPO spends anything, that the model ends its turns and rewards give a signal."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import SaveStrategy
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from moxin_recipes import rewards
 from moxin_recipes.recipe.strict import RecipeError
@@ -58,21 +56,6 @@ def check_ending(model: Path, tokenizer: PreTrainedTokenizerBase, names: list[st
                     f"`model_name_or_path`: {name} would see {seen!r} for {text!r}; marks such as "
                     "<think> must not be special tokens"
                 )
-
-
-def check_saves(args: GRPOConfig) -> None:
-    """Raises RecipeError if a checkpoint falls between two updates on one generation.
-
-    Checkpoints do not hold the completions of a generation.
-    """
-    steps = args.steps_per_generation * args.num_iterations
-    updates = math.lcm(steps, args.gradient_accumulation_steps) // args.gradient_accumulation_steps
-    by_steps = args.save_strategy == SaveStrategy.STEPS
-    if by_steps and updates > 1 and args.save_steps % updates:
-        raise RecipeError(
-            f"`save_steps`: a generation lasts {updates} updates, and a run resumed from step "
-            f"{args.save_steps:g} would sample anew between them; use a multiple of {updates}"
-        )
 
 
 class Probe(TrainerCallback):

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from moxin_recipes import rewards
 from moxin_recipes.chats.template import load_split
 from moxin_recipes.cpu.rollouts import Sampling, sample
-from moxin_recipes.recipe.arguments import PostTrainingArguments
+from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
 from moxin_recipes.scores import metrics
@@ -208,7 +208,7 @@ def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: 
     return chain_rewards(completions, list(problems["answer"]))
 
 
-def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
+def held_out(run: Run[Any, Any], own: PostTrainingKeys) -> dict[str, Any]:
     """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems.
 
     Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
@@ -225,7 +225,7 @@ def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
 
 
 def _on_split(
-    run: Run, own: PostTrainingArguments, split: str
+    run: Run[Any, Any], own: PostTrainingKeys, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     folder = run.pull("problems_name")
     columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])

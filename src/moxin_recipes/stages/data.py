@@ -20,7 +20,7 @@ from moxin_recipes.documents.local import MATHS
 from moxin_recipes.documents.normalize import digest
 from moxin_recipes.documents.pipeline import Documents, cut
 from moxin_recipes.problems import arithmetic_rows, sets
-from moxin_recipes.recipe.arguments import DataArguments
+from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.run import Run, clear, launch
 from moxin_recipes.tokens import mistral
 from moxin_recipes.tokens.write import card_notes, counted, train_tokenizer, write_tokens
@@ -28,9 +28,9 @@ from moxin_recipes.tokens.write import card_notes, counted, train_tokenizer, wri
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 
-def main(run: Run) -> None:
+def main(run: Run[DataKeys, None]) -> None:
     """Builds each output below the stage's folder and pushes them together."""
-    own: DataArguments = run.arguments
+    own = run.keys
     if own.tokenizer == "mistral":
         mistral.model_file()  # missing, it is an error now and not after hours
     outputs: Outputs = problems(run, own)
@@ -39,7 +39,9 @@ def main(run: Run) -> None:
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
 
 
-def texts(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Outputs:
+def texts(
+    run: Run[DataKeys, None], own: DataKeys, made: tuple[Path, dict[str, Any]] | None
+) -> Outputs:
     """Corpus, tokenizer and tokens of the `sources`; `made` are the problem sets of this stage."""
     outputs: Outputs = {}
     documents = prepare(run, own, made)
@@ -55,9 +57,9 @@ def texts(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None
     return outputs
 
 
-def problems(run: Run, own: DataArguments) -> Outputs:
+def problems(run: Run[DataKeys, None], own: DataKeys) -> Outputs:
     """The generated sets that the recipe names."""
-    kinds: dict[str, tuple[Callable[[Path, DataArguments], dict[str, int]], str]] = {
+    kinds: dict[str, tuple[Callable[[Path, DataKeys], dict[str, int]], str]] = {
         "hub_chat_id": (sets.chat, "Chats of one turn, made by a program."),
         "hub_preferences_id": (sets.preferences, "Right answers beside worse ones."),
         "hub_problems_id": (
@@ -73,7 +75,9 @@ def problems(run: Run, own: DataArguments) -> Outputs:
     return outputs
 
 
-def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Documents:
+def prepare(
+    run: Run[DataKeys, None], own: DataKeys, made: tuple[Path, dict[str, Any]] | None
+) -> Documents:
     """Every step from raw to clean documents; `made` are the problem sets of this stage."""
     documents = Documents(own, run.state / "documents", run.pull)
     for position, source in enumerate(own.sources):
@@ -97,7 +101,7 @@ def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | No
 
 
 def build_tokenizer(
-    run: Run, own: DataArguments, documents: Documents
+    run: Run[DataKeys, None], own: DataKeys, documents: Documents
 ) -> tuple[Path, dict[str, Any]]:
     """Mistral's own, or a byte-level BPE trained on a part of each source's documents."""
     folder = clear(run.folder / "hub_tokenizer_id")
@@ -118,8 +122,8 @@ def build_tokenizer(
 
 
 def build_tokens(
-    run: Run,
-    own: DataArguments,
+    run: Run[DataKeys, None],
+    own: DataKeys,
     documents: Documents,
     saved: Path,
     contamination: list[dict[str, Any]],
@@ -153,7 +157,7 @@ def build_tokens(
     return folder, facts
 
 
-def heldout(name: str, documents: Documents, own: DataArguments) -> Iterator[dict[str, Any]]:
+def heldout(name: str, documents: Documents, own: DataKeys) -> Iterator[dict[str, Any]]:
     """The first `heldout_bytes` of the held-out documents; for maths, sums of the test split."""
     rows = documents.rows(name, "heldout")
     if name == MATHS:
@@ -164,4 +168,4 @@ def heldout(name: str, documents: Documents, own: DataArguments) -> Iterator[dic
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DataKeys)

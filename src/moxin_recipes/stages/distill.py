@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from moxin_recipes import rewards
 from moxin_recipes.chats import template
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
 from moxin_recipes.run import Run, clear, launch
@@ -26,9 +26,9 @@ from moxin_recipes.teachers.answers import Answer, Answers, file_name
 log = logging.getLogger(__name__)
 
 
-def main(run: Run) -> None:
+def main(run: Run[DistillKeys, None]) -> None:
     """Ask, verify, keep, push."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     rewards.check(own.rewards)
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
     if own.teacher == "recorded":
@@ -55,9 +55,9 @@ def main(run: Run) -> None:
     run.finish({"hub_dataset_id": (folder, facts)})
 
 
-def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
+def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of the recipe's `traces` with their solutions, and what was left out."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if not own.traces:
         raise RecipeError(f"{run.recipe.path}: `traces`: `teacher: recorded` needs some")
     parts = []
@@ -70,9 +70,9 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
     return traces.read(parts)
 
 
-def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
+def asked(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of `dataset_name`."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher in ("transformers", "vllm") and own.model_name_or_path is None:
         raise RecipeError(
             f"{run.recipe.path}: `model_name_or_path`: `teacher: {own.teacher}` needs a model"
@@ -86,18 +86,18 @@ def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
     ), {}
 
 
-def teacher(run: Run) -> ask.Teacher:
+def teacher(run: Run[DistillKeys, None]) -> ask.Teacher:
     """The teacher to ask."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher == "endpoint":
         return endpoint.Endpoint(own)
     kind = ask.Vllm if own.teacher == "vllm" else ask.Transformers
     return kind(own, run.pull("model_name_or_path"))
 
 
-def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
+def collected(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer]:
     """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
     path = run.folder / file_name(own, problems["problem"], model)
     samples = Answers(path)
@@ -120,4 +120,4 @@ def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DistillKeys)

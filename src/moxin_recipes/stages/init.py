@@ -24,16 +24,16 @@ from transformers import (
 from moxin_recipes.hub.pull import download
 from moxin_recipes.models import average, deepen, gguf
 from moxin_recipes.models.weights import parameter_shapes
-from moxin_recipes.recipe.arguments import InitArguments
+from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import optimizers
 
 
-def main(run: Run) -> None:
+def main(run: Run[InitKeys, None]) -> None:
     """Builds the model, checks its size, saves it beside its tokenizer, pushes."""
-    own: InitArguments = run.arguments
+    own = run.keys
     build = {
         "scratch": scratch,
         "expand": deeper,
@@ -55,7 +55,7 @@ def main(run: Run) -> None:
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
+def scratch(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
     tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
     set_seed(own.seed)
@@ -71,7 +71,7 @@ def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
     }
 
 
-def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
+def deeper(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A trained model with more layers, and the certificate of what that changed."""
     start = run.pull("model_name_or_path")
     wanted = int(own.num_hidden_layers or 0)
@@ -86,7 +86,7 @@ def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
     }
 
 
-def averaged(run: Run, own: InitArguments) -> dict[str, Any]:
+def averaged(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = own.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
@@ -96,19 +96,19 @@ def averaged(run: Run, own: InitArguments) -> dict[str, Any]:
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
 
-def given(run: Run, own: InitArguments) -> dict[str, Any]:
+def given(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A trained model that an installed package carries; the tokenizer is its own."""
     return gguf.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
 
 
-def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:
+def _tokenizer(run: Run[InitKeys, None], own: InitKeys, default: Path) -> PreTrainedTokenizerBase:
     given = own.tokenizer_name_or_path
     found = run.pull("tokenizer_name_or_path") if given else default
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(found)
     return tokenizer
 
 
-def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
+def mistral_config(own: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
     """The model's config; the vocabulary and the special ids come from the tokenizer."""
     return MistralConfig(
         vocab_size=len(tokenizer),
@@ -130,4 +130,4 @@ def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> Mi
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, InitKeys)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Answer:
     cut: bool = False
 
 
-def file_name(keys: DistillArguments, problems: Sequence[str], model: str) -> str:
+def file_name(keys: DistillKeys, problems: Sequence[str], model: str) -> str:
     """Returns the name of the file of answers: a digest of everything that the requests depend on.
 
     `samples`, `rewards`, `concurrency` and `base_url` are not in the digest. So answers that were

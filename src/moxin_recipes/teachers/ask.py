@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.traces import as_chain
@@ -26,7 +26,7 @@ class Request:
 Teacher = Callable[[Sequence[Request]], Iterator[Answer]]  # answers in any order
 
 
-def request(keys: DistillArguments, problem: int, sample: int, text: str) -> Request:
+def request(keys: DistillKeys, problem: int, sample: int, text: str) -> Request:
     """Returns the request for one answer to the problem `text`.
 
     Its seed is a function of the recipe's `seed`, the problem's row and the sample's number.
@@ -44,7 +44,7 @@ def turns(request: Request) -> list[dict[str, str]]:
 class Transformers:
     """Runs a model of the Hub in this process, on batches of `concurrency` requests."""
 
-    def __init__(self, keys: DistillArguments, folder: Path) -> None:
+    def __init__(self, keys: DistillKeys, folder: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -115,7 +115,7 @@ class Vllm:
     other way is `vllm serve` with `teacher: endpoint`, which is tested with another server.
     """
 
-    def __init__(self, keys: DistillArguments, folder: Path) -> None:
+    def __init__(self, keys: DistillKeys, folder: Path) -> None:
         try:
             import vllm
         except ImportError as error:

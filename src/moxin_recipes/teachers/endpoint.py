@@ -13,7 +13,7 @@ import httpx2
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.ask import Request, turns
@@ -53,7 +53,7 @@ class Endpoint:
     raised. Otherwise the request itself is at fault, and its answer has no text.
     """
 
-    def __init__(self, keys: DistillArguments) -> None:
+    def __init__(self, keys: DistillKeys) -> None:
         if not keys.base_url or not keys.teacher_model:
             raise RecipeError("`teacher: endpoint` needs `base_url` and `teacher_model`")
         if urlsplit(keys.base_url).username:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.shards import Shard
 
@@ -196,9 +196,7 @@ class Order:
         self._epochs: dict[tuple[int, int], _Epoch] = {}
 
     @classmethod
-    def from_keys(
-        cls, keys: PretrainArguments, shards: Callable[[str, str], list[Shard]]
-    ) -> "Order":
+    def from_keys(cls, keys: PretrainKeys, shards: Callable[[str, str], list[Shard]]) -> "Order":
         """Returns the order of a recipe; `shards(source, split)` lists the shards of a source."""
         shards_by_source = {item.source: shards(item.source, "train") for item in keys.mixture}
         return cls(

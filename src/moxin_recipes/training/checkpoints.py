@@ -1,6 +1,5 @@
 """Seals local checkpoints with their key and digests, resumes from them, and pushes them."""
 
-import json
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +13,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
+from moxin_recipes.recipe import resume
+from moxin_recipes.recipe.resume import SEAL, read_seal
 from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
+from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
 
 log = logging.getLogger(__name__)
@@ -46,9 +48,9 @@ class Checkpoints(TrainerCallback):
     one, so there is an intact checkpoint at any time.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Run[Any, Any], trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
-        keys = run.arguments
+        keys = run.keys
         pushes = run.is_main and keys.push_to_hub and keys.push_checkpoints
         self._outbox = Outbox(run.state / "outbox", keys.keep_checkpoints) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
@@ -87,10 +89,11 @@ class Checkpoints(TrainerCallback):
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
+            if path.is_file() and path.name != SEAL
         }
-        seal = {"key": self._run.key, "seconds": seconds, "files": files}
-        write_json(folder / MANIFEST, seal)
+        identity = self._run.identity
+        seal = {"key": identity.key, "values": identity.values, "seconds": seconds, "files": files}
+        write_json(folder / SEAL, seal)
         self._push(folder)
 
     def push_again(self, folders: list[Path]) -> None:
@@ -99,7 +102,7 @@ class Checkpoints(TrainerCallback):
 
     def _push(self, folder: Path) -> None:
         """Queues the weights of a sealed checkpoint; raises WeightsError if some are missing."""
-        keys, recipe = self._run.arguments, self._run.recipe
+        keys, recipe = self._run.keys, self._run.recipe
         if self._outbox is None:
             return
         if is_sharded(folder) and isinstance(self._trainer.model, PeftModel):
@@ -138,22 +141,22 @@ class Checkpoints(TrainerCallback):
             self._outbox.finish()
 
 
-def intact(run: Run) -> list[Path]:
+def intact(run: Run[Any, Any]) -> list[Path]:
     """Returns the checkpoints with this run's key and unchanged files, the oldest first."""
     checkpoints_on_disk = sorted(run.state.glob("checkpoint-*"), key=step_of)
-    reasons = {checkpoint: _broken(checkpoint, run.key) for checkpoint in checkpoints_on_disk}
+    keys = (run.identity.key, run.identity.old_key)
+    reasons = {checkpoint: _broken(checkpoint, keys) for checkpoint in checkpoints_on_disk}
     for checkpoint, reason in reasons.items():
         if reason:
             log.warning("%s is not used: %s", checkpoint, reason)
     return [checkpoint for checkpoint, reason in reasons.items() if not reason]
 
 
-def _broken(checkpoint: Path, key: str) -> str | None:
-    seal_file = checkpoint / MANIFEST
-    if not seal_file.exists():
+def _broken(checkpoint: Path, keys: tuple[str, ...]) -> str | None:
+    if not (checkpoint / SEAL).exists():
         return "it was not written to its end"
-    seal = json.loads(seal_file.read_text(encoding="utf-8"))
-    if seal["key"] != key:
+    seal = read_seal(checkpoint)
+    if seal["key"] not in keys:
         return "it belongs to another recipe or other inputs"
     for name, digest in seal["files"].items():
         if not (checkpoint / name).exists() or sha256_file(checkpoint / name) != digest:
@@ -161,21 +164,30 @@ def _broken(checkpoint: Path, key: str) -> str | None:
     return None
 
 
-def train(run: Run, trainer: Trainer) -> dict[str, Any]:
+def train(
+    run: Run[Any, Any], trainer: Trainer, sequence_length: int | None = None
+) -> dict[str, Any]:
     """Trains from the last intact checkpoint and saves the model to `run.folder`.
 
+    It shows the progress, with tokens a second if each sequence has `sequence_length` tokens.
     Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
     read, or None if the trainer does not count them.
     """
+    watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
     adapters.name_base(trainer, run.parent("model_name_or_path"))
     resumable = _intact_on_all_ranks(run)
     if resumable:
-        log.info("going on from %s", resumable[-1])
-        run.seconds_before = json.loads((resumable[-1] / MANIFEST).read_text())["seconds"]
+        seal = read_seal(resumable[-1])
+        if run.is_main:
+            log.info("going on from %s%s", resumable[-1], resume.goes_on(run.identity, seal))
+        run.seconds_before = seal["seconds"]
         if isinstance(trainer, PretrainTrainer):
             trainer.start_step = step_of(resumable[-1])
+    elif run.is_main:
+        for line in resume.starts_anew(run.identity, run.folder):
+            log.info("%s %s", run.recipe.name, line)
     if run.is_main:
         checkpoints.push_again(resumable)
     trainer.train(resume_from_checkpoint=str(resumable[-1]) if resumable else None)
@@ -197,7 +209,7 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _intact_on_all_ranks(run: Run) -> list[Path]:
+def _intact_on_all_ranks(run: Run[Any, Any]) -> list[Path]:
     """Returns the intact checkpoints; only rank 0 reads and hashes them, and tells the others."""
     broadcast = [intact(run) if run.is_main else []]
     if torch.distributed.is_initialized():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from moxin_recipes.recipe.arguments import PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 _EPS = 1e-7
@@ -81,7 +81,7 @@ class Muon(torch.optim.AdamW):
 
 
 def class_and_options(
-    keys: PretrainArguments, args: TrainingArguments, model: PreTrainedModel
+    keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """Returns the optimizer's class and options for the Trainer, or None for `optimizer: adamw`.
 

@@ -17,14 +17,14 @@ from moxin_recipes.documents.filters.short import Short
 from moxin_recipes.documents.filters.urls import Urls
 from moxin_recipes.documents.normalize import BlankLines
 from moxin_recipes.documents.words import WORDS
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
+from moxin_recipes.recipe.keys.data import DocumentKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 Pull = Callable[[str, list[str]], Path]  # (recipe key, patterns) → folder of a pinned input
 
 
 def block(
-    name: str, source: Source, own: DocumentArguments, removed: Removed, pull: Pull
+    name: str, source: Source, own: DocumentKeys, removed: Removed, pull: Pull
 ) -> PipelineStep:
     """One filter of a source. Numbers not given here are datatrove's, which are the sources' own.
 

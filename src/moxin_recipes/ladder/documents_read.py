@@ -2,18 +2,20 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from huggingface_hub import HfFileSystem
 from rich.table import Table
 
-from moxin_recipes import ladder
 from moxin_recipes.hub.pull import Parent, read_manifest, resolve
 from moxin_recipes.hub.session import errors
-from moxin_recipes.recipe import arguments, filling, reading
-from moxin_recipes.recipe.strict import RecipeError, conform
+from moxin_recipes.ladder import launching
+from moxin_recipes.recipe import trainers
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.order import Location, Order
 from moxin_recipes.tokens.shards import TOKEN, Shard, select
 
@@ -37,14 +39,15 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
     `rank` selects what one process of the recipe's launcher reads. Raises RecipeError for a step or
     a rank that the recipe does not have.
     """
-    recipe = reading.load(path)
-    if recipe.stage != "pretrain":
+    recipe = read(path)
+    keys = recipe.keys
+    if not isinstance(keys, PretrainKeys):
         raise RecipeError(f"{path}: only a pretrain recipe reads tokens, this is `{recipe.stage}`")
-    keys = _pretrain_keys(recipe)
+    keys.check()
     steps = int(recipe.values.get("max_steps", 0))
     if not 1 <= step <= steps:
         raise RecipeError(f"`--step`: {path} has steps 1 to {steps}, not {step}")
-    processes = ladder.processes(ladder.launcher_file(recipe))
+    processes = launching.launcher_of(recipe, launching.file_of(recipe)).processes
     if rank is not None and not 0 <= rank < processes:
         raise RecipeError(f"`--rank`: the launcher starts ranks 0 to {processes - 1}, not {rank}")
     (reference,) = [reference for reference in recipe.references if reference.key == "dataset_name"]
@@ -58,7 +61,7 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
         if name.endswith(".bin")
     }
     order = Order.from_keys(keys, lambda source, split: select(files, source, split))
-    micro, _ = filling.batches(recipe, processes)
+    micro, _ = trainers.batches(recipe, processes)
     spans: list[Span] = []
     first = (step - 1) * keys.global_batch_size
     locations = order.locate_all(np.arange(first, first + keys.global_batch_size))
@@ -70,16 +73,6 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
                 where = (sequence, reader, location.source, location.epoch)
                 spans.append(Span(*where, document, origin, tokens))
     return parent, spans
-
-
-def _pretrain_keys(recipe: reading.Recipe) -> arguments.PretrainArguments:
-    """Returns our checked keys of a recipe, without the trainer's, whose import takes seconds."""
-    hints = get_type_hints(arguments.PretrainArguments)
-    values = {
-        key: conform(key, value, hints[key]) for key, value in recipe.values.items() if key in hints
-    }
-    values["mixture"] = [arguments.MixtureItem(**row) for row in values["mixture"]]
-    return arguments.PretrainArguments(**values)
 
 
 def _documents(

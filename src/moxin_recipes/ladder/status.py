@@ -7,45 +7,69 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from moxin_recipes import ladder
-from moxin_recipes.ladder import State
-
-# The score that each kind of stage is about.
-_SCORES = {
-    "init": ["bits_per_byte"],
-    "pretrain": ["bits_per_byte"],
-    "sft": ["accuracy"],
-    "dpo": ["preference_accuracy", "accuracy"],
-    "distill": ["accepted"],
-    "grpo": ["accuracy", "longer_forced_chain_accuracy"],
-}
+from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder import state as stage_states
+from moxin_recipes.ladder.state import State
+from moxin_recipes.recipe import resume
+from moxin_recipes.recipe.resume import Leftover
 
 
-def states(folder: Path) -> list[State]:
+def states(folder: Path, accelerate_config: Path | None = None) -> list[State]:
     """The state of each stage of a ladder, in its order."""
-    return [ladder.state(of) for of in ladder.read(folder)]
+    return [
+        stage_states.state(
+            recipe, launching.launcher_of(recipe, launching.file_of(recipe, accelerate_config))
+        )
+        for recipe in order.read(folder)
+    ]
 
 
-def rows(found: list[State]) -> list[dict[str, Any]]:
+def leftovers(state: State) -> list[Leftover]:
+    """Unfinished work of a stage under other values than those of its recipe and inputs today."""
+    key = state.identity.key if state.identity else None
+    return resume.leftovers(state.recipe.output_dir, key)
+
+
+def rows(states: list[State]) -> list[dict[str, Any]]:
     """What `moxin status --json` prints, one row a stage."""
-    return [_row(state) for state in found]
+    return [_row(state) for state in states]
 
 
 def _row(state: State) -> dict[str, Any]:
     manifest = state.manifest or {}
     return {
         "stage": state.recipe.name,
-        "state": "done" if state.done else "waiting" if state.key is None else "to do",
+        "state": state.word,
         "repo": next(iter(state.recipe.outputs.values()), None),
         "revision": state.recipe.tag,
         "commit": state.commit,
         "seconds": manifest.get("seconds"),
         "tokens": manifest.get("tokens"),
         "metrics": manifest.get("metrics", {}),
+        "leftovers": [str(leftover.folder) for leftover in leftovers(state)],
     }
 
 
-def table(found: list[State]) -> Table:
+def leftover_lines(states: list[State]) -> list[str]:
+    """A line for each folder of unfinished work under other values: where, its step, its size."""
+    lines = []
+    for state in states:
+        for leftover in leftovers(state):
+            step = leftover.checkpoint.name.split("-")[1] if leftover.checkpoint else None
+            what = f"a checkpoint of step {step}" if step else "no checkpoint"
+            size = leftover.bytes / 1e6
+            lines.append(f"{state.recipe.name}: {leftover.folder} has {what}, {size:,.0f} MB")
+    return lines
+
+
+def remove_leftovers(states: list[State]) -> None:
+    """Deletes unfinished work under other values; RecipeError while a stage runs."""
+    for state in states:
+        for leftover in leftovers(state):
+            resume.remove(leftover)
+
+
+def table(states: list[State]) -> Table:
     """Stage, what it pushed at which commit, seconds, tokens, its score before → after."""
     drawn = Table(title="The ladder")
     for name in ("stage", "pushed", "commit"):
@@ -53,9 +77,9 @@ def table(found: list[State]) -> Table:
     for name in ("seconds", "tokens"):
         drawn.add_column(name, justify="right")
     drawn.add_column("score", overflow="fold")
-    for row, state in zip(rows(found), found, strict=True):
-        scores = [name for name in _SCORES.get(state.recipe.stage, []) if name in row["metrics"]]
-        changes = [_change(name, _before(name, state, found), row["metrics"]) for name in scores]
+    for row, state in zip(rows(states), states, strict=True):
+        scores = [name for name in state.recipe.keys.scores if name in row["metrics"]]
+        changes = [_change(name, _before(name, state, states), row["metrics"]) for name in scores]
         drawn.add_row(
             row["stage"],
             f"{row['repo']}@{row['revision']}" if row["commit"] else row["state"],
@@ -67,10 +91,10 @@ def table(found: list[State]) -> Table:
     return drawn
 
 
-def _before(score: str, state: State, found: list[State]) -> float | None:
+def _before(score: str, state: State, states: list[State]) -> float | None:
     """The score of the stage whose model this one started from, on the same problems."""
     started = [r for r in state.recipe.references if r.key == "model_name_or_path"]
-    for other in found:
+    for other in states:
         same = other.recipe.values.get("eval_split") == state.recipe.values.get("eval_split")
         made = [(repo, other.recipe.tag) for repo in other.recipe.outputs.values()]
         if same and any((r.repo, r.revision) in made for r in started):
@@ -87,7 +111,7 @@ def _change(score: str, before: float | None, metrics: dict[str, float]) -> str:
     return f"{score} {shown}" + (f" ± {error:.3f}" if error is not None else "")
 
 
-def targets(folder: Path, found: list[State]) -> list[tuple[bool | None, str]]:
+def targets(folder: Path, states: list[State]) -> list[tuple[bool | None, str]]:
     """(met, sentence) for each line of the ladder's `targets.yaml`; met is None without a score.
 
     A target bounds a metric, or its change since another stage where `versus` names one.
@@ -95,23 +119,27 @@ def targets(folder: Path, found: list[State]) -> list[tuple[bool | None, str]]:
     path = folder / "targets.yaml"
     if not path.exists():
         return []
-    of = {state.recipe.name: state.manifest or {} for state in found}
-    return [_judged(target, of) for target in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    manifests = {state.recipe.name: state.manifest or {} for state in states}
+    return [
+        _judged(target, manifests) for target in yaml.safe_load(path.read_text(encoding="utf-8"))
+    ]
 
 
-def _judged(target: dict[str, Any], of: dict[str, dict[str, Any]]) -> tuple[bool | None, str]:
+def _judged(
+    target: dict[str, Any], manifests: dict[str, dict[str, Any]]
+) -> tuple[bool | None, str]:
     metric, stage, versus = target["metric"], target["stage"], target.get("versus")
     what = f"{stage}: {metric}" + (f" since {versus}" if versus else "")
     bound = target.get("at_least", target.get("at_most"))
     word = "at least" if "at_least" in target else "at most"
-    value = of[stage].get("metrics", {}).get(metric)
-    base = of[versus].get("metrics", {}).get(metric) if versus else 0.0
+    value = manifests[stage].get("metrics", {}).get(metric)
+    base = manifests[versus].get("metrics", {}).get(metric) if versus else 0.0
     if value is None or base is None:
         return None, f"{what} {word} {bound:+.2f}: not measured"
     change = value - base
     met = change >= bound if "at_least" in target else change <= bound
-    error = _paired_error(metric, of[stage], of[versus]) if versus else None
-    error = error if versus else of[stage]["metrics"].get(f"{metric}_stderr")
+    error = _paired_error(metric, manifests[stage], manifests[versus]) if versus else None
+    error = error if versus else manifests[stage]["metrics"].get(f"{metric}_stderr")
     shown = f"{change:+.3f}" if versus else f"{change:.3f}"
     shown += f" ± {error:.3f}" if error is not None else ""
     return met, f"{what} {word} {bound:{'+' if versus else ''}.2f}: {shown}"
