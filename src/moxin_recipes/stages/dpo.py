@@ -1,7 +1,7 @@
 """Direct preference optimisation, length-normalised (paper §4: Tülu 3's `dpo_norm`, β = 5).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.dpo --config recipes/moxin-nano/31-dpo.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.dpo \
+      --config recipes/moxin-nano/31-dpo.yaml
 
 Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
 where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
@@ -14,8 +14,7 @@ from moxin_recipes.chats.pairs import Pairs
 from moxin_recipes.chats.template import load_split
 from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training import post_training
-from moxin_recipes.training.checkpoints import train
+from moxin_recipes.training.post_training import PostTraining
 
 COLUMNS = ["chosen", "rejected"]
 
@@ -24,33 +23,31 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     """Reads pairs, trains on those of one split, scores those of the other."""
     # This count is kept in checkpoints; TRL's own is not.
     run.args.include_num_input_tokens_seen = "non_padding"
-    start = post_training.Start(run)
+    start = PostTraining(run)
     pairs = read_pairs(run, start, run.keys.dataset_train_split)
     test_split = run.keys.dataset_test_split
     tests = read_pairs(run, start, test_split) if test_split else None
-    trainer = DPOTrainer(
-        model=start.model(),
+    trainer = start.trainer(
+        DPOTrainer,
+        start.model(),
         train_dataset=pairs.usable(),
         eval_dataset=tests.usable() if tests else None,
-        **start.options(),
     )
     trainer.train_dataset = pairs.full_batches(
         trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
-    facts = train(run, trainer)
+    facts = start.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
-    if run.is_main:
-        facts["tokens"] = trainer.state.num_input_tokens_seen
-        facts["counts"] = dict(pairs.counts)
-        left_out = {"left_out": pairs.left_out()}
-        if tests:
-            facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
-            left_out["left_out_test"] = tests.left_out()
-        summary = f"Tuned on the preferences {run.keys.dataset_name}"
-        post_training.push(run, facts, summary, metrics=metrics, **left_out)
+    facts["tokens"] = trainer.state.num_input_tokens_seen
+    facts["counts"] = dict(pairs.counts)
+    left_out = {"left_out": pairs.left_out()}
+    if tests:
+        facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
+        left_out["left_out_test"] = tests.left_out()
+    start.push(facts, f"Tuned on the preferences {run.keys.dataset_name}", metrics, **left_out)
 
 
-def read_pairs(run: Run[DpoKeys, DPOConfig], start: post_training.Start, split: str) -> Pairs:
+def read_pairs(run: Run[DpoKeys, DPOConfig], start: PostTraining, split: str) -> Pairs:
     """The pairs of a split, read once by one process of a machine."""
     key = "dataset_name"
     rows = load_split(run.pull(key), run.keys.dataset_config, split, COLUMNS, key)

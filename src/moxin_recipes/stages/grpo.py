@@ -1,7 +1,7 @@
 """Group-relative policy optimisation on verifiable rewards (paper §4, after DeepScaleR).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.grpo --config recipes/moxin-nano/42-grpo.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.grpo \
+      --config recipes/moxin-nano/42-grpo.yaml
 
 Needs: the CoT model, problems (`problem`, `answer`). It starts only where the rewards tell right
 from wrong, the model can end, and some group of completions gives a signal. Pushes: the Reasoning
@@ -19,8 +19,7 @@ from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training.checkpoints import train
-from moxin_recipes.training.post_training import Start, push
+from moxin_recipes.training.post_training import PostTraining
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     """Chooses problems, looks before it starts, reinforces."""
     keys = run.keys
-    start = Start(run)
+    model = PostTraining(run)
     columns = ["problem", "answer"]
     problems = load_split(
         run.pull("dataset_name"),
@@ -39,33 +38,31 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     )
     if run.is_main:
         known_answers.check_rewards(keys.rewards, problems["answer"])
-        preflight.check_ending(start.folder, start.tokenizer, keys.rewards)
+        preflight.check_ending(model.folder, model.tokenizer, keys.rewards)
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
     solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
-        solvable, start.tokenizer, keys.max_prompt_length, keys.prompt_suffix
+        solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
     )
-    run.args.model_init_kwargs = start.load_options()
+    run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
-    trainer = CpuGRPOTrainer(
-        model=str(start.folder),  # by name: the reference model is loaded from there too
+    trainer = model.trainer(
+        CpuGRPOTrainer,
+        str(model.folder),  # by name: the reference model is loaded from there too
         reward_funcs=[rewards.for_trl(name) for name in keys.rewards],
         train_dataset=asked,
         callbacks=[probe],
-        **start.options(),
     )
     probe.trainer = trainer
     if trainer.accelerator.device.type == "cpu" and run.args.gradient_checkpointing:
         log.warning("`gradient_checkpointing: false` makes a step on a CPU twice as fast")
-    facts = train(run, trainer)
-    if run.is_main:
-        facts["counts"] = {
-            "problems": len(problems),
-            "left out (pass rate)": len(problems) - len(solvable),
-            "left out (prompt too long)": len(solvable) - len(asked),
-        }
-        reward = last_reward(facts["log"])
-        push(run, facts, "Reinforced on verifiable rewards", metrics=reward)
+    facts = model.train(trainer)
+    facts["counts"] = {
+        "problems": len(problems),
+        "left out (pass rate)": len(problems) - len(solvable),
+        "left out (prompt too long)": len(solvable) - len(asked),
+    }
+    model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))
 
 
 def last_reward(log: list[dict[str, float]]) -> dict[str, float]:

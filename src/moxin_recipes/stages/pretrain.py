@@ -1,7 +1,7 @@
 """One phase of pretraining on packed tokens (paper §3.4: 2k, 4k, capability enhancement).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.pretrain --config recipes/moxin-nano/20-pretrain-2k.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.pretrain \
+      --config recipes/moxin-nano/20-pretrain-2k.yaml
 
 Needs: the tag of the phase before, and tokens. Pushes: the base model, and a branch
 `PHASE-step-000100` for each checkpoint.

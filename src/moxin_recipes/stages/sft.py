@@ -1,7 +1,7 @@
 """Supervised fine-tuning on chats (paper §4: Tülu 3's SFT; and chain-of-thought SFT).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.sft --config recipes/moxin-nano/30-sft.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.sft \
+      --config recipes/moxin-nano/30-sft.yaml
 
 Needs: a model, chats (`messages`), problems to score on. Pushes: the tuned model. Only what the
 assistant says is learned; chats are packed whole, without seeing each other, in an order that is a
@@ -21,29 +21,25 @@ from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.training.checkpoints import train
-from moxin_recipes.training.post_training import Start, push
+from moxin_recipes.training.post_training import PostTraining
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 
 def main(run: Run[SftKeys, SFTConfig]) -> None:
     """Encodes and packs chats, trains on them."""
-    start = Start(run)
-    template.prepare_tokenizer(start.tokenizer, run.keys.chat_template, run.keys.pad_token)
+    tuning = PostTraining(run)
+    template.prepare_tokenizer(tuning.tokenizer, run.keys.chat_template, run.keys.pad_token)
     length = run.args.max_length
-    config = stretched(AutoConfig.from_pretrained(start.folder), run.keys, length)
-    rows = packed_chats(run, start.tokenizer)
+    config = stretched(AutoConfig.from_pretrained(tuning.folder), run.keys, length)
+    rows = packed_chats(run, tuning.tokenizer)
     run.args.num_train_epochs = 1  # the rows are those of all epochs, in order
-    trainer = PackedSFTTrainer(
-        model=start.model(config), train_dataset=rows.as_dataset(), **start.options()
-    )
-    facts = train(run, trainer, length)
-    if run.is_main:
-        facts["counts"] = rows.counts
-        rows_read = trainer.state.global_step * run.keys.global_batch_size
-        facts["tokens"] = int(rows.tokens[:rows_read].sum())
-        summary = f"Fine-tuned on {run.keys.dataset_name}"
-        push(run, facts, summary, left_out=rows.left_out())
+    data = rows.as_dataset()
+    trainer = tuning.trainer(PackedSFTTrainer, tuning.model(config), train_dataset=data)
+    facts = tuning.train(trainer, length)
+    facts["counts"] = rows.counts
+    rows_read = trainer.state.global_step * run.keys.global_batch_size
+    facts["tokens"] = int(rows.tokens[:rows_read].sum())
+    tuning.push(facts, f"Fine-tuned on {run.keys.dataset_name}", left_out=rows.left_out())
 
 
 def packed_chats(run: Run[SftKeys, SFTConfig], tokenizer: PreTrainedTokenizerBase) -> PackedRows:
