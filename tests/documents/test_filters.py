@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from datatrove.data import Document
 
+from moxin_recipes.documents import filters
 from moxin_recipes.documents.columns import Removed
-from moxin_recipes.documents.filters import by_name
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Model, Source
+from moxin_recipes.recipe.data_arguments import DocumentArguments, FilterName, Model, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 GOOD = (
@@ -25,7 +25,8 @@ def verdict(name: str, text: str, folder: Path, model: Model | None = None, **mo
     """What the filter of that name says of a text."""
     own = DocumentArguments(sources=[], classifier=model)
     removed = Removed(str(folder), name)
-    made = by_name.block(name, Source(name="web"), own, removed, lambda key, patterns: folder)
+    given = filters.Given(Source(name="web"), own, removed, lambda key, patterns: folder)
+    made = filters.block(name, given)
     return made.filter(Document(text, "id", metadata=more))
 
 
@@ -63,6 +64,26 @@ def test_addresses_on_the_ban_lists_go(tmp_path: Path) -> None:
     kept, reason = verdict("url", GOOD, tmp_path, url="https://example.org/free-porn-videos")
     assert not kept
     assert reason.startswith("url: ")
+
+
+def test_a_filter_is_a_file_and_its_name_costs_nothing() -> None:
+    """`check` asks for the names before anything heavy is loaded; every recipe's name is there."""
+    code = "import sys; from moxin_recipes.documents import filters; print(*filters.names()); " + (
+        "print({'datatrove', 'torch', 'numpy'} & set(sys.modules) or 'light')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, loaded = done.stdout.splitlines()
+    assert loaded == "light"
+    assert sorted(get_args(FilterName)) == names.split()
+
+
+def test_blank_lines_are_taken_out_and_no_document(tmp_path: Path) -> None:
+    document = Document("one\n\n\n\ntwo\n\nthree", "id")
+    given = filters.Given(
+        Source(name="web"), DocumentArguments(), Removed(str(tmp_path), "x"), lambda *_: tmp_path
+    )
+    assert filters.block("blank_lines", given).filter(document) is True
+    assert document.text == "one\n\ntwo\n\nthree"
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,13 @@ from datatrove.pipeline.dedup import (
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.readers import ParquetReader
 
-from moxin_recipes.documents import contamination, sources
+from moxin_recipes.documents import contamination, filters, sources
 from moxin_recipes.documents.columns import Kept, Removed
 from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.decontaminate import Decontaminate
 from moxin_recipes.documents.dedup.bloom import BloomDedup
 from moxin_recipes.documents.dedup.minhash import Signature
 from moxin_recipes.documents.executors import executor
-from moxin_recipes.documents.filters import by_name
 from moxin_recipes.documents.normalize import Normalize
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
@@ -58,7 +57,7 @@ class Documents:
     paths below `folder`, `read` to the files of its repository.
     """
 
-    def __init__(self, own: DocumentArguments, folder: Path, pull: by_name.Pull) -> None:
+    def __init__(self, own: DocumentArguments, folder: Path, pull: filters.Pull) -> None:
         self.own, self.folder, self.pull = own, folder, pull
         self.files: dict[str, list[str]] = {}
         self.read: dict[str, list[str]] = {}
@@ -113,7 +112,8 @@ class Documents:
 
     def _filters(self, step: str, source: Source, names: list[Any]) -> Iterator[PipelineStep]:
         for name in names:
-            yield by_name.block(name, source, self.own, self._removed(step, name), self.pull)
+            given = filters.Given(source, self.own, self._removed(step, name), self.pull)
+            yield filters.block(name, given)
 
     def exact(self) -> None:
         """Removes all but one of the documents with the same normalised text."""

@@ -228,7 +228,7 @@ class GrpoArguments(PostTrainingArguments):
 
 @dataclass(kw_only=True)
 class Traces:
-    """Recorded solutions on the Hub; `layout` says which columns they have (data/traces.py)."""
+    """Recorded solutions on the Hub; `layout` says which columns they have (teachers/traces.py)."""
 
     dataset: str  # REPOSITORY[@REVISION]
     layout: Literal["openr1", "openthoughts"]

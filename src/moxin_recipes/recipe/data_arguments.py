@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# By document, in the order given; data/filters.py makes blocks of them.
+# By document, in the order given; documents/filters/ has a file for each.
 FilterName = Literal[
     "short",  # fewer than `min_characters`, counted as SlimPajama does
     "blank_lines",  # keeps one blank line in a row; takes nothing out
@@ -18,7 +18,7 @@ FilterName = Literal[
 ]
 # Within and across the sources that name them; in this order, whatever the order given.
 DedupName = Literal["exact", "bloom", "minhash"]
-RuleName = Literal["8-gram", "13-gram", "whole"]  # data/contamination.py says what they find
+RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
 MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
 
 

@@ -1,1 +1,42 @@
-"""Filters of documents, by the names that recipes use."""
+"""Filters of documents: one file each, found by the name that a recipe gives.
+
+A new filter is a new file here, `NAME.py`, with a function `block(given: Given)`; its numbers and
+their sources stand in that file.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
+
+if TYPE_CHECKING:  # `moxin check` asks for names alone, and datatrove takes seconds to load
+    from datatrove.pipeline.base import PipelineStep
+
+    from moxin_recipes.documents.columns import Removed
+
+Pull = Callable[[str, list[str]], Path]  # (recipe key, patterns) → folder of a pinned input
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a filter is built from: the source it is for, all keys of the recipe, its writer."""
+
+    source: Source
+    keys: DocumentArguments
+    removed: "Removed"  # writes the documents that the filter takes out
+    pull: Pull
+
+
+def names() -> list[str]:
+    """The names that a recipe may use, in order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def block(name: str, given: Given) -> "PipelineStep":
+    """The datatrove block of the filter `name`."""
+    made: PipelineStep = importlib.import_module(f"{__name__}.{name}").block(given)
+    return made
