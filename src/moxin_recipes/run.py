@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from moxin_recipes import environment
+from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
@@ -168,7 +169,7 @@ def launch(main: Callable[[Run], None]) -> None:
             for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
                 os.environ.pop(name, None)
         else:
-            environment.keep_freed_memory()
+            keep_freed_memory()
         main(Run(of))
     except (RecipeError, session.HubError) as error:
         sys.exit(f"error: {error}")
