@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from moxin_recipes.documents import contamination
 from moxin_recipes.documents.pipeline import Documents
-from moxin_recipes.problems.sets import write_split
+from moxin_recipes.hub.splits import write_split
 
 Row = dict[str, Any]
 

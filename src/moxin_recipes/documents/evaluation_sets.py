@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from datasets import get_dataset_config_names
 
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.documents.contamination import Item, cell
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.data_arguments import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
 

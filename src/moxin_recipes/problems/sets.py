@@ -4,22 +4,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
+from moxin_recipes.hub.splits import write_split
 from moxin_recipes.problems import arithmetic, arithmetic_rows, stories
 from moxin_recipes.problems.arithmetic import Draw, Problem, Split
 from moxin_recipes.recipe.arguments import DataArguments
 
 Row = dict[str, Any]
 KINDS: dict[str, Draw] = {"sums": arithmetic.draw, "stories": stories.draw}
-
-
-def write_split(folder: Path, split: str, rows: list[Row]) -> int:
-    """Writes `SPLIT.parquet`, or nothing where there are no rows; the number of rows."""
-    if rows:
-        folder.mkdir(parents=True, exist_ok=True)
-        Dataset.from_list(rows).to_parquet(folder / f"{split}.parquet")
-    return len(rows)
 
 
 def chat(folder: Path, own: DataArguments) -> dict[str, int]:

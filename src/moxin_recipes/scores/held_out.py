@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes import rewards
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.cpu.rollouts import Sampling, sample
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import PostTrainingArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run

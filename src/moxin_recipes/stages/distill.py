@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes import rewards
-from moxin_recipes.chats import template
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import DistillArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
@@ -65,7 +65,7 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
         key = f"traces[{position}]"
         columns = traces.LAYOUTS[source.layout][0]
         folder = run.pull(key)
-        dataset = template.load_split(folder, source.config, source.split, columns, key)
+        dataset = load_split(folder, source.config, source.split, columns, key)
         parts.append((source.layout, dataset))
     return traces.read(parts)
 
@@ -81,9 +81,7 @@ def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
         raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
     columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
     folder = run.pull("dataset_name")
-    return template.load_split(
-        folder, own.dataset_config, own.dataset_split, columns, "dataset_name"
-    ), {}
+    return load_split(folder, own.dataset_config, own.dataset_split, columns, "dataset_name"), {}
 
 
 def teacher(run: Run) -> ask.Teacher:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
 
 from moxin_recipes.chats.pairs import Pairs
-from moxin_recipes.chats.template import load_split
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import DpoArguments
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out

@@ -24,10 +24,9 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import errors
-from moxin_recipes.problems.sets import write_split
+from moxin_recipes.hub.splits import load_split, write_split
 from moxin_recipes.recipe.arguments import EvaluateArguments, Evaluation
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, clear, launch, write_json

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import GRPOConfig, ModelConfig, get_peft_config
 
 from moxin_recipes import rewards
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import GrpoArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers, preflight

@@ -24,6 +24,7 @@ from trl import ModelConfig, SFTConfig, get_peft_config
 
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import SftArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
@@ -74,7 +75,7 @@ def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     own: SftArguments = run.arguments
     args: SFTConfig = run.trainer_arguments[1]
-    chats = template.load_split(
+    chats = load_split(
         run.pull("dataset_name"),
         own.dataset_config,
         own.dataset_train_split,

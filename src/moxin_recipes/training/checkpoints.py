@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
@@ -50,7 +51,8 @@ class Checkpoints(TrainerCallback):
         self._run, self._trainer = run, trainer
         own = run.arguments
         pushes = run.is_main and own.push_to_hub and own.push_checkpoints
-        self._outbox = Outbox(run.state / "outbox", own.keep_checkpoints) if pushes else None
+        keeps = Retention(own.keep_checkpoints)
+        self._outbox = Outbox(run.state / "outbox", keeps) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
 
