@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from moxin_recipes.documents import local_text
+from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.mixture import Mixture
@@ -173,7 +174,7 @@ def train(
     torch.manual_seed(seed)
     net = network(tokenizer)
     if arm.optimizer == "muon":
-        optimizers.initialize(net)
+        initialize_for_muon(net)
     own = PretrainArguments(
         stage="pretrain",
         hub_model_id="",

@@ -15,7 +15,7 @@ from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, d
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.recipe.arguments import Evaluation
 from moxin_recipes.scores.clean_items import SearchedItems, clean_score
-from moxin_recipes.stages.evaluate import rows_of
+from moxin_recipes.scores.rows import rows_of
 
 
 @pytest.fixture

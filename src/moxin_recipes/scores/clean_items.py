@@ -1,6 +1,7 @@
 """Which of the items that a model was scored on are not in its training documents."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, cell, digest_of
+from moxin_recipes.recipe.strict import RecipeError
 
 CONFIG = "evaluation_items"  # of the corpus: all items of the sets, by digest
 _FIRST = (FOUND, NOT_FOUND, TOO_SHORT)  # of several rows with one text, what counts
@@ -40,6 +42,19 @@ class SearchedItems:
             if digest in self._statuses:
                 found.append(self._statuses[digest])
         return min(found, key=_FIRST.index, default=None)
+
+
+def searched(corpus: str | None, pull: Callable[[str, list[str]], Path]) -> SearchedItems | None:
+    """The items that the key `corpus_name` was searched for; None where it names no corpus."""
+    if corpus is None:
+        return None
+    folder = pull("corpus_name", [f"{CONFIG}/*"])
+    if not (folder / CONFIG).exists():
+        raise RecipeError(
+            f"`corpus_name`: {corpus} has no `{CONFIG}`; it was made without `decontaminate`, or "
+            "before there were any: leave the key out, or make it again"
+        )
+    return SearchedItems(folder)
 
 
 @dataclass(frozen=True)
