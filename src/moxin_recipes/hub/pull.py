@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
@@ -38,6 +38,13 @@ class Parent:
     def as_dict(self) -> dict[str, str]:
         """For the manifest."""
         return asdict(self)
+
+
+class Pull(Protocol):
+    """The folder of an input, by the key of the recipe that names it."""
+
+    def __call__(self, key: str, patterns: list[str] | None = None) -> Path:
+        """It holds all files of the input, or those that match `patterns`."""
 
 
 def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The generated chat, preference and problem sets of a small ladder, as parquet splits."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def problems(folder: Path, own: DataArguments) -> dict[str, int]:
     choices = arithmetic_rows.choice_rows(own.seed, own.test_rows, draw)
     counts["choices"] = write_split(folder / "choices", "test", choices)
     return counts
+
+
+Build = Callable[[Path, DataArguments], dict[str, int]]
+# What the stage `data` generates, by the key that names its repository.
+BY_KEY: dict[str, tuple[Build, str]] = {
+    "hub_chat_id": (chat, "Chats of one turn, made by a program."),
+    "hub_preferences_id": (preferences, "Right answers beside worse ones."),
+    "hub_problems_id": (
+        problems,
+        "Problems with answers; no training split shares an expression with a held-out one.",
+    ),
+}
+
+
+def write(key: str, folder: Path, keys: DataArguments) -> dict[str, Any]:
+    """Writes the set of that key to `folder`; facts for the manifest and the card."""
+    build, summary = BY_KEY[key]
+    return {"summary": summary, "counts": build(folder, keys)}
 
 
 def _row(problem: Problem) -> Row:

@@ -1,7 +1,6 @@
 """Which of the items that a model was scored on are not in its training documents."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, cell, digest_of
+from moxin_recipes.hub.pull import Pull
 from moxin_recipes.recipe.strict import RecipeError
 
 CONFIG = "evaluation_items"  # of the corpus: all items of the sets, by digest
@@ -44,7 +44,7 @@ class SearchedItems:
         return min(found, key=_FIRST.index, default=None)
 
 
-def searched(corpus: str | None, pull: Callable[[str, list[str]], Path]) -> SearchedItems | None:
+def searched(corpus: str | None, pull: Pull) -> SearchedItems | None:
     """The items that the key `corpus_name` was searched for; None where it names no corpus."""
     if corpus is None:
         return None

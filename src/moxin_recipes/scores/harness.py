@@ -1,7 +1,6 @@
 """One task of lm-eval on one model: its own tasks by name, those of `tasks/` on pulled items."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import EvaluateArguments, Evaluation
 
@@ -22,7 +22,7 @@ def evaluate(
     wanted: Evaluation,
     model: Path,
     keys: EvaluateArguments,
-    pull: Callable[[str], Path],
+    pull: Pull,
     work: Path,
 ) -> dict[str, Any]:
     """What lm-eval returns for one task on the model in the folder `model`.
@@ -50,9 +50,7 @@ def evaluate(
     return results
 
 
-def _task(
-    name: str, pull: Callable[[str], Path], work: Path
-) -> tuple[str | dict[str, Any], TaskManager]:
+def _task(name: str, pull: Pull, work: Path) -> tuple[str | dict[str, Any], TaskManager]:
     """A task of this package on the pulled held-out items, or the name of one of lm-eval's."""
     path = TASKS / f"{name}.yaml"
     if not path.exists():

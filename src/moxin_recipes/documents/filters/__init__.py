@@ -6,19 +6,16 @@ their sources stand in that file.
 
 import importlib
 import pkgutil
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
 
-if TYPE_CHECKING:  # `moxin check` asks for names alone, and datatrove takes seconds to load
+if TYPE_CHECKING:  # `moxin check` asks for names alone, and the libraries take seconds to load
     from datatrove.pipeline.base import PipelineStep
 
     from moxin_recipes.documents.columns import Removed
-
-Pull = Callable[[str, list[str]], Path]  # (recipe key, patterns) → folder of a pinned input
+    from moxin_recipes.hub.pull import Pull
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Given:
     source: Source
     keys: DocumentArguments
     removed: "Removed"  # writes the documents that the filter takes out
-    pull: Pull
+    pull: "Pull"
 
 
 def names() -> list[str]:
