@@ -204,17 +204,3 @@ def _recipe_of_command_line(words: list[str]) -> Recipe:
 
 def _split_config(word: str) -> list[str]:
     return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader sees all of it or the file before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(path)
-
-
-def clear(folder: Path) -> Path:
-    """An empty folder at this path."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -75,15 +75,10 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
     listed: list[Row] = []
     for item in items:
         before = len(texts)
-        whole = [item.parts[0], *item.parts[1:], " ".join(item.parts)]
-        for position, text in enumerate(whole if len(item.parts) > 1 else item.parts):
+        whole = [*item.parts, " ".join(item.parts)] if len(item.parts) > 1 else item.parts
+        for position, text in enumerate(whole):
             hashes = word_hashes(words(text))
-            sizes = {
-                rule: n for rule, n in SIZES.items() if rule in item.rules and n <= len(hashes)
-            }
-            short = len(hashes) < min(SIZES.values()) or WHOLE in item.rules
-            if position == 0 and short and len(hashes) >= SHORTEST:
-                sizes[WHOLE] = len(hashes)
+            sizes = _sizes(item, len(hashes), position == 0)
             for rule, n in sizes.items():
                 collected.setdefault(f"{rule}/{n}", _Grams()).add(hashes, n, len(texts))
             if sizes:
@@ -111,6 +106,15 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
     pq.write_table(pa.Table.from_pylist(texts, schema), begun / "texts.parquet")
     pq.write_table(pa.Table.from_pylist(listed), begun / "items.parquet")
     begun.rename(folder)  # whole or not there
+
+
+def _sizes(item: Item, count: int, question: bool) -> dict[str, int]:
+    """Rule → the words of a gram, for each rule by which a text of `count` words is looked for."""
+    sizes = {rule: n for rule, n in SIZES.items() if rule in item.rules and n <= count}
+    short = count < min(SIZES.values()) or WHOLE in item.rules
+    if question and short and count >= SHORTEST:
+        sizes[WHOLE] = count
+    return sizes
 
 
 def cell(row: Row, column: str) -> str:

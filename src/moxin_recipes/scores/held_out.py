@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes import rewards
 from moxin_recipes.cpu.rollouts import Sampling, sample
+from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import PostTrainingArguments
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.run import Run
 from moxin_recipes.scores import metrics
 from moxin_recipes.tokens.shards import TokenFolder
 from moxin_recipes.tokens.write import packed, token_bytes
@@ -208,8 +208,8 @@ def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: 
     return chain_rewards(completions, list(problems["answer"]))
 
 
-def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
-    """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems.
+def held_out(model: Path, pull: Pull, own: PostTrainingArguments) -> dict[str, Any]:
+    """Manifest facts (`metrics`, `items`) of the saved model on the unseen problems of its recipe.
 
     Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
     All scores on the problems of `longer_split` begin with `longer_`.
@@ -218,21 +218,22 @@ def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
     splits = {"": own.eval_split, "longer_": own.longer_split} if own.problems_name else {}
     for prefix, split in splits.items():
         if split:
-            scores, items = _on_split(run, own, split)
+            scores, items = _on_split(model, pull, own, split)
             facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
             facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
 def _on_split(
-    run: Run, own: PostTrainingArguments, split: str
+    model: Path, pull: Pull, own: PostTrainingArguments, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    folder = run.pull("problems_name")
     columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])
-    problems = load_split(folder, own.problems_config, split, columns, "problems_name")
+    problems = load_split(
+        pull("problems_name"), own.problems_config, split, columns, "problems_name"
+    )
     problems = problems.select(range(min(own.eval_rows, len(problems))))
     scores, items = answers(
-        run.folder,
+        model,
         problems,
         own.answer_format,
         suffix=own.prompt_suffix,
@@ -241,7 +242,7 @@ def _on_split(
         seed=own.seed,
     )
     if own.answer_format == "chain" and "chain_prefix" in problems.column_names:
-        right = forced_chains(run.folder, problems, own.prompt_suffix, own.eval_max_new_tokens)
+        right = forced_chains(model, problems, own.prompt_suffix, own.eval_max_new_tokens)
         found = _metric("pass_at_one").compute(
             predictions=right, references=list(range(len(right)))
         )

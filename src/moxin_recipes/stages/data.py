@@ -16,9 +16,10 @@ from typing import Any
 from moxin_recipes.documents import corpus
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.prepare import first_texts, heldout, prepare
+from moxin_recipes.hub.files import clear
 from moxin_recipes.problems import sets
 from moxin_recipes.recipe.arguments import DataArguments
-from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.run import Run, launch
 from moxin_recipes.tokens import build, mistral
 
 Outputs = dict[str, tuple[Path, dict[str, Any]]]

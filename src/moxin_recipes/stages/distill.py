@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes import rewards
+from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.arguments import DistillArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
-from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.run import Run, launch
 from moxin_recipes.teachers import ask, endpoint, traces, verified
 from moxin_recipes.teachers.answers import Answer, Samples, file_name
 

@@ -63,7 +63,7 @@ def main(run: Run) -> None:
             tests.left_out().to_parquet(run.folder / "left_out_test.parquet")
         facts["tokens"] = trainer.state.num_input_tokens_seen
         facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= held_out.held_out(run, own)
+        facts |= held_out.held_out(run.folder, run.pull, own)
         if preferences:
             accuracy = preferences["eval_rewards/accuracies"]
             count = len(trainer.eval_dataset)

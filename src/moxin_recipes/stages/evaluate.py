@@ -13,11 +13,12 @@ scores, and each score into the metadata of its model's card.
 import json
 
 from moxin_recipes.hub.cards.scores import add_scores
+from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.recipe.arguments import EvaluateArguments
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.run import Run, clear, launch, write_json
+from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import clean_items, harness
 from moxin_recipes.scores.rows import Row, metrics, rows_of
 

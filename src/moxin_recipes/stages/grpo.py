@@ -74,7 +74,7 @@ def main(run: Run) -> None:
             "left out (prompt too long)": len(solvable) - len(prompts),
         }
         facts["summary"] = f"Reinforced on verifiable rewards (`{run.recipe.name}`)."
-        facts |= held_out.held_out(run, own)
+        facts |= held_out.held_out(run.folder, run.pull, own)
         facts["metrics"] |= last_reward(facts["log"])
         run.finish({"hub_model_id": (run.folder, facts)})
 

@@ -9,11 +9,12 @@ with the index as `release.json` and in the card.
 
 import shutil
 
+from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download
 from moxin_recipes.hub.session import api, errors
 from moxin_recipes.recipe.arguments import ReleaseArguments
-from moxin_recipes.run import Run, clear, launch, write_json
+from moxin_recipes.run import Run, launch
 
 
 def main(run: Run) -> None:

@@ -67,7 +67,7 @@ def main(run: Run) -> None:
             rows.tokens[: trainer.state.global_step * own.global_batch_size].sum()
         )
         facts["summary"] = f"Fine-tuned on {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= held_out.held_out(run, own)
+        facts |= held_out.held_out(run.folder, run.pull, own)
         run.finish({"hub_model_id": (run.folder, facts)})
 
 

@@ -11,12 +11,13 @@ import torch
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
-from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
+from moxin_recipes.training.job import Job
 from moxin_recipes.training.trainers import PretrainTrainer
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Checkpoints(TrainerCallback):
     that one whole checkpoint is there at any time.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Job, trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
         own = run.arguments
         pushes = run.is_main and own.push_to_hub and own.push_checkpoints
@@ -140,7 +141,7 @@ class Checkpoints(TrainerCallback):
             self._outbox.finish()
 
 
-def whole(run: Run) -> list[Path]:
+def whole(run: Job) -> list[Path]:
     """The checkpoints of this run's key that are as they were written, the oldest first."""
     found = sorted(run.state.glob("checkpoint-*"), key=step_of)
     reasons = {checkpoint: _broken(checkpoint, run.key) for checkpoint in found}
@@ -163,7 +164,7 @@ def _broken(checkpoint: Path, key: str) -> str | None:
     return None
 
 
-def train(run: Run, trainer: Trainer) -> dict[str, Any]:
+def train(run: Job, trainer: Trainer) -> dict[str, Any]:
     """Trains from the last whole checkpoint, saves the model to `run.folder`; manifest facts.
 
     Facts: `tokens` read in training where the trainer counts them, and `log`, its history.
@@ -198,7 +199,7 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _agreed(run: Run) -> list[Path]:
+def _agreed(run: Job) -> list[Path]:
     """The whole checkpoints as rank 0 finds them: one process reads and hashes them, not all."""
     found = [whole(run) if run.is_main else []]
     if torch.distributed.is_initialized():

@@ -19,7 +19,7 @@ from transformers import (
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
 from moxin_recipes.recipe.arguments import TrainingStageArguments
-from moxin_recipes.run import Run
+from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -37,7 +37,7 @@ _WORDS = {  # how a value is shown; what is not here goes to the trackers only
 }
 
 
-def watch(run: Run, trainer: Trainer, sequence_length: int | None = None) -> None:
+def watch(run: Job, trainer: Trainer, sequence_length: int | None = None) -> None:
     """Shows the progress of `trainer` and adds its figures to what trackers get.
 
     `sequence_length`: tokens of each sequence; without it no tokens a second and no MFU are given.
@@ -61,7 +61,7 @@ class Progress(TrainerCallback):
     Reads the clock, the allocator's counter and the row itself: nothing waits for the device.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, sequence_length: int | None) -> None:
+    def __init__(self, run: Job, trainer: Trainer, sequence_length: int | None) -> None:
         own: TrainingStageArguments = run.arguments
         self._run, self._own = run, own
         self._length = sequence_length
