@@ -1,4 +1,4 @@
-"""What runs on a CPU only: attention in blocks, rollouts, GRPO with both, kept memory.
+"""What training does on a CPU only: attention in blocks, rollouts, GRPO with both, kept memory.
 
-Elsewhere each of them does nothing, and the libraries' own way is taken.
+On other devices each of them leaves the libraries' own way as it is.
 """
