@@ -45,7 +45,7 @@ def prepare(
 
 def first_texts(documents: Documents, characters: int) -> Iterator[str]:
     """Training texts of each source up to that many characters, for a tokenizer to learn from."""
-    for source in documents.own.sources:
+    for source in documents.keys.sources:
         left = characters
         for document in documents.rows(source.name, "train"):
             if left <= 0:

@@ -83,8 +83,8 @@ def resolve(reference: Reference) -> Parent:
 
 def mirror_of(message: str) -> str | None:
     """The commit that a mirror's commit repeats, by its description; None for any other commit."""
-    _, found, commit = message.rpartition(MIRROR_OF)
-    return commit.strip() if found and _COMMIT.fullmatch(commit.strip()) else None
+    _, marked, commit = message.rpartition(MIRROR_OF)
+    return commit.strip() if marked and _COMMIT.fullmatch(commit.strip()) else None
 
 
 def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
@@ -93,9 +93,9 @@ def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
         return None
     refs = api().list_repo_refs(repo, repo_type=repo_type)
     for ref in (*refs.branches, *refs.tags):
-        for found in api().list_repo_commits(repo, repo_type=repo_type, revision=ref.name):
-            if mirror_of(found.message) == commit:
-                return str(found.commit_id)
+        for listed in api().list_repo_commits(repo, repo_type=repo_type, revision=ref.name):
+            if mirror_of(listed.message) == commit:
+                return str(listed.commit_id)
     return None
 
 

@@ -33,15 +33,15 @@ class SearchedItems:
 
     def status(self, doc: Row) -> str | None:
         """What the search says of a row of an evaluation set; None if it is in no set of it."""
-        found = []
+        statuses = []
         for columns in self._columns:
             try:
                 digest = digest_of(columns, [cell(doc, column) for column in columns])
             except (KeyError, TypeError):
                 continue  # a row of another set
             if digest in self._statuses:
-                found.append(self._statuses[digest])
-        return min(found, key=_FIRST.index, default=None)
+                statuses.append(self._statuses[digest])
+        return min(statuses, key=_FIRST.index, default=None)
 
 
 def searched(corpus: str | None, pull: Pull) -> SearchedItems | None:
