@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -32,7 +33,6 @@ from transformers import (
 
 from moxin_recipes.documents import local_text
 from moxin_recipes.models.scratch import initialize_for_muon
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -175,7 +175,7 @@ def train(
     net = network(tokenizer)
     if arm.optimizer == "muon":
         initialize_for_muon(net)
-    own = PretrainArguments(
+    own = PretrainKeys(
         stage="pretrain",
         hub_model_id="",
         dataset_name="",

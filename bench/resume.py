@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from bench.inputs import BATCH, BOS, CONTEXT, documents, model
-from moxin_recipes.recipe.arguments import MixtureItem
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
 from moxin_recipes.tokens.shards import TOKEN, TokenFolder

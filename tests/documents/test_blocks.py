@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.dedup.minhash import MinhashConfig
+from moxin_recipes.recipe.keys.data import Source
 
 from moxin_recipes.documents import contamination, local_text
 from moxin_recipes.documents.columns import Removed
@@ -22,7 +23,6 @@ from moxin_recipes.documents.filters.lines import Lines
 from moxin_recipes.documents.filters.short import Short
 from moxin_recipes.documents.normalize import Normalize
 from moxin_recipes.documents.readers import Reader
-from moxin_recipes.recipe.data_arguments import Source
 
 
 def document(text: str, **metadata: Any) -> Document:

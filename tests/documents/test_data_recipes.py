@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from moxin_recipes.recipe.keys.data import Minhash, Source
 from tests.conftest import ROOT
 
 from moxin_recipes import ladder
@@ -15,7 +16,6 @@ from moxin_recipes.documents.readers import Reader
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.recipe import filling, reading
-from moxin_recipes.recipe.data_arguments import Minhash, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 FOLDERS = sorted(path.parent for path in (ROOT / "recipes").glob("*/00-data.yaml"))

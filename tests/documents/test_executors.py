@@ -11,6 +11,7 @@ import psutil
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
+from moxin_recipes.recipe.keys.data import DocumentKeys
 from tests.conftest import ROOT
 
 from moxin_recipes.documents.columns import Kept, Removed
@@ -18,7 +19,6 @@ from moxin_recipes.documents.executors import executor
 from moxin_recipes.documents.filters.short import Short
 from moxin_recipes.documents.local import LocalReader
 from moxin_recipes.documents.pipeline import rows
-from moxin_recipes.recipe.data_arguments import DocumentArguments
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -58,9 +58,9 @@ exec "$@"
 def test_slurm_runs_each_task_once_and_names_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = executor(DocumentArguments(sources=[]), tmp_path / "here")
+    here = executor(DocumentKeys(sources=[]), tmp_path / "here")
     here("step", blocks(tmp_path / "local"), 2)
-    own = DocumentArguments(sources=[], executor="slurm", workers=2)
+    own = DocumentKeys(sources=[], executor="slurm", workers=2)
     with pytest.raises(RecipeError, match="`slurm_partition`: name the partition"):
         executor(own, tmp_path)("step", blocks(tmp_path), 2)
     own.slurm_partition = "cpu"
@@ -91,7 +91,7 @@ class Sleep(PipelineStep):
 
 def wait_in_workers(folder: str) -> None:
     """Called in a process of its own."""
-    executor(DocumentArguments(sources=[], workers=2), Path(folder))("step", [Sleep()], 2)
+    executor(DocumentKeys(sources=[], workers=2), Path(folder))("step", [Sleep()], 2)
 
 
 def test_workers_die_with_the_process_that_started_them(tmp_path: Path) -> None:

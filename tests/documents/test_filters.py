@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from datatrove.data import Document
+from moxin_recipes.recipe.keys.data import DocumentKeys, Model, Source
 from tests.conftest import ROOT
 
 from moxin_recipes.documents import filters
 from moxin_recipes.documents.columns import Removed
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Model, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 GOOD = (
@@ -25,7 +25,7 @@ GOOD = (
 
 def verdict(name: str, text: str, folder: Path, model: Model | None = None, **more: Any) -> Any:
     """What the filter of that name says of a text."""
-    own = DocumentArguments(sources=[], classifier=model)
+    own = DocumentKeys(sources=[], classifier=model)
     removed = Removed(str(folder), name)
     given = filters.Given(Source(name="web"), own, removed, lambda key, patterns: folder)
     made = filters.block(name, given)
@@ -87,7 +87,7 @@ def test_a_filter_is_a_file_and_its_name_costs_nothing() -> None:
 def test_blank_lines_are_taken_out_and_no_document(tmp_path: Path) -> None:
     document = Document("one\n\n\n\ntwo\n\nthree", "id")
     given = filters.Given(
-        Source(name="web"), DocumentArguments(), Removed(str(tmp_path), "x"), lambda *_: tmp_path
+        Source(name="web"), DocumentKeys(), Removed(str(tmp_path), "x"), lambda *_: tmp_path
     )
     assert filters.block("blank_lines", given).filter(document) is True
     assert document.text == "one\n\ntwo\n\nthree"

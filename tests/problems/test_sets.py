@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from datasets import load_dataset
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 
 from moxin_recipes.problems import arithmetic, arithmetic_rows, sets
-from moxin_recipes.recipe.arguments import DataArguments
-from moxin_recipes.recipe.data_arguments import Source
 
 SUM = re.compile(r"\d+(?:[+-]\d+)+")
 
@@ -37,7 +36,7 @@ def steps_of_chains() -> set[str]:
 
 @pytest.mark.parametrize("seed", [42, 7])
 def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
-    own = DataArguments(
+    own = DataKeys(
         stage="data",
         sources=[Source(name="maths-text")],
         hub_corpus_id="c",

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 
 from moxin_recipes import rewards
 from moxin_recipes.problems import arithmetic, arithmetic_rows, sets, stories
 from moxin_recipes.problems.arithmetic import Problem
-from moxin_recipes.recipe.arguments import DataArguments
-from moxin_recipes.recipe.data_arguments import Source
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -59,7 +58,7 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def test_no_held_out_numbers_are_in_a_training_row(tmp_path: Path) -> None:
-    own = DataArguments(
+    own = DataKeys(
         stage="data",
         problem_kind="stories",
         hub_problems_id="p",
@@ -115,4 +114,4 @@ def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
 )
 def test_recipes_that_leave_a_part_out_are_errors(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
-        DataArguments(stage="data", **values)
+        DataKeys(stage="data", **values)

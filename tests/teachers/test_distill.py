@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from datasets import Dataset
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from tests.conftest import ROOT, Workplace, serving
 from tests.teachers import test_traces
 from tests.test_ladder import status
 from tests.tiny import save_tiny_model
 
-from moxin_recipes.recipe.arguments import DistillArguments
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import ask, verified
 
@@ -129,9 +129,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def own(**more: object) -> DistillArguments:
+def own(**more: object) -> DistillKeys:
     values = {"stage": "distill", "hub_dataset_id": "cot", "samples": 2, "concurrency": 4}
-    return DistillArguments(**values, max_new_tokens=6, temperature=1.0, **more)
+    return DistillKeys(**values, max_new_tokens=6, temperature=1.0, **more)
 
 
 PROBLEMS = Dataset.from_dict({"problem": [f"how many {n}?" for n in range(5)], "answer": ["1"] * 5})

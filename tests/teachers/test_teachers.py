@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from tests.conftest import ROOT
 from tests.faulty_endpoint import Server
 
-from moxin_recipes.recipe.arguments import DistillArguments
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import endpoint, verified
@@ -51,7 +51,7 @@ def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Ser
 def run(folder: Path, port: int, **more: Any) -> Any:
     """What `distill.collected` needs of a Run."""
     values = {"samples": 3, "concurrency": 8, **more}
-    own = DistillArguments(
+    own = DistillKeys(
         stage="distill",
         hub_dataset_id="cot",
         teacher="endpoint",

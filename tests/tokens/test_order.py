@@ -10,11 +10,11 @@ from accelerate import skip_first_batches
 from accelerate.data_loader import prepare_data_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from tests.tiny import tiny_mistral
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import TrainingArguments
 
-from moxin_recipes.recipe.arguments import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order, Samples, shuffled

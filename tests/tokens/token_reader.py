@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
+
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import resolve
 from moxin_recipes.hub.push import push
-from moxin_recipes.recipe.arguments import MixtureItem
-from moxin_recipes.recipe.reading import Reference
 from moxin_recipes.tokens import cache
 from moxin_recipes.tokens.cache import HubTokens
 from moxin_recipes.tokens.mixture import Mixture

@@ -10,7 +10,7 @@ from datasets import get_dataset_config_names
 from moxin_recipes.documents.contamination import Item, cell
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.data_arguments import EvaluationSet
+from moxin_recipes.recipe.keys.data import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
 
 Row = dict[str, Any]

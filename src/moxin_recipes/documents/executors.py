@@ -28,7 +28,7 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
-from moxin_recipes.recipe.data_arguments import DocumentArguments
+from moxin_recipes.recipe.keys.data import DocumentKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _worker(talk: Path, alive: Path, environment: dict[str, str]) -> None:
     sys.stderr = talk.open("a")
 
 
-def executor(keys: DocumentArguments, folder: Path) -> Execute:
+def executor(keys: DocumentKeys, folder: Path) -> Execute:
     """A function of (step, blocks, tasks) that runs a step to its end where the recipe says.
 
     Marks, logs and statistics lie in `folder/STEP`. RecipeError for a task that failed.
@@ -119,7 +119,7 @@ def executor(keys: DocumentArguments, folder: Path) -> Execute:
 
 
 def _slurm(
-    keys: DocumentArguments, blocks: list[PipelineStep], tasks: int, place: Path
+    keys: DocumentKeys, blocks: list[PipelineStep], tasks: int, place: Path
 ) -> SlurmPipelineExecutor:
     if not keys.slurm_partition:
         raise RecipeError("`slurm_partition`: name the partition for `executor: slurm`")
@@ -140,7 +140,7 @@ def _slurm(
 
 
 def _ray(
-    keys: DocumentArguments, blocks: list[PipelineStep], tasks: int, place: Path
+    keys: DocumentKeys, blocks: list[PipelineStep], tasks: int, place: Path
 ) -> RayPipelineExecutor:
     try:
         import ray

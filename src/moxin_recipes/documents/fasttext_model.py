@@ -6,7 +6,7 @@ from datatrove.data import Document
 from datatrove.pipeline.filters import FastTextClassifierFilter
 
 from moxin_recipes.documents.filters import Given
-from moxin_recipes.recipe.data_arguments import Model
+from moxin_recipes.recipe.keys.data import Model
 from moxin_recipes.recipe.strict import RecipeError
 
 

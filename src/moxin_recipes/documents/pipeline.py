@@ -35,7 +35,7 @@ from moxin_recipes.documents.dedup.minhash import Signature
 from moxin_recipes.documents.executors import executor
 from moxin_recipes.documents.normalize import Normalize
 from moxin_recipes.hub.pull import Parent, Pull
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
+from moxin_recipes.recipe.keys.data import DocumentKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.step import WriteTokens
 
@@ -57,7 +57,7 @@ class Documents:
     paths below `folder`, `read` to the files of its repository.
     """
 
-    def __init__(self, keys: DocumentArguments, folder: Path, pull: Pull) -> None:
+    def __init__(self, keys: DocumentKeys, folder: Path, pull: Pull) -> None:
         self.keys, self.folder, self.pull = keys, folder, pull
         self.files: dict[str, list[str]] = {}
         self.read: dict[str, list[str]] = {}

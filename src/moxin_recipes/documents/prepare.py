@@ -9,11 +9,11 @@ from moxin_recipes.documents.normalize import digest
 from moxin_recipes.documents.pipeline import Documents, Row, cut
 from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.problems import arithmetic_rows
-from moxin_recipes.recipe.arguments import DataArguments
+from moxin_recipes.recipe.keys.data import DataKeys
 
 
 def prepare(
-    keys: DataArguments,
+    keys: DataKeys,
     folder: Path,
     pull: Pull,
     parent: Callable[[str], Parent],
@@ -54,7 +54,7 @@ def first_texts(documents: Documents, characters: int) -> Iterator[str]:
             left -= len(document["text"])
 
 
-def heldout(name: str, documents: Documents, keys: DataArguments) -> Iterator[Row]:
+def heldout(name: str, documents: Documents, keys: DataKeys) -> Iterator[Row]:
     """The first `heldout_bytes` of the held-out documents; for maths, sums of the test split."""
     rows = documents.rows(name, "heldout")
     if name == MATHS:

@@ -14,7 +14,7 @@ from moxin_recipes.documents.local import NAMES, LocalReader
 from moxin_recipes.documents.readers import Reader
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe.data_arguments import Source
+from moxin_recipes.recipe.keys.data import Source
 from moxin_recipes.recipe.strict import RecipeError
 
 _PACKED = ("", ".gz", ".zst", ".zstd")

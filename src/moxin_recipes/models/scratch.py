@@ -9,10 +9,10 @@ from transformers import (
     set_seed,
 )
 
-from moxin_recipes.recipe.arguments import InitArguments
+from moxin_recipes.recipe.keys.init import InitKeys
 
 
-def random_mistral(keys: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralForCausalLM:
+def random_mistral(keys: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralForCausalLM:
     """The model on the CPU, in the recipe's dtype; its weights are a function of `seed`.
 
     They are drawn as transformers does, or by `initialize_for_muon`, as `initialization` says.
@@ -25,7 +25,7 @@ def random_mistral(keys: InitArguments, tokenizer: PreTrainedTokenizerBase) -> M
     return model.to(getattr(torch, keys.dtype))
 
 
-def mistral_config(keys: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
+def mistral_config(keys: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
     """The model's config; the vocabulary and the special ids come from the tokenizer."""
     return MistralConfig(
         vocab_size=len(tokenizer),

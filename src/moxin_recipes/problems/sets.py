@@ -8,24 +8,24 @@ from typing import Any
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.problems import arithmetic, arithmetic_rows, stories
 from moxin_recipes.problems.arithmetic import Draw, Problem, Split
-from moxin_recipes.recipe.arguments import DataArguments
+from moxin_recipes.recipe.keys.data import DataKeys
 
 Row = dict[str, Any]
 KINDS: dict[str, Draw] = {"sums": arithmetic.draw, "stories": stories.draw}
 
 
-def chat(folder: Path, own: DataArguments) -> dict[str, int]:
+def chat(folder: Path, own: DataKeys) -> dict[str, int]:
     """`train` and `test` chats of one turn."""
     wanted: list[tuple[Split, int]] = [("train", own.chat_rows), ("test", own.test_rows)]
     return {split: write_split(folder, split, _chats(split, count, own)) for split, count in wanted}
 
 
-def _chats(split: Split, count: int, own: DataArguments) -> list[Row]:
+def _chats(split: Split, count: int, own: DataKeys) -> list[Row]:
     draw = KINDS[own.problem_kind]
     return arithmetic_rows.chat_rows(split, own.seed, count, draw, own.chat_steps)
 
 
-def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
+def preferences(folder: Path, own: DataKeys) -> dict[str, int]:
     """`train` and `test` pairs of a right answer and a worse one."""
     make, draw = arithmetic_rows.preference_rows, KINDS[own.problem_kind]
     return {
@@ -34,7 +34,7 @@ def preferences(folder: Path, own: DataArguments) -> dict[str, int]:
     }
 
 
-def problems(folder: Path, own: DataArguments) -> dict[str, int]:
+def problems(folder: Path, own: DataKeys) -> dict[str, int]:
     """Problems by use: `train` to distill, `rl` for GRPO, and splits that nothing trains on.
 
     `one_step` is what SFT is about, `longer` has longer chains than CoT SFT sees, `test` the other
@@ -58,7 +58,7 @@ def problems(folder: Path, own: DataArguments) -> dict[str, int]:
     return counts
 
 
-Build = Callable[[Path, DataArguments], dict[str, int]]
+Build = Callable[[Path, DataKeys], dict[str, int]]
 # What the stage `data` generates, by the key that names its repository.
 BY_KEY: dict[str, tuple[Build, str]] = {
     "hub_chat_id": (chat, "Chats of one turn, made by a program."),
@@ -70,7 +70,7 @@ BY_KEY: dict[str, tuple[Build, str]] = {
 }
 
 
-def write(key: str, folder: Path, keys: DataArguments) -> dict[str, Any]:
+def write(key: str, folder: Path, keys: DataKeys) -> dict[str, Any]:
     """Writes the set of that key to `folder`; facts for the manifest and the card."""
     build, summary = BY_KEY[key]
     return {"summary": summary, "counts": build(folder, keys)}
@@ -84,7 +84,7 @@ def _row(problem: Problem) -> Row:
     }
 
 
-def sample_texts(own: DataArguments, count: int = 1500) -> list[str]:
+def sample_texts(own: DataKeys, count: int = 1500) -> list[str]:
     """Chats and worked chains as running text, so that the tokenizer learns their marks."""
     rng = random.Random(f"sample {own.seed}")
     draw = KINDS[own.problem_kind]

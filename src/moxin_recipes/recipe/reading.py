@@ -28,16 +28,16 @@ REFERENCES = {
     "models": "model",
     "datasets": "dataset",
 }
-STAGES: dict[str, type[arguments.StageArguments]] = {
-    "data": arguments.DataArguments,
-    "init": arguments.InitArguments,
-    "pretrain": arguments.PretrainArguments,
-    "sft": arguments.SftArguments,
-    "dpo": arguments.DpoArguments,
-    "distill": arguments.DistillArguments,
-    "grpo": arguments.GrpoArguments,
-    "evaluate": arguments.EvaluateArguments,
-    "release": arguments.ReleaseArguments,
+STAGES: dict[str, type[arguments.StageKeys]] = {
+    "data": arguments.DataKeys,
+    "init": arguments.InitKeys,
+    "pretrain": arguments.PretrainKeys,
+    "sft": arguments.SftKeys,
+    "dpo": arguments.DpoKeys,
+    "distill": arguments.DistillKeys,
+    "grpo": arguments.GrpoKeys,
+    "evaluate": arguments.EvaluateKeys,
+    "release": arguments.ReleaseKeys,
 }
 TRAINING_STAGES = ("pretrain", "sft", "dpo", "grpo")
 _REFUSED = {

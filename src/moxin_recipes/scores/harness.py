@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import EvaluateArguments, Evaluation
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys, Evaluation
 
 logging.getLogger("lm_eval").setLevel(logging.WARNING)  # it explains itself at length
 TASKS = Path(__file__).parent / "tasks"
@@ -21,7 +21,7 @@ TASKS = Path(__file__).parent / "tasks"
 def evaluate(
     wanted: Evaluation,
     model: Path,
-    keys: EvaluateArguments,
+    keys: EvaluateKeys,
     pull: Pull,
     work: Path,
 ) -> dict[str, Any]:

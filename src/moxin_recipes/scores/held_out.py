@@ -18,7 +18,7 @@ from moxin_recipes import rewards
 from moxin_recipes.cpu.rollouts import Sampling, sample
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import PostTrainingArguments
+from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import metrics
 from moxin_recipes.tokens.shards import TokenFolder
@@ -208,7 +208,7 @@ def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: 
     return chain_rewards(completions, list(problems["answer"]))
 
 
-def held_out(model: Path, pull: Pull, keys: PostTrainingArguments) -> dict[str, Any]:
+def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     """Manifest facts (`metrics`, `items`) of the saved model on the unseen problems of its recipe.
 
     Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
@@ -225,7 +225,7 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingArguments) -> dict[str, 
 
 
 def _on_split(
-    model: Path, pull: Pull, keys: PostTrainingArguments, split: str
+    model: Path, pull: Pull, keys: PostTrainingKeys, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     columns = ["problem", "answer"] + (["chain_prefix"] if split == keys.longer_split else [])
     problems = load_split(

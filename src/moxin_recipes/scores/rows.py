@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moxin_recipes.recipe.arguments import Evaluation
+from moxin_recipes.recipe.keys.evaluate import Evaluation
 from moxin_recipes.scores import clean_items
 from moxin_recipes.scores.clean_items import Clean, SearchedItems
 

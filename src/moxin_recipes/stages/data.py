@@ -18,7 +18,7 @@ from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.prepare import first_texts, heldout, prepare
 from moxin_recipes.hub.files import clear
 from moxin_recipes.problems import sets
-from moxin_recipes.recipe.arguments import DataArguments
+from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.tokens import build, mistral
 
@@ -27,7 +27,7 @@ Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 def main(run: Run) -> None:
     """Builds each output below the stage's folder and pushes them together."""
-    keys: DataArguments = run.arguments
+    keys: DataKeys = run.arguments
     if keys.tokenizer == "mistral":
         mistral.model_file()  # missing, it is an error now and not after hours
     outputs: Outputs = {}
@@ -41,7 +41,7 @@ def main(run: Run) -> None:
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
 
 
-def texts(run: Run, keys: DataArguments, problems: Path | None) -> Outputs:
+def texts(run: Run, keys: DataKeys, problems: Path | None) -> Outputs:
     """Corpus, tokenizer and tokens of the `sources`; `problems` are the sets of this stage."""
     documents = prepare(keys, run.state / "documents", run.pull, run.parent, problems)
     folder = clear(run.folder / "hub_corpus_id")
@@ -60,7 +60,7 @@ def texts(run: Run, keys: DataArguments, problems: Path | None) -> Outputs:
 
 
 def tokens(
-    run: Run, keys: DataArguments, documents: Documents, tokenizer: Path
+    run: Run, keys: DataKeys, documents: Documents, tokenizer: Path
 ) -> tuple[Path, dict[str, Any]]:
     """The tokens of each source; the held-out part is cut to the same bytes for every source."""
     folder = clear(run.folder / "hub_tokens_id")

@@ -17,7 +17,7 @@ from datasets import Dataset
 from moxin_recipes import rewards
 from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
 from moxin_recipes.run import Run, launch
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def main(run: Run) -> None:
     """Ask, verify, keep, push."""
-    own: DistillArguments = run.arguments
+    own: DistillKeys = run.arguments
     rewards.check(own.rewards)
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
     if own.teacher == "recorded":
@@ -58,7 +58,7 @@ def main(run: Run) -> None:
 
 def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
     """The problems of the recipe's `traces` with their solutions, and what was left out."""
-    own: DistillArguments = run.arguments
+    own: DistillKeys = run.arguments
     if not own.traces:
         raise RecipeError(f"{run.recipe.path}: `traces`: `teacher: recorded` needs some")
     parts = []
@@ -73,7 +73,7 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
 
 def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
     """The problems of `dataset_name`."""
-    own: DistillArguments = run.arguments
+    own: DistillKeys = run.arguments
     if own.teacher in ("transformers", "vllm") and own.model_name_or_path is None:
         raise RecipeError(
             f"{run.recipe.path}: `model_name_or_path`: `teacher: {own.teacher}` needs a model"
@@ -87,7 +87,7 @@ def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
 
 def teacher(run: Run) -> ask.Teacher:
     """The teacher to ask."""
-    own: DistillArguments = run.arguments
+    own: DistillKeys = run.arguments
     if own.teacher == "endpoint":
         return endpoint.Endpoint(own)
     kind = ask.Vllm if own.teacher == "vllm" else ask.Transformers
@@ -96,7 +96,7 @@ def teacher(run: Run) -> ask.Teacher:
 
 def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
     """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
-    own: DistillArguments = run.arguments
+    own: DistillKeys = run.arguments
     model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
     path = run.folder / file_name(own, problems["problem"], model)
     samples = Samples(path)

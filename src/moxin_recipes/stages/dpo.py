@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
 
 from moxin_recipes.chats.pairs import Pairs
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import DpoArguments
+from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
 from moxin_recipes.training.checkpoints import train
@@ -24,7 +24,7 @@ COLUMNS = ["chosen", "rejected"]
 
 def main(run: Run) -> None:
     """Pull, build, train, measure, push."""
-    own: DpoArguments = run.arguments
+    own: DpoKeys = run.arguments
     model_config: ModelConfig = run.trainer_arguments[0]
     args: DPOConfig = run.trainer_arguments[1]
     args.include_num_input_tokens_seen = "non_padding"  # kept in checkpoints; TRL's count is not

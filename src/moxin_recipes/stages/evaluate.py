@@ -16,7 +16,7 @@ from moxin_recipes.hub.cards.scores import add_scores
 from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.splits import write_split
-from moxin_recipes.recipe.arguments import EvaluateArguments
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import clean_items, harness
@@ -25,7 +25,7 @@ from moxin_recipes.scores.rows import Row, metrics, rows_of
 
 def main(run: Run) -> None:
     """Each task on its model, then the scores to the Hub."""
-    keys: EvaluateArguments = run.arguments
+    keys: EvaluateKeys = run.arguments
     pinned = [parent for parent in run.parents if parent.key == "models"]
     models = dict(zip(keys.models, pinned, strict=True))
     rows = scored(run, models)
@@ -40,7 +40,7 @@ def main(run: Run) -> None:
 
 def scored(run: Run, models: dict[str, Parent]) -> list[Row]:
     """The rows of all tasks; a killed stage goes on with those that are left."""
-    keys: EvaluateArguments = run.arguments
+    keys: EvaluateKeys = run.arguments
     searched = clean_items.searched(keys.corpus_name, run.pull)
     rows: list[Row] = []
     for number, wanted in enumerate(keys.evaluations):

@@ -17,7 +17,7 @@ from trl import GRPOConfig, ModelConfig, get_peft_config
 from moxin_recipes import rewards
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import GrpoArguments
+from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def main(run: Run) -> None:
     """Pull, build, train, measure, push."""
-    own: GrpoArguments = run.arguments
+    own: GrpoKeys = run.arguments
     model_config: ModelConfig = run.trainer_arguments[0]
     args: GRPOConfig = run.trainer_arguments[1]
     preflight.check_saves(args)
@@ -87,7 +87,7 @@ def last_reward(log: list[dict[str, float]]) -> dict[str, float]:
 
 def with_a_signal(run: Run, problems: Dataset) -> Dataset:
     """The problems whose pass rate lies in the recipe's range; those without one stay."""
-    own: GrpoArguments = run.arguments
+    own: GrpoKeys = run.arguments
     if own.pass_rates_name is None:
         return problems
     folder = run.pull("pass_rates_name")

@@ -18,14 +18,14 @@ from transformers import AutoTokenizer
 from moxin_recipes.hub.pull import download
 from moxin_recipes.models import average, deepen, gguf, scratch
 from moxin_recipes.models.weights import check_parameters
-from moxin_recipes.recipe.arguments import InitArguments
+from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
 
 
 def main(run: Run) -> None:
     """Builds the model, checks its size, scores it, pushes."""
-    keys: InitArguments = run.arguments
+    keys: InitKeys = run.arguments
     build = {
         "scratch": random,
         "expand": deeper,
@@ -41,7 +41,7 @@ def main(run: Run) -> None:
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def random(run: Run, keys: InitArguments) -> dict[str, Any]:
+def random(run: Run, keys: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
     tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
     scratch.random_mistral(keys, tokenizer).save_pretrained(run.folder)
@@ -50,7 +50,7 @@ def random(run: Run, keys: InitArguments) -> dict[str, Any]:
     return {"summary": f"Random weights of {layers}: where pretraining starts."}
 
 
-def deeper(run: Run, keys: InitArguments) -> dict[str, Any]:
+def deeper(run: Run, keys: InitKeys) -> dict[str, Any]:
     """A trained model with more layers, and the certificate of what that changed."""
     start = run.pull("model_name_or_path")
     layers = int(keys.num_hidden_layers or 0)
@@ -65,7 +65,7 @@ def deeper(run: Run, keys: InitArguments) -> dict[str, Any]:
     }
 
 
-def averaged(run: Run, keys: InitArguments) -> dict[str, Any]:
+def averaged(run: Run, keys: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = keys.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
@@ -74,12 +74,12 @@ def averaged(run: Run, keys: InitArguments) -> dict[str, Any]:
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
 
-def given(run: Run, keys: InitArguments) -> dict[str, Any]:
+def given(run: Run, keys: InitKeys) -> dict[str, Any]:
     """A trained model that an installed package carries; the tokenizer is its own."""
     return gguf.unpack(keys.package or "", run.folder, getattr(torch, keys.dtype))
 
 
-def save_tokenizer(run: Run, keys: InitArguments, model: Path) -> None:
+def save_tokenizer(run: Run, keys: InitKeys, model: Path) -> None:
     """Saves the tokenizer that the recipe names beside the weights, else that of `model`."""
     named = keys.tokenizer_name_or_path
     source = run.pull("tokenizer_name_or_path") if named else model

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
-from moxin_recipes.recipe.arguments import PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.cache import GB, HubTokens
@@ -28,7 +28,7 @@ from moxin_recipes.training.trainers import PretrainTrainer
 
 def main(run: Run) -> None:
     """Pull, build, train, measure, push."""
-    own: PretrainArguments = run.arguments
+    own: PretrainKeys = run.arguments
     args: TrainingArguments = run.trainer_arguments[0]
     start = run.pull("model_name_or_path")
     tokens = run.pull("dataset_name", ["*/heldout*"])
@@ -63,7 +63,7 @@ def main(run: Run) -> None:
         run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def contamination(run: Run, own: PretrainArguments) -> list[dict[str, Any]]:
+def contamination(run: Run, own: PretrainKeys) -> list[dict[str, Any]]:
     """The rows of the tokens' report that are about the sources of this phase."""
     parent = run.parent("dataset_name")
     manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}

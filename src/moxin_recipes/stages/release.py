@@ -13,13 +13,13 @@ from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download
 from moxin_recipes.hub.session import api, errors
-from moxin_recipes.recipe.arguments import ReleaseArguments
+from moxin_recipes.recipe.keys.release import ReleaseKeys
 from moxin_recipes.run import Run, launch
 
 
 def main(run: Run) -> None:
     """Collect, push, and publish where the recipe says so."""
-    own: ReleaseArguments = run.arguments
+    own: ReleaseKeys = run.arguments
     folder = clear(run.folder / "hub_model_id")
     final = [parent for parent in run.parents if parent.key == "models"][-1]
     for path in sorted(download(final).iterdir()):

@@ -25,7 +25,7 @@ from trl import ModelConfig, SFTConfig, get_peft_config
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.arguments import SftArguments
+from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
@@ -36,7 +36,7 @@ from moxin_recipes.training.trainers import PackedSFTTrainer
 
 def main(run: Run) -> None:
     """Pull, build, train, measure, push."""
-    own: SftArguments = run.arguments
+    own: SftKeys = run.arguments
     model_config: ModelConfig = run.trainer_arguments[0]
     args: SFTConfig = run.trainer_arguments[1]
     start = run.pull("model_name_or_path")
@@ -73,7 +73,7 @@ def main(run: Run) -> None:
 
 def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
-    own: SftArguments = run.arguments
+    own: SftKeys = run.arguments
     args: SFTConfig = run.trainer_arguments[1]
     chats = load_split(
         run.pull("dataset_name"),
@@ -96,7 +96,7 @@ def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     )
 
 
-def stretched(config: PretrainedConfig, own: SftArguments, length: int) -> PretrainedConfig:
+def stretched(config: PretrainedConfig, own: SftKeys, length: int) -> PretrainedConfig:
     """The model's config with the recipe's `rope_theta` and `sliding_window`, for longer chats."""
     if length > config.max_position_embeddings:
         raise RecipeError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Answer:
     cut: bool = False
 
 
-def file_name(own: DistillArguments, problems: Sequence[str], model: str) -> str:
+def file_name(own: DistillKeys, problems: Sequence[str], model: str) -> str:
     """Name of the file of samples, by a digest of all that the requests depend on, and of no more.
 
     So what was paid for is found again with other `samples`, `rewards` or `concurrency`, and at

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.traces import as_chain
@@ -26,7 +26,7 @@ class Request:
 Teacher = Callable[[Sequence[Request]], Iterator[Answer]]  # answers in any order
 
 
-def request(own: DistillArguments, problem: int, sample: int, text: str) -> Request:
+def request(own: DistillKeys, problem: int, sample: int, text: str) -> Request:
     """The request for a sample; its seed is a function of the recipe's, the problem and it."""
     digest = hashlib.sha256(f"{own.seed} {problem} {sample}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big") >> 1
@@ -41,7 +41,7 @@ def turns(one: Request) -> list[dict[str, str]]:
 class Transformers:
     """A model of the Hub in this process, `concurrency` samples at a time."""
 
-    def __init__(self, own: DistillArguments, folder: Path) -> None:
+    def __init__(self, own: DistillKeys, folder: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -109,7 +109,7 @@ class Vllm:
     other way is `vllm serve` with `teacher: endpoint`, which is tested with another server.
     """
 
-    def __init__(self, own: DistillArguments, folder: Path) -> None:
+    def __init__(self, own: DistillKeys, folder: Path) -> None:
         try:
             import vllm
         except ImportError as error:

@@ -13,7 +13,7 @@ import httpx2
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.ask import Request, turns
@@ -51,7 +51,7 @@ class Endpoint:
     raised. Else the request itself is at fault, and ends as an answer without text.
     """
 
-    def __init__(self, own: DistillArguments) -> None:
+    def __init__(self, own: DistillKeys) -> None:
         if not own.base_url or not own.teacher_model:
             raise RecipeError("`teacher: endpoint` needs `base_url` and `teacher_model`")
         if urlsplit(own.base_url).username:

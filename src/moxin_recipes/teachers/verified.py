@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from moxin_recipes import rewards
 from moxin_recipes.problems import arithmetic, arithmetic_rows
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
 
 ORIGIN = {
@@ -69,7 +69,7 @@ class Tally:
         }
 
 
-def from_program(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
+def from_program(problems: Dataset, own: DistillKeys) -> Iterator[Answer]:
     """Solutions of the program that made the arithmetic problems."""
     rng = random.Random(own.seed)
     for index, row in enumerate(problems):
@@ -78,7 +78,7 @@ def from_program(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
             yield Answer(index, sample, text)
 
 
-def from_traces(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
+def from_traces(problems: Dataset, own: DistillKeys) -> Iterator[Answer]:
     """Up to `samples` of the solutions that came with each problem."""
     for index, row in enumerate(problems):
         for sample, text in enumerate(row["traces"][: own.samples]):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.shards import Shard
 
@@ -184,7 +184,7 @@ class Order:
         self._epochs: dict[tuple[int, int], _Epoch] = {}
 
     @classmethod
-    def of(cls, own: PretrainArguments, shards: Callable[[str, str], list[Shard]]) -> "Order":
+    def of(cls, own: PretrainKeys, shards: Callable[[str, str], list[Shard]]) -> "Order":
         """The order of a recipe; `shards` lists those of a source and split."""
         found = {item.source: shards(item.source, "train") for item in own.mixture}
         return cls(found, own.mixture, own.context_length, own.seed, own.shuffle_shards)

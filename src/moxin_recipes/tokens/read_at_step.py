@@ -71,14 +71,14 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
     return parent, spans
 
 
-def _own(of: reading.Recipe) -> arguments.PretrainArguments:
+def _own(of: reading.Recipe) -> arguments.PretrainKeys:
     """Our keys of a recipe, checked; the trainer's are left alone, as they load for seconds."""
-    hints = get_type_hints(arguments.PretrainArguments)
+    hints = get_type_hints(arguments.PretrainKeys)
     values = {
         key: conform(key, value, hints[key]) for key, value in of.values.items() if key in hints
     }
     values["mixture"] = [arguments.MixtureItem(**row) for row in values["mixture"]]
-    return arguments.PretrainArguments(**values)
+    return arguments.PretrainKeys(**values)
 
 
 def _documents(

@@ -18,7 +18,7 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
-from moxin_recipes.recipe.arguments import TrainingStageArguments
+from moxin_recipes.recipe.base import TrainingKeys
 from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Progress(TrainerCallback):
     """
 
     def __init__(self, run: Job, trainer: Trainer, sequence_length: int | None) -> None:
-        own: TrainingStageArguments = run.arguments
+        own: TrainingKeys = run.arguments
         self._run, self._own = run, own
         self._length = sequence_length
         self._data = trainer.train_dataset

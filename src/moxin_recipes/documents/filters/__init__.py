@@ -9,7 +9,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
+from moxin_recipes.recipe.keys.data import DocumentKeys, Source
 
 if TYPE_CHECKING:  # `moxin check` asks for names alone, and the libraries take seconds to load
     from datatrove.pipeline.base import PipelineStep
@@ -23,7 +23,7 @@ class Given:
     """What a filter is built from: the source it is for, all keys of the recipe, its writer."""
 
     source: Source
-    keys: DocumentArguments
+    keys: DocumentKeys
     removed: "Removed"  # writes the documents that the filter takes out
     pull: "Pull"
 
