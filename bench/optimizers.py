@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from moxin_recipes.documents import local_text
+from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.mixture import Mixture
@@ -174,7 +175,7 @@ def train(
     torch.manual_seed(seed)
     net = network(tokenizer)
     if arm.optimizer == "muon":
-        optimizers.initialize(net)
+        initialize_for_muon(net)
     keys = PretrainKeys(
         stage="pretrain",
         hub_model_id="",

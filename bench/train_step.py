@@ -45,7 +45,7 @@ from bench.inputs import (
     windows,
 )
 from bench.turns import Turn, gemm_flops, take_turns
-from moxin_recipes import environment
+from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.tokens.write import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
@@ -142,7 +142,7 @@ def trl_packed(vocabulary: int, turn: Turn, strategy: str, share: float = 1.0) -
 
 def keep_memory() -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` sets it on a CPU
-    environment.keep_freed_memory()
+    keep_freed_memory()
 
 
 def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:

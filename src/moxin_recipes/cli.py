@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moxin_recipes import environment
 from moxin_recipes.hub import commands as hub_commands
@@ -26,29 +27,39 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
 
-    def command(name: str, about: str, **defaults: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, about: str, act: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        made.set_defaults(**defaults)
+        made.set_defaults(act=act)
         return made
 
-    def which_hub(of: argparse.ArgumentParser) -> None:
-        of.add_argument("--hub", help="local, hf, or the URL of a Hub")
-        of.add_argument("--namespace", help="namespace of repositories named without one")
+    _on_ladders(command)
+    score = command("score", "Score given completions with a reward, as training does.", _score)
+    score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
+    score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
+    tokenizer = command("tokenizer", "Build a tokenizer: mistral, the exact 32k one.", _tokenizer)
+    tokenizer.add_argument("name", choices=["mistral"])
+    tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
+    hub = commands.add_parser("hub", help="The embedded Hub.", allow_abbrev=False)
+    hub_commands.add_to(hub)
+    return top
 
-    run = command("run", "Run the stages of a ladder that are not done yet.", act=_run)
+
+def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that read recipes and talk to a Hub."""
+    run = command("run", "Run the stages of a ladder that are not done yet.", _run)
     run.add_argument("ladder", type=Path)
     run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
     run.add_argument("--only", action="append", default=[], metavar="STAGE")
     run.add_argument("--force", action="append", default=[], metavar="STAGE")
     run.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    which_hub(run)
     check = command(
-        "check", "Check recipes against the installed libraries, without a GPU.", act=_check
+        "check", "Check recipes against the installed libraries, without a GPU.", _check
     )
     check.add_argument("ladder", type=Path, help="a folder of recipes, or one recipe")
     check.add_argument("--online", action="store_true", help="unresolved inputs are errors")
-    which_hub(check)
-    status = command("status", "Show each stage: done or not, where, and its scores.", act=_status)
+    status = command("status", "Show each stage: done or not, where, and its scores.", _status)
     status.add_argument("ladder", type=Path)
     status.add_argument("--json", action="store_true")
     status.add_argument(
@@ -56,23 +67,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="delete unfinished local work that was made under other values",
     )
-    which_hub(status)
-    score = command("score", "Score given completions with a reward, as training does.", act=_score)
-    score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
-    score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
-    tokenizer = command(
-        "tokenizer", "Build a tokenizer: mistral, the exact 32k one.", act=_tokenizer
-    )
-    tokenizer.add_argument("name", choices=["mistral"])
-    tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
-    samples = command("samples", "Show which documents a step of pretraining read.", act=_samples)
+    samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
     samples.add_argument("--rank", type=int, help="only what this process read")
     samples.add_argument("--json", action="store_true")
-    which_hub(samples)
-    hub_commands.add_to(command("hub", "The embedded Hub."))
-    return top
+    for with_hub in (run, check, status, samples):
+        with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
+        with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from moxin_recipes import environment
+from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
@@ -175,7 +176,7 @@ def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
             )
         folder = recipe.output_dir
         if recipe.trains:
-            environment.keep_freed_memory()
+            keep_freed_memory()
         elif os.environ.get("RANK", "0") != "0":
             return
         else:
@@ -215,17 +216,3 @@ def _recipe_of_command_line(words: list[str]) -> Recipe[StageKeys]:
 
 def _split_config(word: str) -> list[str]:
     return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader sees all of it or the file before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(path)
-
-
-def clear(folder: Path) -> Path:
-    """An empty folder at this path."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -95,7 +95,7 @@ def wait_in_workers(folder: str) -> None:
 
 
 def test_workers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
-    code = f"from tests.data.test_executors import wait_in_workers as w; w({str(tmp_path)!r})"
+    code = f"from tests.documents.test_executors import wait_in_workers as w; w({str(tmp_path)!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     logs = tmp_path / "step" / "logs"
     while len(list(logs.glob("*.log"))) < 2:

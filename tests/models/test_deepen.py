@@ -20,6 +20,7 @@ from transformers import (
 
 from moxin_recipes.hub import session
 from moxin_recipes.models.deepen import Layer, block_expansion, deepened, depth_upscaling
+from moxin_recipes.models.scratch import mistral_config
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
@@ -130,7 +131,7 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
         def __len__(self) -> int:
             return 32_000
 
-    config = init.mistral_config(own, Vocabulary())  # type: ignore[arg-type]
+    config = mistral_config(own, Vocabulary())  # type: ignore[arg-type]
     with torch.device("meta"):
         assert MistralForCausalLM(config).num_parameters() == 8_114_180_096 == own.parameters
         config.num_hidden_layers = 32

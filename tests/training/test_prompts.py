@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 from tests.training.conftest import Tiny
 
-from moxin_recipes.chats.template import load_split
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems.prompts import as_prompts
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out

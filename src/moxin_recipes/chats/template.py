@@ -3,29 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
-from moxin_recipes.hub.cards import TEMPLATES
+from moxin_recipes.recipe.base import TEMPLATES
 from moxin_recipes.recipe.strict import RecipeError
-
-
-def load_split(
-    folder: Path, config: str | None, split: str, columns: list[str], key: str
-) -> Dataset:
-    """One split of a downloaded dataset repository; a missing column or split names `key`.
-
-    An entry of `columns` may name several, `a|b`, of which one must be there.
-    """
-    try:
-        dataset = load_dataset(str(folder), config, split=split)
-    except ValueError as error:
-        raise RecipeError(f"`{key}`: {' '.join(str(error).split())}") from error
-    for wanted in columns:
-        if not set(wanted.split("|")) & set(dataset.column_names):
-            there, column = ", ".join(dataset.column_names), wanted.replace("|", "` or `")
-            raise RecipeError(f"`{key}`: the dataset has no column `{column}` (it has: {there})")
-    return dataset
 
 
 def prepare_tokenizer(

@@ -7,6 +7,8 @@ from safetensors import safe_open
 from torch.distributed.checkpoint.state_dict_loader import load
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from moxin_recipes.recipe.strict import RecipeError
+
 
 class WeightsError(RuntimeError):
     """Saved weights do not match their config."""
@@ -17,6 +19,16 @@ def parameter_shapes(folder: Path) -> dict[str, torch.Size]:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     return {name: parameter.shape for name, parameter in model.named_parameters()}
+
+
+def check_parameters(folder: Path, wanted: int | None) -> int:
+    """The number of parameters of the model in `folder`; RecipeError unless it is `wanted`."""
+    count = sum(shape.numel() for shape in parameter_shapes(folder).values())
+    if wanted not in (None, count):
+        raise RecipeError(
+            f"`parameters` says {wanted:,}, this shape has {count:,}; mend one of them"
+        )
+    return count
 
 
 def check_whole(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from moxin_recipes.chats.template import load_split
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.strict import RecipeError
 
 

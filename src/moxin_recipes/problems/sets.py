@@ -1,25 +1,17 @@
 """Writes the generated chats, preferences and problems of a small ladder as parquet splits."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
+from moxin_recipes.hub.splits import write_split
 from moxin_recipes.problems import arithmetic, arithmetic_rows, stories
 from moxin_recipes.problems.arithmetic import Draw, Problem, Split
 from moxin_recipes.recipe.keys.data import DataKeys
 
 Row = dict[str, Any]
 KINDS: dict[str, Draw] = {"sums": arithmetic.draw, "stories": stories.draw}
-
-
-def write_split(folder: Path, split: str, rows: list[Row]) -> int:
-    """Writes `SPLIT.parquet`, or nothing where there are no rows; the number of rows."""
-    if rows:
-        folder.mkdir(parents=True, exist_ok=True)
-        Dataset.from_list(rows).to_parquet(folder / f"{split}.parquet")
-    return len(rows)
 
 
 def chat(folder: Path, keys: DataKeys) -> dict[str, int]:
@@ -88,3 +80,21 @@ def sample_texts(keys: DataKeys, count: int = 1500) -> list[str]:
         answer = arithmetic_rows.teacher(problem, 1, rng)[0]
         texts.append(f"<|user|>\n{problem.question}\n<|assistant|>\n{answer}")
     return texts
+
+
+Build = Callable[[Path, DataKeys], dict[str, int]]
+# What the stage `data` generates, by the key that names its repository.
+BY_KEY: dict[str, tuple[Build, str]] = {
+    "hub_chat_id": (chat, "Chats of one turn, made by a program."),
+    "hub_preferences_id": (preferences, "Right answers beside worse ones."),
+    "hub_problems_id": (
+        problems,
+        "Problems with answers; no training split shares an expression with a held-out one.",
+    ),
+}
+
+
+def write(key: str, folder: Path, keys: DataKeys) -> dict[str, Any]:
+    """Writes the set of that key to `folder`; facts for the manifest and the card."""
+    build, summary = BY_KEY[key]
+    return {"summary": summary, "counts": build(folder, keys)}

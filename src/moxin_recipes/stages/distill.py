@@ -1,7 +1,7 @@
 """A teacher's worked solutions, kept only where a verifier agrees (paper §4: R1-distilled data).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.distill --config recipes/moxin-nano/40-distill.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.distill \
+      --config recipes/moxin-nano/40-distill.yaml
 
 Needs: problems with answers, or recorded traces. Pushes: chats with `<think>…</think>` and a boxed
 answer (`kept`); what the verifier refused, with the reason (`rejected`); how often each problem was
@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes import rewards
-from moxin_recipes.chats import template
+from moxin_recipes.hub.files import clear
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
-from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.run import Run, launch
 from moxin_recipes.teachers import ask, endpoint, traces, verified
 from moxin_recipes.teachers.answers import Answer, Answers, file_name
 
@@ -65,7 +66,7 @@ def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
         key = f"traces[{position}]"
         columns = traces.LAYOUTS[source.layout][0]
         folder = run.pull(key)
-        dataset = template.load_split(folder, source.config, source.split, columns, key)
+        dataset = load_split(folder, source.config, source.split, columns, key)
         parts.append((source.layout, dataset))
     return traces.read(parts)
 
@@ -81,9 +82,7 @@ def asked(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
         raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
     columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
     folder = run.pull("dataset_name")
-    return template.load_split(
-        folder, own.dataset_config, own.dataset_split, columns, "dataset_name"
-    ), {}
+    return load_split(folder, own.dataset_config, own.dataset_split, columns, "dataset_name"), {}
 
 
 def teacher(run: Run[DistillKeys, None]) -> ask.Teacher:

@@ -11,7 +11,7 @@ in `left_out.parquet` beside it, those of the test split in `left_out_test.parqu
 from trl import DPOConfig, DPOTrainer
 
 from moxin_recipes.chats.pairs import Pairs
-from moxin_recipes.chats.template import load_split
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining

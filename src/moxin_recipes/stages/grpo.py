@@ -13,8 +13,8 @@ import logging
 from trl import GRPOConfig
 
 from moxin_recipes import rewards
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight

@@ -18,6 +18,7 @@ from trl import SFTConfig
 
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
@@ -45,7 +46,7 @@ def main(run: Run[SftKeys, SFTConfig]) -> None:
 def packed_chats(run: Run[SftKeys, SFTConfig], tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     keys, args = run.keys, run.args
-    chats = template.load_split(
+    chats = load_split(
         run.pull("dataset_name"),
         keys.dataset_config,
         keys.dataset_train_split,

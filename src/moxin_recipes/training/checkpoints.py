@@ -10,13 +10,15 @@ import torch
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
+from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
 
@@ -48,11 +50,12 @@ class Checkpoints(TrainerCallback):
     one, so there is an intact checkpoint at any time.
     """
 
-    def __init__(self, run: Run[Any, Any], trainer: Trainer) -> None:
+    def __init__(self, run: Job, trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
         keys = run.keys
         pushes = run.is_main and keys.push_to_hub and keys.push_checkpoints
-        self._outbox = Outbox(run.state / "outbox", keys.keep_checkpoints) if pushes else None
+        retention = Retention(keys.keep_checkpoints)
+        self._outbox = Outbox(run.state / "outbox", retention) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
 
@@ -141,7 +144,7 @@ class Checkpoints(TrainerCallback):
             self._outbox.finish()
 
 
-def intact(run: Run[Any, Any]) -> list[Path]:
+def intact(run: Job) -> list[Path]:
     """Returns the checkpoints with this run's key and unchanged files, the oldest first."""
     checkpoints_on_disk = sorted(run.state.glob("checkpoint-*"), key=step_of)
     keys = (run.identity.key, run.identity.old_key)
@@ -164,9 +167,7 @@ def _broken(checkpoint: Path, keys: tuple[str, ...]) -> str | None:
     return None
 
 
-def train(
-    run: Run[Any, Any], trainer: Trainer, sequence_length: int | None = None
-) -> dict[str, Any]:
+def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
     """Trains from the last intact checkpoint and saves the model to `run.folder`.
 
     It shows the progress, with tokens a second if each sequence has `sequence_length` tokens.
@@ -209,7 +210,7 @@ def train(
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _intact_on_all_ranks(run: Run[Any, Any]) -> list[Path]:
+def _intact_on_all_ranks(run: Job) -> list[Path]:
     """Returns the intact checkpoints; only rank 0 reads and hashes them, and tells the others."""
     broadcast = [intact(run) if run.is_main else []]
     if torch.distributed.is_initialized():

@@ -116,25 +116,3 @@ def class_and_options(
     betas = (args.adam_beta1, args.adam_beta2)
     shared = {"betas": betas, "eps": args.adam_epsilon, "weight_decay": 0.0}
     return Muon, {"params": groups, **shared}
-
-
-@torch.no_grad()
-def initialize(model: PreTrainedModel) -> None:
-    """Random weights for Muon, after nanochat: every block starts as the identity.
-
-    Matrices that read the stream are uniform with variance 1 / width, those that write to it zero;
-    embeddings have the standard deviation 1 and a head of its own .001, so that the first
-    predictions are uniform (.02 where they are one). Norms are 1.
-    """
-    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    for name, parameter in model.named_parameters():
-        if parameter.ndim != 2 or parameter is embeddings or parameter is head:
-            continue
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            parameter.zero_()
-        else:
-            bound = (3 / parameter.shape[1]) ** 0.5
-            parameter.uniform_(-bound, bound)
-    embeddings.normal_(0, 0.02 if head is embeddings else 1.0)
-    if head is not embeddings:
-        head.normal_(0, 0.001)

@@ -14,15 +14,15 @@ from transformers import (
 )
 from trl import get_peft_config
 
-from moxin_recipes.run import Run
 from moxin_recipes.scores.held_out import held_out
 from moxin_recipes.training import checkpoints
+from moxin_recipes.training.job import Job
 
 
 class PostTraining:
     """One run on the model of `model_name_or_path`, its tokenizer, one of TRL's trainers."""
 
-    def __init__(self, run: Run[Any, Any]) -> None:
+    def __init__(self, run: Job) -> None:
         self._run = run
         self.folder: Path = run.pull("model_name_or_path")
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
@@ -69,7 +69,7 @@ class PostTraining:
             return
         for name, rows in left_out.items():
             rows.to_parquet(run.folder / f"{name}.parquet")
-        scored = held_out(run, run.keys)
+        scored = held_out(run.folder, run.pull, run.keys)
         scored["metrics"] |= metrics or {}
         facts |= scored | {"summary": f"{summary} (`{run.recipe.name}`)."}
         run.finish({"hub_model_id": (run.folder, facts)})

@@ -18,7 +18,7 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
-from moxin_recipes.run import Run
+from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -36,7 +36,7 @@ _FORMATS = {  # how a value is shown; other values go only to the trackers
 }
 
 
-def watch(run: Run[Any, Any], trainer: Trainer, sequence_length: int | None = None) -> None:
+def watch(run: Job, trainer: Trainer, sequence_length: int | None = None) -> None:
     """Shows the progress of `trainer`, and adds its figures to the rows that trackers get.
 
     `sequence_length` is the number of tokens of each sequence. Without it there are no tokens a
@@ -60,7 +60,7 @@ class ProgressDisplay(TrainerCallback):
     It reads the clock, the allocator's counter and the row, so nothing waits for the device.
     """
 
-    def __init__(self, run: Run[Any, Any], trainer: Trainer, sequence_length: int | None) -> None:
+    def __init__(self, run: Job, trainer: Trainer, sequence_length: int | None) -> None:
         self._run, self._keys = run, run.keys
         self._length = sequence_length
         self._data = trainer.train_dataset

@@ -1,4 +1,4 @@
-"""The card README.md of a push: a view of its manifest."""
+"""All text of cards: the README.md of a push is `card.md`, filled from its manifest."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,12 @@ from typing import Any
 import yaml
 from jinja2 import Template
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+_PAGE = Path(__file__).parent / "card.md"
 
 
 def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) -> str:
     """The whole card, front matter included, as Markdown."""
-    template = Template(
-        (TEMPLATES / "card.md").read_text(encoding="utf-8"), keep_trailing_newline=True
-    )
+    template = Template(_PAGE.read_text(encoding="utf-8"), keep_trailing_newline=True)
     metadata = _metadata(repo_type, manifest, folder)
     page: str = template.render(
         repo=repo,

@@ -6,6 +6,8 @@ from datatrove.data import Document
 from datatrove.pipeline.filters import URLFilter
 from tldextract import TLDExtract
 
+from moxin_recipes.documents.filters import Given
+
 
 class Urls(URLFilter):
     """datatrove's filter with its own lists (domains, addresses, words), which lie in its package.
@@ -22,5 +24,10 @@ class Urls(URLFilter):
         """The reason says which list: `url: domain`, `url: soft_blacklisted`, …"""
         if not document.metadata.get("url"):
             return True
-        found = super().filter(document)
-        return found if found is True else (False, f"url: {found[1]}")
+        verdict = super().filter(document)
+        return verdict if verdict is True else (False, f"url: {verdict[1]}")
+
+
+def block(given: Given) -> Urls:
+    """With the lists of datatrove, which are RefinedWeb's kind."""
+    return Urls(exclusion_writer=given.removed)
