@@ -33,6 +33,13 @@ class Fsck:
     bytes: int = 0  # of big files
     problems: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        counts = (
+            f"{self.repositories} repositories, {self.objects} objects, {self.files} big files, "
+            f"{self.bytes:,} bytes: {len(self.problems)} problems"
+        )
+        return "\n".join([counts, *self.problems, ""])
+
 
 @dataclass
 class Gc:
@@ -42,6 +49,12 @@ class Gc:
     files: int = 0
     bytes: int = 0
     parts: int = 0  # files of uploads that were never finished
+
+    def __str__(self) -> str:
+        return (
+            f"deleted {self.objects} objects and {self.files} big files, {self.bytes:,} bytes, "
+            f"and {self.parts} files of unfinished uploads\n"
+        )
 
 
 def fsck(root: Path) -> Fsck:
