@@ -104,9 +104,9 @@ def _add(options: argparse.Namespace) -> None:
     from huggingface_hub import CommitOperationAdd
 
     from moxin_recipes.hub import session
+    from moxin_recipes.hub.side import NAMELESS
 
-    # Clients insist on a namespace; the Hub knows this one as none.
-    repo = options.repo if "/" in options.repo else f"_/{options.repo}"
+    repo = options.repo if "/" in options.repo else f"{NAMELESS}/{options.repo}"
     operations = [CommitOperationAdd(path, file) for path, file in files.items()]
     with session.errors(options.repo):
         api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)

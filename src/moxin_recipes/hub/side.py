@@ -11,6 +11,8 @@ from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
 from moxin_recipes.hub.session import HubError
 
+# Clients insist on a namespace; this one stands for none on the embedded Hub: _/gpt2.
+NAMELESS = "_"
 _BATCH_FILES = 256  # as many as the client itself asks about at a time
 
 
