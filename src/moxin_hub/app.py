@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from moxin_hub import (
     pages,
-    routes_discussions,
+    refused,
     routes_files,
     routes_git,
     routes_repos,
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 TABLES = (
+    refused.router,
     routes_repos.router,
     routes_git.router,
     routes_files.router,
-    routes_discussions.router,
     pages.router,  # last: their paths are the most general
 )
 

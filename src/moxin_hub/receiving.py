@@ -1,63 +1,84 @@
-"""A stream on its way into a file: joined to large buffers, hashed as it is written."""
+"""A stream on its way into a file: joined to large pieces, hashed as it is written."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
 
 from moxin_hub.errors import bad_request
 
-_BUFFER = 1 << 20
+_PIECE = 1 << 20
 _WRITTEN_BEHIND = 16 << 20  # bytes
 
 
-class Sink:
-    """Takes a stream into one region of a file: at most `size` bytes from `offset` on."""
+async def receive(
+    chunks: AsyncIterator[bytes], path: Path, offset: int, size: int, hasher: hashlib._Hash | None
+) -> None:
+    """Puts a stream of exactly `size` bytes into a file from `offset` on, and into the hash.
 
-    def __init__(self, path: Path, offset: int, size: int, hasher: hashlib._Hash | None) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        self._position = offset
-        self._end = offset + size
-        self._sent_to_disk = offset
-        self._hasher = hasher
+    Of two pieces one is hashed and written, in two threads, while the other comes in.
 
-    @property
-    def hasher(self) -> hashlib._Hash:
-        assert self._hasher is not None  # noqa: S101
-        return self._hasher
-
-    async def fill(self, chunks: AsyncIterator[bytes]) -> None:
-        """Writes and hashes all chunks.
-
-        Raises:
-            HubError: 400 unless exactly `size` bytes came.
-        """
-        takers = (self._write, *([self._hasher.update] if self._hasher else []))
-        await pour(chunks, takers, self._end - self._position)
-        if self._position != self._end:
+    Raises:
+        HubError: 400 if fewer or more bytes come.
+    """
+    region = await run_in_threadpool(_Region, path, offset, size)
+    takers = [region.write, *([hasher.update] if hasher else [])]
+    loop = asyncio.get_running_loop()
+    taking: list[asyncio.Future[None]] = []
+    try:
+        async for piece in _joined(chunks):
+            await _finish(taking)
+            taking = [loop.run_in_executor(None, take, piece) for take in takers]
+        await _finish(taking)
+        if region.rest:
             raise bad_request("Fewer bytes came than were announced")
+    finally:
+        if taking:
+            await asyncio.wait(taking)  # never leave a thread writing to a file that is closed
+        await run_in_threadpool(region.close)
 
-    def close(self) -> None:
-        os.close(self._file)
 
-    def write(self, data: bytes) -> None:
-        """Appends to the region, and to what is hashed.
+async def _joined(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, joined to pieces of about 1 MiB."""
+    waiting: list[bytes] = []
+    length = 0
+    async for chunk in chunks:
+        waiting.append(chunk)
+        length += len(chunk)
+        if length >= _PIECE:
+            yield b"".join(waiting)
+            waiting, length = [], 0
+    yield b"".join(waiting)
 
-        Raises:
-            HubError: 400 beyond its end.
-        """
-        self._write(memoryview(data))
-        self.hasher.update(data)
 
-    def _write(self, view: memoryview) -> None:
-        if self._position + len(view) > self._end:
+async def _finish(taking: list[asyncio.Future[None]]) -> None:
+    if taking:
+        await asyncio.wait(taking)
+        for taken in taking:
+            taken.result()
+
+
+class _Region:
+    """Some bytes of a file that are being written."""
+
+    def __init__(self, path: Path, offset: int, size: int) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        self._position = self._sent_to_disk = offset
+        self.rest = size
+
+    def write(self, piece: bytes) -> None:
+        if len(piece) > self.rest:
             raise bad_request("More bytes came than were announced")
+        view = memoryview(piece)
         while view:
             written = os.pwrite(self._file, view, self._position)
             self._position += written
+            self.rest -= written
             view = view[written:]
         if self._position - self._sent_to_disk >= _WRITTEN_BEHIND:
             # Linux begins to write the range to the disk, without waiting for it; left to itself it
@@ -66,42 +87,5 @@ class Sink:
             os.posix_fadvise(self._file, self._sent_to_disk, length, os.POSIX_FADV_DONTNEED)
             self._sent_to_disk = self._position
 
-
-async def pour(
-    chunks: AsyncIterator[bytes], takers: Sequence[Callable[[memoryview], None]], size: int
-) -> None:
-    """Hands the chunks, joined to 1 MiB, to each taker in a thread; `size` bytes are expected.
-
-    Of two buffers one is filled while the other is taken. They are allocated once: buffers that
-    grow, or come and go, cost more than the copy that they are for.
-    """
-    loop = asyncio.get_running_loop()
-    length = max(1, min(_BUFFER, size))
-    buffer, other = memoryview(bytearray(length)), None
-    filled = 0
-    taking: list[asyncio.Future[None]] = []
-    try:
-        async for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                count = min(length - filled, len(rest))
-                buffer[filled : filled + count] = rest[:count]
-                rest, filled = rest[count:], filled + count
-                if filled == length:
-                    await _finish(taking)
-                    taking = [loop.run_in_executor(None, take, buffer) for take in takers]
-                    buffer, other = other or memoryview(bytearray(length)), buffer
-                    filled = 0
-        await _finish(taking)
-        taking = [loop.run_in_executor(None, take, buffer[:filled]) for take in takers]
-        await _finish(taking)
-    finally:
-        if taking:
-            await asyncio.wait(taking)  # never leave a thread writing to a file that is closed
-
-
-async def _finish(taking: list[asyncio.Future[None]]) -> None:
-    if taking:
-        await asyncio.wait(taking)
-        for taken in taking:
-            taken.result()
+    def close(self) -> None:
+        os.close(self._file)

@@ -1,4 +1,4 @@
-"""One git repository of the Hub: its revisions, branches, tags, pull requests and history."""
+"""One git repository of the Hub: its revisions, branches, tags and history."""
 
 from __future__ import annotations
 
@@ -33,21 +33,26 @@ class Info:
     """What a repository's hub.json says; the folder's name has the lower-case id."""
 
     id: str  # NAMESPACE/NAME, as written by its maker
-    type: str  # model, dataset or space
+    type: str  # model or dataset; a space that an older Hub made stays, and is not served
     key: str  # the random `_id`, which survives a move
     created: str
     visibility: str = "public"
-    gated: str | bool = False
-    sdk: str | None = None
+    gated: str | bool = False  # as an older Hub was told
+    sdk: str | None = None  # of a space
 
     @property
     def is_private(self) -> bool:
-        return self.visibility != "public"  # `protected` spaces, too
+        return self.visibility != "public" or bool(self.gated)
 
     @property
     def prefix(self) -> str:
         """What stands before the id in a URL."""
         return "" if self.type == "model" else f"{self.type}s/"
+
+    @property
+    def name(self) -> str:
+        """The id with what stands before it."""
+        return self.prefix + self.id
 
     @property
     def path(self) -> str:
@@ -160,7 +165,7 @@ class Repository:
                     raise HubError(409, f"Reference {ref} already exists")
             elif not self._refs.set_if_equals(name, old, new):
                 raise stale_parent()
-        except FileLocked:  # by a copy from another root, which works beside the server
+        except FileLocked:  # by git itself, at work in the folder
             raise stale_parent() from None
         self._sync(ref)
 
@@ -186,16 +191,6 @@ class Repository:
             tag.message = message.encode(errors="replace")
             target = self.objects.add(tag)
         self.move(f"refs/tags/{name}", None, target)
-
-    def squash(self, ref: str, message: str) -> ObjectID:
-        """Replaces a reference's history by one commit with the same tree."""
-        with self.lock:
-            head = self.target(ref)
-            if head is None:
-                raise revision_not_found(ref)
-            new = self.commit(self.objects.commit(head).tree, [], message)
-            self.move(ref, head, new)
-            return new
 
     def _sync(self, ref: str) -> None:
         """Makes a change survive a power cut: dulwich syncs a reference's file, but no folder."""
@@ -223,11 +218,6 @@ def check_name(name: str, kind: str) -> str:
     if _encode(f"refs/heads/{name}") is None or name.startswith("refs/") or _SHA.fullmatch(name):
         raise bad_request(f"Invalid reference for a {kind}: {name!r}")
     return name
-
-
-def branch_ref(revision: str) -> str:
-    """The full reference that a writer means by `revision`: a branch or a pull request."""
-    return revision if revision.startswith("refs/") else f"refs/heads/{revision}"
 
 
 def stale_parent() -> HubError:

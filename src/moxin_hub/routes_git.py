@@ -1,7 +1,8 @@
-"""Endpoints that read and change git: trees, paths, history, branches, tags, squashing."""
+"""Endpoints that read and change git: trees, paths, history, branches and tags."""
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -13,15 +14,12 @@ from moxin_hub import tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import (
     HubError,
-    bad_request,
     entry_not_found,
     revision_not_found,
 )
 from moxin_hub.repository import (
     MAIN,
-    Reference,
     Repository,
-    branch_ref,
     check_name,
     committed_at,
     title_and_message,
@@ -69,28 +67,27 @@ def paths_info(call: Call) -> Response:
         paths = fields.get("paths", [])
         expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
     root = repository.objects.commit(commit).tree
-    found = []
+    entries = []
     for path in paths:
-        try:
-            found.append(tree.find(repository.objects, root, tree.check_path(str(path).strip("/"))))
-        except HubError:
-            continue  # unknown paths are left out
-    return JSONResponse(_describe(repository, commit, found, expand))
+        with contextlib.suppress(HubError):  # unknown paths are left out
+            path = tree.check_path(str(path).strip("/"))
+            entries.append(tree.find(repository.objects, root, path))
+    return JSONResponse(_describe(repository, commit, entries, expand))
 
 
 @router.add("GET", "/api/{type}/{repo}/refs")
 def references(call: Call) -> Response:
-    def listed(base: str) -> list[dict[str, str]]:
-        return [_reference(found) for found in call.repository.references(base)]
-
-    answer = {
-        "branches": listed("refs/heads/"),
-        "tags": listed("refs/tags/"),
-        "converts": listed("refs/convert/"),
-    }
-    if call.flag("include_prs"):
-        answer["pullRequests"] = listed("refs/pr/")
-    return JSONResponse(answer)
+    """Branches, tags, and what an older Hub left of pull requests."""
+    bases = {"branches": "heads", "tags": "tags", "converts": "convert", "pullRequests": "pr"}
+    return JSONResponse(
+        {
+            name: [
+                {"name": reference.name, "ref": reference.ref, "targetCommit": reference.commit}
+                for reference in call.repository.references(f"refs/{base}/")
+            ]
+            for name, base in bases.items()
+        }
+    )
 
 
 @router.add("GET", "/api/{type}/{repo}/commits/{revision}")
@@ -154,21 +151,6 @@ def delete_tag(call: Call) -> Response:
     return JSONResponse({})
 
 
-@router.add("POST", "/api/{type}/{repo}/super-squash/{branch*}", Role.WRITE)
-def super_squash(call: Call) -> Response:
-    repository, branch = call.repository, call.args["branch"]
-    ref = branch_ref(branch)
-    if not ref.startswith(("refs/heads/", "refs/pr/")):
-        raise bad_request(f"Invalid reference for a branch: {branch!r}")
-    if repository.target(ref) is None:
-        repository.resolve(branch)  # a tag or a commit exists, but has no history to squash
-        raise bad_request(f"Invalid reference for a branch: {branch!r}")
-    message = member(call.json(), "message", str, "") or f"Super-squash branch '{branch}'"
-    with call.store.collecting():
-        new = repository.squash(ref, message)
-    return JSONResponse({"commitId": new.decode()})
-
-
 def _describe(
     repository: Repository, commit: ObjectID, entries: list[tree.Entry], expand: bool
 ) -> list[dict[str, Any]]:
@@ -180,47 +162,31 @@ def _describe(
             content = repository.objects.content(entry.oid)
             item.update(type="file", size=content.size)
             if content.lfs is not None:
-                pointer = {"pointerSize": content.blob_size}
-                item["lfs"] = {"oid": content.lfs, "size": content.size, **pointer}
+                item["lfs"] = content.about_lfs
         item["path"] = entry.path
         if entry.path in last:
-            found = last[entry.path]
-            title, _ = title_and_message(found)
-            item["lastCommit"] = {"id": found.id.decode(), "title": title}
-            item["lastCommit"]["date"] = committed_at(found)
+            made = last[entry.path]
+            about = {"title": title_and_message(made)[0], "date": committed_at(made)}
+            item["lastCommit"] = {"id": made.id.decode(), **about}
         answer.append(item)
     return answer
 
 
 def _last_commits(repository: Repository, start: ObjectID, paths: list[str]) -> dict[str, Commit]:
     """Path → the newest commit that changed it, following first parents."""
-
-    def look(commit: Commit, path: str) -> ObjectID | None:
-        try:
-            return tree.find(repository.objects, commit.tree, path).oid
-        except HubError:
-            return None
-
-    found: dict[str, Commit] = {}
-    newer: Commit | None = None
-    state: dict[str, ObjectID | None] = {}
-    for commit in repository.history(start):
-        if newer is None:
-            state = {path: look(commit, path) for path in paths}
-        else:
-            for path in [path for path, oid in state.items() if look(commit, path) != oid]:
-                found[path] = newer
-                del state[path]
-        newer = commit
-        if not state:
+    history = repository.history(start)
+    newer = next(history)
+    last: dict[str, Commit] = {}
+    entries = {path: tree.look(repository.objects, newer.tree, path) for path in paths}
+    for commit in history:
+        for path, entry in list(entries.items()):
+            if tree.look(repository.objects, commit.tree, path) != entry:
+                last[path] = newer
+                del entries[path]
+        if not entries:
             break
-    if newer is not None:
-        found.update(dict.fromkeys(state, newer))
-    return found
-
-
-def _reference(found: Reference) -> dict[str, str]:
-    return {"name": found.name, "ref": found.ref, "targetCommit": found.commit}
+        newer = commit
+    return last | dict.fromkeys(entries, newer)
 
 
 def _commit(commit: Commit, formatted: bool, user: str) -> dict[str, Any]:

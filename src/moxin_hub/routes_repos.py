@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from moxin_hub import card, tree
+from moxin_hub import card, refused, tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError, bad_request
 from moxin_hub.launcher import ALIVE_ROUTE
@@ -51,10 +51,8 @@ def whoami(call: Call) -> Response:
 def create(call: Call) -> Response:
     body = call.json()
     kind, repo_id = _kind(body), _id_of(body, call.store.user)
-    visibility = _visibility(body) or "public"
-    sdk = member(body, "sdk", str, "") or None
     try:
-        info = call.store.create(kind, repo_id, visibility, sdk).info
+        info = call.store.create(kind, repo_id, _visibility(body) or "public").info
     except HubError as error:
         if error.status == 409:  # the client reads the address from this answer as well
             found = call.store.get(kind, repo_id).info
@@ -82,15 +80,13 @@ def move(call: Call) -> Response:
 @router.add("PUT", "/api/{type}/{repo}/settings", Role.WRITE)
 def settings(call: Call) -> Response:
     body = call.json()
-    changes: dict[str, str | bool] = {}
-    if (visibility := _visibility(body)) is not None:
-        changes["visibility"] = visibility
-    if body.get("gated") is not None:
-        if body["gated"] not in ("auto", "manual", False):
-            raise bad_request("`gated` is auto, manual or false")
-        changes["gated"] = body["gated"]
-    call.store.update(call.repository, **changes)
-    return JSONResponse(changes)
+    if body.get("gated"):
+        raise refused.refusal(refused.GATING)
+    visibility = _visibility(body)
+    if visibility is None:
+        return JSONResponse({})
+    call.store.update(call.repository, visibility=visibility, gated=False)
+    return JSONResponse({"visibility": visibility})
 
 
 @router.add("GET", "/api/{type}/{repo}/auth-check")
@@ -157,8 +153,7 @@ def repository_info(call: Call) -> Response:
             content = repository.objects.content(entry.oid)
             sibling.update(size=content.size, blobId=entry.oid.decode())
             if content.lfs is not None:
-                pointer = {"pointerSize": content.blob_size}
-                sibling["lfs"] = {"sha256": content.lfs, "size": content.size, **pointer}
+                sibling["lfs"] = content.about_lfs
         siblings.append(sibling)
     answer["siblings"] = siblings
     query = call.request.query_params
@@ -181,7 +176,7 @@ def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
         "sha": head.decode(),
         "private": info.is_private,
         "visibility": info.visibility,
-        "gated": info.gated,
+        "gated": False,
         "disabled": False,
         "downloads": 0,
         "likes": 0,
@@ -196,8 +191,6 @@ def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
                 answer[name] = data[name]
         if "model-index" in data:
             answer["model-index"] = data["model-index"]
-    if info.type == "space":
-        answer["sdk"] = info.sdk
     if data:
         answer["cardData"] = data
     return answer
@@ -205,6 +198,8 @@ def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
 
 def _kind(body: dict[str, Any]) -> str:
     kind = member(body, "type", str, "model")
+    if kind == "space":
+        raise refused.refusal(refused.SPACES)
     if kind not in TYPES:
         raise bad_request(f"The local Hub has no repositories of type {kind[:50]!r}")
     return kind
@@ -219,8 +214,8 @@ def _id_of(body: dict[str, Any], user: str) -> str:
 def _visibility(body: dict[str, Any]) -> str | None:
     """The visibility asked for, in the words of today or in those of older clients."""
     if (visibility := member(body, "visibility", str, "")) != "":
-        if visibility not in ("public", "private", "protected"):
-            raise bad_request("`visibility` is public, private or protected")
+        if visibility not in ("public", "private"):
+            raise bad_request("`visibility` is public or private")
         return visibility
     if body.get("private") is not None:
         return "private" if member(body, "private", bool) else "public"

@@ -68,7 +68,7 @@ def test_fsck_beside_a_push_and_a_lost_file_sent_again(
 
 def test_gc_takes_garbage_only(fresh_hub: Hub) -> None:
     api = fresh_hub.api()
-    for name in ("kept", "squashed", "deleted"):
+    for name in ("kept", "shortened", "deleted"):
         repo = api.create_repo(f"moxin-org/{name}").repo_id
         for version in range(3):
             content = f"{name} {version}".encode() * 100
@@ -81,24 +81,30 @@ def test_gc_takes_garbage_only(fresh_hub: Hub) -> None:
                 ],
                 commit_message=str(version),
             )
-    api.create_tag("moxin-org/squashed", tag="v1", tag_message="kept", revision="main")
-    api.create_commit(
-        "moxin-org/squashed", [CommitOperationAdd("x.bin", b"\0new")], commit_message="new"
-    )
+    past = api.list_repo_commits("moxin-org/shortened")
+    api.create_tag("moxin-org/shortened", tag="v1", tag_message="kept", revision="main")
+    api.create_branch("moxin-org/shortened", branch="first", revision=past[-1].commit_id)
     assert maintenance.gc(fresh_hub.root).files == 0
     api.delete_repo("moxin-org/deleted")
-    api.delete_tag("moxin-org/squashed", tag="v1")
-    api.super_squash_history("moxin-org/squashed")
+    api.delete_tag("moxin-org/shortened", tag="v1")
+    # As after a squash by an older Hub: the branch begins anew, without its past.
+    main = fresh_hub.root / "repositories/models/moxin-org/shortened.git/refs/heads/main"
+    main.write_text(past[-1].commit_id + "\n")
+    api.create_commit(
+        "moxin-org/shortened",
+        [CommitOperationAdd("x.bin", b"\0new"), CommitOperationAdd("shared.bin", b"\0shared")],
+        commit_message="new",
+    )
     # Young garbage stays: it might belong to a commit on its way.
     assert maintenance.gc(fresh_hub.root) == maintenance.Gc()
     taken = maintenance.gc(fresh_hub.root, grace=-1)
-    assert taken.files == 3 + 3  # what the deleted repository had, and the squashed one's past
+    assert taken.files == 3 + 3  # what the deleted repository had, and the shortened one's past
     assert taken.objects > 10
     assert maintenance.fsck(fresh_hub.root).problems == []
     assert maintenance.gc(fresh_hub.root, grace=-1) == maintenance.Gc()
     files = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
     assert files.cat_file("moxin-org/kept/x.bin") == b"\0" + b"kept 2" * 100
-    assert files.cat_file("moxin-org/squashed/shared.bin") == b"\0shared"
+    assert files.cat_file("moxin-org/shortened/shared.bin") == b"\0shared"
     assert len(api.list_repo_commits("moxin-org/kept")) == 4
 
 
