@@ -18,7 +18,7 @@ from moxin_hub import (
     routes_repos,
 )
 from moxin_hub.auth import Gate, Role, check_host
-from moxin_hub.errors import HubError, from_os
+from moxin_hub.errors import refusal_of
 from moxin_hub.lfs import PART
 from moxin_hub.store import Store
 from moxin_hub.web import Call, Router, drain, error_response
@@ -84,21 +84,12 @@ class App:
                 role = self._gate.browser_role(request.cookies)
             call = Call(request, self._store, self._gate, role, {})
             return await self._router.answer(call, raw_path)
-        except HubError as error:
-            found = error
-        except OSError as error:
-            refusal = from_os(error)
-            if refusal is None:
-                logger.exception("unexpected")
-                refusal = HubError(500, "Internal error; the Hub's log says more")
-            found = refusal
         except ClientDisconnect:
             raise
-        except Exception:
-            logger.exception("unexpected")
-            found = HubError(500, "Internal error; the Hub's log says more")
-        if found.status != 413:
+        except Exception as error:
+            refusal = refusal_of(error)
+        if refusal.status != 413:
             await drain(request, PART * 2)
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            return pages.error_page(found)
-        return error_response(found)
+            return pages.error_page(refusal)
+        return error_response(refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -146,12 +147,11 @@ class BigFiles:
     def sweep(self) -> int:
         """Deletes what expired uploads left behind; returns how many files."""
         expired = time.time() - UPLOAD_SECONDS
-        swept = durable.sweep(self._incoming.glob("tmp-*"), expired)
+        paths = (*self._incoming.glob("tmp-*"), *self._incoming.glob("*/*"))
+        swept = durable.sweep(paths, expired)
         for folder in self._incoming.iterdir():
-            if folder.is_dir():
-                swept += durable.sweep(folder.iterdir(), expired)
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+            with contextlib.suppress(OSError):  # a file, or a folder in use
+                folder.rmdir()
         return swept
 
     def __iter__(self) -> Iterator[str]:
@@ -187,13 +187,9 @@ class BigFiles:
             raise bad_request("The bytes received are not those that were announced")
         final = self.path(upload.oid)
         durable.make_folders(final.parent)
-        descriptor = os.open(temporary, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.sync(temporary)
         temporary.rename(final)
-        durable.sync_folder(final.parent)
+        durable.sync(final.parent)
 
 
 def parse_parts(body: object) -> dict[int, str]:

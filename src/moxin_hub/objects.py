@@ -34,9 +34,11 @@ class Content:
 
     @property
     def about_lfs(self) -> dict[str, object]:
-        """What clients are told of a big file; each has its own name for the digest."""
+        """What clients are told if it is a big file; each has its own name for the digest."""
+        if self.lfs is None:
+            return {}
         digests = {"oid": self.lfs, "sha256": self.lfs}
-        return {**digests, "size": self.size, "pointerSize": self.blob_size}
+        return {"lfs": {**digests, "size": self.size, "pointerSize": self.blob_size}}
 
 
 # The same id means the same bytes in every repository, for ever: one memory for all of them.

@@ -25,7 +25,6 @@ MAIN = "refs/heads/main"
 NAMELESS = "_"
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")
-_FULL = ("refs/heads/", "refs/tags/", "refs/pr/", "refs/convert/")
 
 
 @dataclass(frozen=True)
@@ -78,48 +77,44 @@ class Repository:
         self.objects = Objects(folder)
         self._refs = DiskRefsContainer(folder)
 
-    # Reading
-
     def resolve(self, revision: str) -> ObjectID:
         """The commit of a branch, a tag, a full reference or a commit id (7 digits or more).
 
         Raises:
             HubError: 404 (RevisionNotFound).
         """
+        names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
+        targets = [target for target in map(self.target, names) if target is not None]
         if _SHA.fullmatch(revision):
-            candidate: ObjectID | None = ObjectID(revision.encode())
-        else:
-            names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
-            if revision.startswith(_FULL):
-                names.insert(0, revision)
-            candidate = next(filter(None, map(self.target, names)), None)
-            if candidate is None and _SHORT_SHA.fullmatch(revision):
-                candidate = self._expand(revision)
-        commit = self.objects.peel(candidate) if candidate is not None else None
+            targets = [ObjectID(revision.encode())]
+        elif not targets and _SHORT_SHA.fullmatch(revision):
+            targets = list(self.objects.store.iter_prefix(revision.encode()))
+            targets = targets if len(targets) == 1 else []
+        commit = self.objects.peel(targets[0]) if targets else None
         if commit is None:
             raise revision_not_found(revision)
         return commit
 
+    def at(self, revision: str) -> Commit:
+        """As `resolve`, the commit itself."""
+        return self.objects.commit(self.resolve(revision))
+
     def target(self, ref: str) -> ObjectID | None:
         """What a full reference points at (for an annotated tag: the tag), None if missing."""
-        name = _encode(ref)
-        if name is None:
-            return None
-        try:
-            return self._refs[name]
-        except (KeyError, ValueError):
-            return None
+        with contextlib.suppress(KeyError, ValueError):
+            return self._refs[name] if (name := _encode(ref)) else None
+        return None
 
     def references(self, base: str) -> list[Reference]:
         """References under `base`, such as refs/heads/, main first, then by name."""
-        found = []
-        for name in self._refs.subkeys(Ref(base.encode())):
-            ref = base + name.decode(errors="replace")
-            target = self.target(ref)
+        references = []
+        for key in self._refs.subkeys(Ref(base.encode())):
+            name = key.decode(errors="replace")
+            target = self.target(base + name)
             commit = self.objects.peel(target) if target is not None else None
             if commit is not None:
-                found.append(Reference(ref.removeprefix(base), ref, commit.decode()))
-        return sorted(found, key=lambda reference: (reference.ref != MAIN, reference.name))
+                references.append(Reference(name, base + name, commit.decode()))
+        return sorted(references, key=lambda reference: (reference.ref != MAIN, reference.name))
 
     def tips(self) -> set[ObjectID]:
         """What all references point at, tags not followed."""
@@ -128,14 +123,11 @@ class Repository:
 
     def history(self, start: ObjectID) -> Iterator[Commit]:
         """A commit and its first parents, newest first."""
-        commit = self.objects.commit(start)
-        while True:
+        parents = [start]
+        while parents:
+            commit = self.objects.commit(parents[0])
             yield commit
-            if not commit.parents:
-                return
-            commit = self.objects.commit(commit.parents[0])
-
-    # Changing
+            parents = commit.parents
 
     def commit(self, tree: ObjectID, parents: list[ObjectID], message: str) -> ObjectID:
         """Writes a commit object; no reference points at it yet."""
@@ -178,7 +170,7 @@ class Repository:
             self._sync(ref)
         return gone
 
-    def tag(self, name: str, commit: ObjectID, message: str | None) -> None:
+    def tag(self, name: str, commit: ObjectID, message: str) -> None:
         """Creates a tag, annotated if it has a message."""
         target = commit
         if message:
@@ -196,17 +188,13 @@ class Repository:
         """Makes a change survive a power cut: dulwich syncs a reference's file, but no folder."""
         for folder in (self.folder / ref).parents:
             with contextlib.suppress(FileNotFoundError):  # empty folders go with their last one
-                durable.sync_folder(folder)
+                durable.sync(folder)
             if folder == self.folder:
                 return
 
     @property
     def _signature(self) -> bytes:
         return f"{self.user} <{self.user}@localhost>".encode()
-
-    def _expand(self, short: str) -> ObjectID | None:
-        found = list(self.objects.store.iter_prefix(short.encode()))
-        return found[0] if len(found) == 1 else None
 
 
 def check_name(name: str, kind: str) -> str:

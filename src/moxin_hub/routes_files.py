@@ -36,8 +36,8 @@ _SHIELDS = {
 def preupload(call: Call) -> Response:
     """Which files of an upload are big, which are ignored, and what is there already."""
     body, repository = call.json(), call.repository
-    commit = repository.resolve(call.args["revision"])
-    root = repository.objects.commit(commit).tree
+    commit = repository.at(call.args["revision"])
+    root = commit.tree
     ignore = member(body, "gitIgnore", str, "").encode() or _text(repository, root, ".gitignore")
     rules = Rules(_text(repository, root, ".gitattributes"), ignore)
     answer = []
@@ -53,7 +53,7 @@ def preupload(call: Call) -> Response:
         if (oid := _stored(call, root, path)) is not None:
             item["oid"] = oid
         answer.append(item)
-    return JSONResponse({"files": answer, "commitOid": commit.decode()})
+    return JSONResponse({"files": answer, "commitOid": commit.id.decode()})
 
 
 @router.add("POST", "/{prefix}{repo}.git/info/lfs/objects/batch", Role.WRITE)
@@ -108,8 +108,7 @@ async def commit(call: Call) -> Response:
 @router.add("GET", "/{prefix}{repo}/resolve/{revision}/{path*}")
 def resolve(call: Call) -> Response:
     """A file's bytes, whole or in a range."""
-    objects = call.repository.objects
-    commit = objects.commit(call.repository.resolve(call.args["revision"]))
+    objects, commit = call.repository.objects, call.repository.at(call.args["revision"])
     headers = {"X-Repo-Commit": commit.id.decode()}
     try:
         entry = tree.find(objects, commit.tree, tree.check_path(call.args["path"]))

@@ -28,7 +28,7 @@ from moxin_hub.repository import MAIN, NAMELESS, Info, Repository, timestamp
 from moxin_hub.tree import Editor
 
 log = logging.getLogger(__name__)
-_Found = TypeVar("_Found")
+_Read = TypeVar("_Read")
 TYPES = ("model", "dataset")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _RESERVED = frozenset({"api", "datasets", "spaces", "models", "kernels", "buckets", "lfs"})
@@ -77,19 +77,18 @@ class Store:
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 yield self.open(folder)
 
-    def sound(self, read: Callable[[Repository], _Found]) -> Iterator[_Found]:
-        """What `read` finds in each repository served; a damaged one is left out, and logged."""
+    def sound(self, read: Callable[[Repository], _Read]) -> Iterator[_Read]:
+        """What `read` makes of each repository served; a damaged one is left out, and logged."""
         for folder in self.folders():
-            if folder.parent.parent.name.removesuffix("s") not in TYPES:
-                continue
-            try:
-                found = read(self.open(folder))
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-            except Exception as error:  # damage takes many forms in a parser
-                log.warning("%s is damaged (see `moxin hub fsck`): %r", folder, error)
-                continue
-            yield found
+            if folder.parent.parent.name.removesuffix("s") in TYPES:
+                try:
+                    result = read(self.open(folder))
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                except Exception as error:  # damage takes many forms in a parser
+                    log.warning("%s is damaged (see `moxin hub fsck`): %r", folder, error)
+                    continue
+                yield result
 
     def create(self, kind: str, repo_id: str, visibility: str) -> Repository:
         """A new repository with its initial commit; it appears whole or not at all.
@@ -110,13 +109,14 @@ class Store:
             editor.put(".gitattributes", new.objects.add(Blob.from_string(DEFAULT[kind].encode())))
             new.move(MAIN, None, new.commit(editor.write(), [], "initial commit"))
             durable.write_json(temporary / "hub.json", dataclasses.asdict(info))
-            durable.sync_all(temporary)
+            for path in (*temporary.rglob("*"), temporary):
+                durable.sync(path)
             with self._lock(folder):
                 if folder.exists():
                     raise HubError(409, "You already created this repo", url=info.path)
                 temporary.rename(folder)
                 folder.with_suffix(".moved").unlink(missing_ok=True)
-                durable.sync_folder(folder.parent)
+                durable.sync(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return self.get(kind, repo_id)
@@ -128,7 +128,7 @@ class Store:
                 raise repo_not_found()
             doomed = durable.temporary_name(self._trash)
             repository.folder.rename(doomed)
-            durable.sync_folder(repository.folder.parent)
+            durable.sync(repository.folder.parent)
         shutil.rmtree(doomed, ignore_errors=True)
 
     def move(self, repository: Repository, repo_id: str) -> None:
@@ -148,7 +148,7 @@ class Store:
             self.update(repository, id=repo_id)
             repository.folder.rename(target)
             for folder in {target.parent, repository.folder.parent}:
-                durable.sync_folder(folder)
+                durable.sync(folder)
             if target != repository.folder:  # the old id goes on leading here
                 leads_to = repository.folder.with_suffix(".moved")
                 durable.write(leads_to, repo_id.encode(), via=self._trash)
