@@ -1,7 +1,5 @@
 """`python -m moxin_hub [serve|fsck|gc] --root DIR`: the one server of a root, and its care."""
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import logging

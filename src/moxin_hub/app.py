@@ -1,7 +1,5 @@
 """The server as an ASGI application: every request passes the same checks, and is answered."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 import time

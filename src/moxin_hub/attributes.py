@@ -1,7 +1,5 @@
 """Which files of a repository are big files: by name, as .gitattributes says, by size, by bytes."""
 
-from __future__ import annotations
-
 import codecs
 from io import BytesIO
 from itertools import accumulate

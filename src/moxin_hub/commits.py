@@ -1,7 +1,5 @@
 """A commit on its way in: newline-delimited JSON, one operation a line, nothing kept in memory."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -1,7 +1,5 @@
 """Files that are whole or absent: a unique temporary name, fsync, rename, fsync of the folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

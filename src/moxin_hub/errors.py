@@ -1,7 +1,5 @@
 """The errors a client sees: a status, a message, and the code by which clients tell them apart."""
 
-from __future__ import annotations
-
 import errno
 import logging
 

@@ -3,8 +3,6 @@
 Standard library only, and cheap to import: it runs before any Hugging Face library is imported.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import hashlib

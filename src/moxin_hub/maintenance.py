@@ -1,7 +1,5 @@
 """Care for a root, with its server running or not: checking every byte, collecting garbage."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

@@ -1,7 +1,5 @@
 """Git objects of one repository: read through dulwich, written so that they survive a stop."""
 
-from __future__ import annotations
-
 import os
 import re
 import zlib

@@ -1,7 +1,5 @@
 """What the public Hub has and this one leaves out, answered as there where it is switched off."""
 
-from __future__ import annotations
-
 from starlette.responses import Response
 
 from moxin_hub.errors import HubError

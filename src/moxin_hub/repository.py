@@ -1,7 +1,5 @@
 """One git repository of the Hub: its revisions, branches, tags and history."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import threading

@@ -1,7 +1,5 @@
 """Endpoints that carry files: what to upload how, big files in, commits in, files out."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from pathlib import Path

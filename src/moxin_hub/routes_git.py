@@ -1,7 +1,5 @@
 """Endpoints that read and change git: trees, paths, history, branches and tags."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable
 from itertools import islice

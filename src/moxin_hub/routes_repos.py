@@ -1,7 +1,5 @@
 """Endpoints about repositories as a whole: who am I, create, move, delete, settings, info, list."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

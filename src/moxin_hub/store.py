@@ -1,7 +1,5 @@
 """All repositories under one root: finding, creating, moving and deleting them."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl

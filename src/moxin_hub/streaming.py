@@ -1,7 +1,5 @@
 """Files on their way out: whole or in a range, in constant memory."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
