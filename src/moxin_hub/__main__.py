@@ -16,13 +16,7 @@ import uvicorn
 from moxin_hub import maintenance
 from moxin_hub.app import App
 from moxin_hub.auth import Gate
-from moxin_hub.launcher import (
-    Identity,
-    answers,
-    identity,
-    read_token,
-    user_name,
-)
+from moxin_hub.launcher import Identity, answers, identity, read_token, user_name
 from moxin_hub.store import Store, is_name
 
 logger = logging.getLogger("moxin_hub")
@@ -46,11 +40,12 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     os.umask(0o077)
+    # uvicorn sends the signal that ended it once more when it is done: that is no failure.
+    ended = 0 if options.action == "serve" else 130
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(ended))
     if options.action != "serve":
         return _maintain(options.action, options.root)
-    # uvicorn sends the signal that ended it once more when it is done: that is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
     who = identity(options.root, options.port)
     if options.user is not None:
         if not is_name(options.user):

@@ -1,10 +1,11 @@
 """Which files of a repository are big files: by name, as .gitattributes says, by size, by bytes."""
 
 import codecs
+from fnmatch import fnmatchcase
 from io import BytesIO
 from itertools import accumulate
 
-from dulwich.attrs import compile_gitattributes_patterns, match_path, parse_git_attributes
+from dulwich.attrs import parse_git_attributes
 from dulwich.ignore import IgnoreFilter, read_ignore_patterns
 
 LARGEST_REGULAR = 10 << 20  # bytes; what git itself is asked to hold at most
@@ -36,7 +37,8 @@ class Rules:
     """What a .gitattributes and a .gitignore say of paths."""
 
     def __init__(self, attributes: bytes, ignore: bytes) -> None:
-        self._patterns = compile_gitattributes_patterns(parse_git_attributes(BytesIO(attributes)))
+        parsed = parse_git_attributes(BytesIO(attributes))
+        self._filters = [(p.decode(errors="replace"), a) for p, a in parsed if b"filter" in a]
         self._ignored = IgnoreFilter(list(read_ignore_patterns(BytesIO(ignore))))
 
     def is_big(self, path: str, size: int, sample: bytes) -> bool:
@@ -45,13 +47,23 @@ class Rules:
             return False
         if size > LARGEST_REGULAR or path.endswith(_ALWAYS) or _is_binary(sample):
             return True
-        return match_path(self._patterns, path.encode()).get(b"filter") == b"lfs"
+        filters = [
+            values[b"filter"] for pattern, values in self._filters if _matches(pattern, path)
+        ]
+        return filters[-1:] == [b"lfs"]  # the last rule that matches wins
 
     def is_ignored(self, path: str) -> bool:
         """Whether the path, or a folder that it lies in, is to be left out."""
         *parents, name = path.split("/")
         folders = list(accumulate((f"{parent}/" for parent in parents), initial=""))
         return any(self._ignored.is_ignored(each) for each in [*folders[1:], folders[-1] + name])
+
+
+def _matches(pattern: str, path: str) -> bool:
+    """With fnmatch, which no pattern makes slow; dulwich's own patterns can take for ever."""
+    if "/" not in pattern:
+        return fnmatchcase(path.rpartition("/")[2], pattern)
+    return fnmatchcase(path, pattern.lstrip("/").replace("/**/", "/*"))
 
 
 def _is_binary(sample: bytes) -> bool:

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from mirroring import ALPHA, MORTAL, REPOS, commit, contents, moxin, seed
+from huggingface_hub import HfApi
+from mirroring import ALPHA, GSM8K, MORTAL, REPOS, commit, contents, moxin, seed
 from running_hub import Hub
 
 from moxin_hub import launcher, maintenance
@@ -150,6 +151,24 @@ def test_an_id_without_a_namespace_and_a_branch_left_by_a_kill(fresh_hub: Hub, h
         assert branches == ["main", "mirror-v1"]
     finally:
         other.stop()
+
+
+def test_what_is_gated_in_the_source_becomes_private(
+    seeded: Hub, fresh_hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the public Hub: everybody sees it there, but not everybody may read it."""
+    look = HfApi.repo_info
+
+    def gated(api: HfApi, *args: object, **options: object) -> object:
+        info = look(api, *args, **options)
+        info.gated = "auto" if api.endpoint == seeded.who.endpoint else False
+        return info
+
+    monkeypatch.setattr(HfApi, "repo_info", gated)
+    here(seeded, fresh_hub, REPOS[1])
+    assert fresh_hub.api().dataset_info(GSM8K[1]).private
+    fresh_hub.api().update_repo_settings(GSM8K[1], repo_type="dataset", private=False)
+    assert "nothing was copied" in refused(seeded, fresh_hub, REPOS[1])
 
 
 def test_damage_in_the_source_goes_nowhere(fresh_hub: Hub, home: Path) -> None:

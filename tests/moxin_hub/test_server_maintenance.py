@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from dulwich.objects import Blob
@@ -47,6 +50,40 @@ def test_fsck_finds_every_kind_of_damage(fresh_hub: Hub) -> None:
     path.write_bytes(b"no zlib")
     problems = "\n".join(maintenance.fsck(fresh_hub.root).problems)
     assert f"object {infos['b.txt'].blob_id} is damaged" in problems
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param([sys.executable, "-m", "moxin_hub"], id="moxin_hub"),
+        pytest.param([str(Path(sys.executable).with_name("moxin")), "hub"], id="moxin hub"),
+    ],
+)
+def test_the_commands_say_what_they_did(fresh_hub: Hub, tmp_path: Path, command: list[str]) -> None:
+    api = fresh_hub.api()
+    repo = api.create_repo("moxin-org/said").repo_id
+    api.upload_file(path_or_fileobj=b"\0big", path_in_repo="x.bin", repo_id=repo)
+
+    def said(action: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*command, action, "--root", str(fresh_hub.root)],
+            env={**os.environ, "MOXIN_HOME": str(tmp_path / "home"), "MOXIN_HUB": "local"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    counts = "1 repositories, 6 objects, 1 big files, 4 bytes: 0 problems\n"
+    nothing = "deleted 0 objects and 0 big files, 0 bytes, and 0 files of unfinished uploads\n"
+    assert said("fsck") == (0, counts, "")
+    assert said("gc") == (0, nothing, "")
+    missing = "0" * 39 + "1"
+    [head] = fresh_hub.root.glob("repositories/models/moxin-org/said.git/refs/heads/main")
+    head.write_text(missing + "\n")
+    code, out, _ = said("fsck")
+    assert (code, out.splitlines()[-1]) == (1, f"{repo}: object {missing} is missing")
+    assert said("gc") == (1, "", f"error: {repo}: object {missing} is missing or damaged\n")
 
 
 def test_fsck_beside_a_push_and_a_lost_file_sent_again(

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 from running_hub import Hub
 
-from moxin_hub import app
+from moxin_hub import app, attributes
 
 _SECRET = b"a very private sentence"
 _REPO = "moxin-org/secret"
@@ -194,6 +194,12 @@ def test_limits(private: Hub) -> None:
         _HEADER + b'{"key": "file", "value": {"path": "x", "content": "!!"}}',
     ):
         assert private.request("POST", commit, body)[0] == 400, body
+
+
+def test_a_pattern_that_is_made_to_be_slow_ends() -> None:
+    rules = attributes.Rules(b"*a" * 40 + b"b filter=lfs\n*.log filter=lfs\n*.log !filter", b"")
+    assert not rules.is_big("a" * 250, 5, b"x")
+    assert not rules.is_big("x.log", 5, b"x")
 
 
 def test_no_token_in_the_log(private: Hub) -> None:
