@@ -18,6 +18,7 @@ from moxin_hub.store import Store
 # Anything younger may belong to an upload or a commit that is still on its way.
 GRACE_SECONDS = 24 * 3600.0
 _SUBMODULE = 0o160000
+_ID = 40  # digits of an object's id
 
 
 @dataclass
@@ -129,7 +130,8 @@ def _reached(repository: Repository) -> tuple[set[ObjectID], set[str]]:
 def _walk(repository: Repository) -> Iterator[tuple[ObjectID, ShaFile | Exception]]:
     """All that references lead to, each once, hashed anew; what is wrong stands for an object."""
     seen: set[ObjectID] = set()
-    pending = list(repository.tips())
+    # A reference that cannot be read led somewhere: its name stands for what is missing.
+    pending = [sha or ObjectID(name) for name, sha in repository.tips().items()]
     while pending:
         sha = pending.pop()
         if sha in seen:
@@ -140,7 +142,7 @@ def _walk(repository: Repository) -> Iterator[tuple[ObjectID, ShaFile | Exceptio
             thing.check()  # which hashes it, too
             pending += _links(thing)
         except Exception as error:  # damage takes many forms in a parser; all are findings
-            yield sha, error
+            yield sha, error if len(sha) == _ID else KeyError(sha)
         else:
             yield sha, thing
 

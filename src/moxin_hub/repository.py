@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dulwich.file import FileLocked
 from dulwich.objects import Commit, ObjectID, Tag
-from dulwich.refs import DiskRefsContainer, Ref, check_ref_format
+from dulwich.refs import DiskRefsContainer, Ref, SymrefLoop, check_ref_format
 
 from moxin_hub import durable
 from moxin_hub.errors import HubError, bad_request, revision_not_found
@@ -99,9 +99,8 @@ class Repository:
 
     def target(self, ref: str) -> ObjectID | None:
         """What a full reference points at (for an annotated tag: the tag), None if missing."""
-        with contextlib.suppress(KeyError, ValueError):
-            return self._refs[name] if (name := _encode(ref)) else None
-        return None
+        name = _encode(ref)
+        return self._follow(name) if name else None
 
     def references(self, base: str) -> list[Reference]:
         """References under `base`, such as refs/heads/, main first, then by name."""
@@ -114,10 +113,9 @@ class Repository:
                 references.append(Reference(name, base + name, commit.decode()))
         return sorted(references, key=lambda reference: (reference.ref != MAIN, reference.name))
 
-    def tips(self) -> set[ObjectID]:
-        """What all references point at, tags not followed."""
-        targets = (self.target(name.decode()) for name in self._refs.allkeys() if name != b"HEAD")
-        return {target for target in targets if target is not None}
+    def tips(self) -> dict[bytes, ObjectID | None]:
+        """What each reference points at, tags not followed; None where that cannot be read."""
+        return {name: self._follow(name) for name in self._refs.allkeys() if name != b"HEAD"}
 
     def history(self, start: ObjectID) -> Iterator[Commit]:
         """A commit and its first parents, newest first."""
@@ -181,6 +179,11 @@ class Repository:
             tag.message = message.encode(errors="replace")
             target = self.objects.add(tag)
         self.move(f"refs/tags/{name}", None, target)
+
+    def _follow(self, name: Ref) -> ObjectID | None:
+        with contextlib.suppress(KeyError, ValueError, SymrefLoop):
+            return self._refs[name]
+        return None
 
     def _sync(self, ref: str) -> None:
         """Makes a change survive a power cut: dulwich syncs a reference's file, but no folder."""

@@ -53,6 +53,26 @@ def test_fsck_finds_every_kind_of_damage(fresh_hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        *((b"", "refs/heads/damaged"), (b"\n", "refs/heads/damaged"), (b"abc\n", "abc")),
+        *((b"ref: refs/heads/none\n", "refs/heads/damaged"), (b"0" * 40 + b"\n", "0" * 40)),
+        (b"ref: refs/heads/damaged\n", "refs/heads/damaged"),
+    ],
+)
+def test_a_damaged_reference_is_no_licence_to_collect(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    """Nobody knows what it led to, which may be all that is garbage otherwise."""
+    repository = Store(tmp_path).create("model", "local/damaged", "public")
+    repository.move("refs/heads/damaged", None, repository.resolve("main"))
+    (repository.folder / "refs/heads/damaged").write_bytes(content)
+    assert maintenance.fsck(tmp_path).problems == [f"local/damaged: object {name} is missing"]
+    with pytest.raises(RuntimeError, match=f"object {name} is missing or damaged"):
+        maintenance.gc(tmp_path, grace=-1)
+
+
+@pytest.mark.parametrize(
     "command",
     [
         pytest.param([sys.executable, "-m", "moxin_hub"], id="moxin_hub"),
