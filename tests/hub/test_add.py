@@ -114,6 +114,15 @@ def test_two_files_of_one_path_are_an_error(place: Workplace, tmp_path: Path) ->
     }
 
 
+def test_a_repository_that_cannot_be_named_so_is_an_error(place: Workplace, tmp_path: Path) -> None:
+    file = write(tmp_path, **{"a.txt": "a"}) / "a.txt"
+    for repo in ("a/b/c", "bad name", "a..b/c"):
+        done = place.moxin("hub", "add", str(file), "--as", repo)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {repo}: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_what_is_neither_file_nor_folder_is_an_error(place: Workplace, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     (empty / "within" / ".git").mkdir(parents=True)
@@ -122,6 +131,9 @@ def test_what_is_neither_file_nor_folder_is_an_error(place: Workplace, tmp_path:
     assert refused(place, tmp_path / "none") == (
         f"{tmp_path / 'none'}: there is no such file or folder"
     )
+    (tmp_path / "named").mkdir()
+    git = write(tmp_path / "named", **{".GIT": "gitdir: elsewhere"}) / ".GIT"
+    assert refused(place, git) == f"{git}: a repository can hold no .git; rename it"
     for name, make, what in (
         ("loop", lambda path: path.symlink_to(tmp_path), "a link to a folder"),
         ("gone", lambda path: path.symlink_to(tmp_path / "none"), "a link to nothing"),

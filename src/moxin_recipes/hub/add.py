@@ -39,6 +39,8 @@ def files(arguments: Iterable[Path]) -> dict[str, Path]:
 
 def _placed(argument: Path) -> Iterator[tuple[str, Path]]:
     if argument.is_file():
+        if argument.name.lower() == _GIT:
+            raise RecipeError(f"{argument}: a repository can hold no {_GIT}; rename it")
         yield argument.name, argument
     elif argument.is_dir():
         inside = list(_below(argument))
