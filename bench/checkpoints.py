@@ -51,10 +51,10 @@ def stage(folder: Path) -> Any:
     """What `Checkpoints` asks of a stage that runs."""
     keys = {"push_to_hub": True, "push_checkpoints": True, "keep_checkpoints": None}
     return SimpleNamespace(
-        arguments=SimpleNamespace(hub_model_id="bench", hub_private_repo=True, **keys),
+        keys=SimpleNamespace(hub_model_id="bench", hub_private_repo=True, **keys),
         recipe=SimpleNamespace(stage="pretrain", tag="phase", name="20-pretrain"),
         state=folder,
-        key="bench",
+        identity=SimpleNamespace(key="bench", values={}),
         is_main=True,
         seconds=0.0,
         manifest=lambda **facts: {**MANIFEST, **facts},

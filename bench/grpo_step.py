@@ -16,16 +16,16 @@ from datasets import Dataset
 from transformers import MistralConfig, MistralForCausalLM, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from moxin_recipes.data import chat
-from moxin_recipes.data.tokens import train_tokenizer
-from moxin_recipes.training.grpo import CpuGRPOTrainer
+from moxin_recipes.chats import template
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.tokens.write import train_tokenizer
 
 PROMPTS, GROUP, LENGTH, STEPS, ROUNDS, VOCABULARY = 8, 8, 64, 1, 3, 32_000
 
 
 def write_model(folder: Path) -> None:
     tokenizer = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
-    chat.prepare_tokenizer(tokenizer, "tulu.jinja", None)
+    template.prepare_tokenizer(tokenizer, "tulu.jinja", None)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     MistralForCausalLM(

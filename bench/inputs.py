@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from transformers import MistralConfig, MistralForCausalLM
 
-from moxin_recipes.data.tokens import packed
+from moxin_recipes.tokens.write import packed
 
 CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
 BATCH = {4096: 8, 32000: 8, 49152: 2}  # by the size of the vocabulary

@@ -30,13 +30,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from moxin_recipes.arguments import MixtureItem, PretrainArguments
-from moxin_recipes.data import local_text
-from moxin_recipes.data.mixture import Mixture
-from moxin_recipes.data.order import Order
-from moxin_recipes.data.shards import TokenFolder
-from moxin_recipes.data.tokens import train_tokenizer, write_tokens
-from moxin_recipes.training import measure, optimizers
+from moxin_recipes.documents import local_text
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
+from moxin_recipes.scores import held_out
+from moxin_recipes.tokens.mixture import Mixture
+from moxin_recipes.tokens.order import Order
+from moxin_recipes.tokens.shards import TokenFolder
+from moxin_recipes.tokens.write import train_tokenizer, write_tokens
+from moxin_recipes.training import optimizers
 from moxin_recipes.training.trainers import PretrainTrainer
 
 CONTEXT, MOST_STEPS = 256, 100_000
@@ -72,7 +73,7 @@ ARMS = {
 }
 
 
-def held_out(document: dict[str, Any], source: str) -> bool:
+def is_held_out(document: dict[str, Any], source: str) -> bool:
     """By the hash of the module, so that code and its docstrings stay together."""
     name = document.get("group", document["origin"])
     share = 3 if source.startswith("stdlib") else 10
@@ -90,15 +91,15 @@ def write_corpus(folder: Path) -> PreTrainedTokenizerFast:
         for name, rows in documents.items():
             left = 1_000_000
             for row in rows:
-                if left > 0 and not held_out(row, name):
+                if left > 0 and not is_held_out(row, name):
                     left -= len(row["text"])
                     yield row["text"]
 
     tokenizer = train_tokenizer(texts(), 1024)
     for name, rows in documents.items():
-        kept = (row for row in rows if not held_out(row, name))
+        kept = (row for row in rows if not is_held_out(row, name))
         write_tokens(folder / name, "train", kept, tokenizer, 10**8)
-        rest = [{**row, "text": row["text"][:15_000]} for row in rows if held_out(row, name)]
+        rest = [{**row, "text": row["text"][:15_000]} for row in rows if is_held_out(row, name)]
         write_tokens(folder / name, "heldout", rest[:12], tokenizer, 10**8)
     return tokenizer
 
@@ -173,7 +174,7 @@ def train(
     net = network(tokenizer)
     if arm.optimizer == "muon":
         optimizers.initialize(net)
-    own = PretrainArguments(
+    own = PretrainKeys(
         stage="pretrain",
         hub_model_id="",
         dataset_name="",
@@ -202,7 +203,7 @@ def train(
         trainer.train()
         net.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        score = measure.bits_per_byte(Path(folder), tokens, CONTEXT)["bits_per_byte"]
+        score = held_out.bits_per_byte(Path(folder), tokens, CONTEXT)["bits_per_byte"]
     steps = trainer.state.global_step
     return f"{steps:7} {steps * arm.batch * CONTEXT:10,} {score:15.3f}"
 

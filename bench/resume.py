@@ -18,10 +18,10 @@ import numpy as np
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from bench.inputs import BATCH, BOS, CONTEXT, documents, model
-from moxin_recipes.arguments import MixtureItem
-from moxin_recipes.data.mixture import Mixture
-from moxin_recipes.data.order import Order
-from moxin_recipes.data.shards import TOKEN, TokenFolder
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
+from moxin_recipes.tokens.mixture import Mixture
+from moxin_recipes.tokens.order import Order
+from moxin_recipes.tokens.shards import TOKEN, TokenFolder
 from moxin_recipes.training.trainers import PretrainTrainer, stack
 
 STEPS, LAST, ROUNDS = (10, 10_000, 1_000_000), 1_000_001, 5

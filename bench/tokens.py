@@ -59,8 +59,8 @@ def fast_tokenizer(folder: Path) -> Any:
 
 
 def ours(tokenizer: Path, out: Path) -> Result:
-    from moxin_recipes.data.shards import TokenFolder
-    from moxin_recipes.data.tokens import write_tokens
+    from moxin_recipes.tokens.shards import TokenFolder
+    from moxin_recipes.tokens.write import write_tokens
 
     rows = (
         {"text": text, "id": str(i), "origin": "stdlib"} for i, text in enumerate(texts(tokenizer))
@@ -192,7 +192,7 @@ def _imports(name: str) -> None:
     if name.startswith("moxin"):
         import tuetoken  # noqa: F401
 
-        import moxin_recipes.data.tokens  # noqa: F401
+        import moxin_recipes.tokens.write  # noqa: F401
     elif name.startswith("datatrove"):
         import datatrove.pipeline.tokens.tokenizer  # noqa: F401
     else:
@@ -204,24 +204,24 @@ def compare(tokenizer: Path) -> int:
     import numpy as np
     from sentencepiece import SentencePieceProcessor
 
-    from moxin_recipes.data import encoding, mistral_tokenizer
+    from moxin_recipes.tokens import encode, mistral
 
     backend = fast_tokenizer(tokenizer).backend_tokenizer
-    pieces = SentencePieceProcessor(model_file=str(mistral_tokenizer.model_file()))
-    encode = encoding.proven(backend, list(texts(tokenizer))[:20])
-    every = [*texts(tokenizer), *encoding.HOSTILE]
+    pieces = SentencePieceProcessor(model_file=str(mistral.model_file()))
+    encode = encode.proven(backend, list(texts(tokenizer))[:20])
+    every = [*texts(tokenizer), *encode.HOSTILE]
     return sum(not np.array_equal(encode([t])[0], pieces.encode(t)) for t in every)
 
 
 def main(size: int = BYTES) -> None:
-    from moxin_recipes.data import mistral_tokenizer
+    from moxin_recipes.tokens import mistral
 
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     runs: dict[str, list[Result]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HF_DATASETS_CACHE"] = str(Path(folder) / "cache")
         tokenizer = Path(folder) / "tokenizer"
-        mistral_tokenizer.build().save_pretrained(tokenizer)
+        mistral.build().save_pretrained(tokenizer)
         size = write_texts(Path(folder) / "texts.jsonl", size)
         print(f"documents whose ids are not SentencePiece's: {compare(tokenizer)}")
         for _ in range(ROUNDS):

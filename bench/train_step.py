@@ -45,7 +45,7 @@ from bench.inputs import (
 )
 from bench.turns import Turn, gemm_flops, take_turns
 from moxin_recipes import environment
-from moxin_recipes.data.tokens import train_tokenizer
+from moxin_recipes.tokens.write import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
 ROUNDS = {4096: 7, 32000: 4, 49152: 3}

@@ -28,6 +28,9 @@ os.environ.update(
 )
 
 from moxin_hub import launcher  # noqa: E402 (the package reads the variables)
+from moxin_recipes import environment  # noqa: E402
+
+environment.choose()  # as the command line does, before a Hugging Face library is imported
 
 # What makes each recipe of moxin-nano small enough for a few seconds.
 SMALL: dict[str, dict[str, Any]] = {

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 CODE = """
-import os, sys, moxin_recipes
+import os, sys
 from moxin_recipes import environment
+environment.choose()
 print(os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"), environment.is_local())
 print(sorted(m for m in sys.modules if m in ("torch", "huggingface_hub", "transformers", "trl")))
 """
@@ -26,6 +27,38 @@ def choose(home: Path, **variables: str) -> tuple[list[str], str]:
     )
     first, second = done.stdout.splitlines()
     return first.split(), second
+
+
+def test_an_import_changes_no_variable_and_writes_no_file(tmp_path: Path) -> None:
+    code = """
+import os
+before = dict(os.environ)
+import moxin_recipes, moxin_recipes.rewards, moxin_recipes.hub.push, moxin_recipes.stages
+import moxin_recipes.cli, moxin_recipes.rewards.answers, moxin_recipes.stages.release
+print({n for n in before.keys() | os.environ if before.get(n) != os.environ.get(n)} or "none")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MOXIN_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "none"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_launch_of_a_stage_chooses_a_hub(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "moxin_recipes.stages.release", "--config", "none.yaml"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MOXIN_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "none.yaml: No such file or directory" in done.stderr
+    assert (tmp_path / "hub" / "token").exists()
 
 
 def test_without_a_token_it_is_the_embedded_hub(tmp_path: Path) -> None:
@@ -62,7 +95,8 @@ def test_another_hub_is_left_alone(tmp_path: Path, name: str) -> None:
 def test_the_command_line_loads_neither_torch_nor_trl(tmp_path: Path) -> None:
     code = """
 import sys
-import moxin_recipes.cli, moxin_recipes.hub.pull, moxin_recipes.hub.push, moxin_recipes.status
+import moxin_recipes.cli, moxin_recipes.hub.pull, moxin_recipes.hub.push
+import moxin_recipes.ladder.status
 heavy = {"torch", "trl", "transformers", "datasets", "lm_eval", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))
 """

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
 
-from moxin_recipes.data import chat
-from moxin_recipes.data.tokens import train_tokenizer
+from moxin_recipes.chats import template
+from moxin_recipes.tokens.write import train_tokenizer
 
 Messages = list[dict[str, str]]
 
@@ -23,7 +23,7 @@ def tiny_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """300 pieces, most of them bytes, with Tülu's template."""
     made = train_tokenizer([text] * 20, 300)
-    chat.prepare_tokenizer(made, "tulu.jinja", None)
+    template.prepare_tokenizer(made, "tulu.jinja", None)
     return made
 
 

@@ -151,6 +151,9 @@ def launcher_environment(config: Path, module: str) -> tuple[dict[str, str], int
 
 def serve(modules: list[str]) -> None:
     """Imports, then forks a process for each command on standard input."""
+    from moxin_recipes import environment
+
+    environment.choose()  # as the launch of a stage does, before the libraries are imported
     for module in modules:
         importlib.import_module(module)
     answers = os.fdopen(os.dup(1), "w")
@@ -187,7 +190,7 @@ def use_gloo_for_fsdp() -> None:
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
-    from moxin_recipes import filling
+    from moxin_recipes.recipe import trainers
 
     torch.distributed.init_process_group("gloo")
 
@@ -195,7 +198,8 @@ def use_gloo_for_fsdp() -> None:
         return "gloo", DistributedType.MULTI_GPU
 
     PartialState._prepare_backend = backend
-    filling._on_cpu = lambda: False  # which would give the Trainer `use_cpu`, and that means DDP
+    # It would give the Trainer `use_cpu`, and that means DDP.
+    trainers.trains_on_cpu = lambda _: False
 
 
 if __name__ == "__main__":

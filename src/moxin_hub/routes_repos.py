@@ -95,10 +95,9 @@ def may(call: Call) -> Response:
 def validate_yaml(call: Call) -> Response:
     """Whether the metadata of a card can be read, and names its licence as the public Hub does."""
     text = member(call.json(), "content", str)
-    error = card.fault(text)
-    errors = [{"message": f"Error: {error}"}] if error else []
-    bare = {"message": "empty or missing yaml metadata in repo card"}
-    warnings = [bare] if card.is_bare(text) else []
+    fault, warning = card.fault(text), card.warning(text)
+    errors = [{"message": f"Error: {fault}"}] if fault else []
+    warnings = [{"message": warning}] if warning else []
     status = 400 if errors else 200
     if call.request.headers.get("accept") == "text/plain":  # what RepoCard.validate() asks for
         lines = (f"- {item['message']}\n" for item in errors + warnings)

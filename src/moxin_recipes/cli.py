@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moxin_recipes import environment, filling, recipe
+from moxin_recipes import environment
 from moxin_recipes.hub import commands as hub_commands
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     status = command("status", "Show each stage: done or not, where, and its scores.", act=_status)
     status.add_argument("ladder", type=Path)
     status.add_argument("--json", action="store_true")
+    status.add_argument(
+        "--remove-leftovers",
+        action="store_true",
+        help="delete unfinished local work that was made under other values",
+    )
     which_hub(status)
     score = command("score", "Score given completions with a reward, as training does.", act=_score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
@@ -92,34 +97,34 @@ def main() -> None:
 
 
 def _choose_hub(options: argparse.Namespace) -> None:
-    if options.hub:
-        environment.choose(options.hub)
+    environment.choose(options.hub)
     if options.namespace:
         os.environ["MOXIN_NAMESPACE"] = options.namespace
 
 
 def _run(options: argparse.Namespace) -> None:
-    from moxin_recipes import figure, ladder, status
     from moxin_recipes.hub import session
+    from moxin_recipes.ladder import run, status
+    from moxin_recipes.views import figure
 
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
-    ladder.run(
+    run.run(
         options.ladder,
         start=options.start,
         only=options.only,
         force=options.force,
         accelerate_config=options.accelerate_config,
     )
-    found = status.states(options.ladder)
+    states = status.states(options.ladder, options.accelerate_config)
     console = _console()
-    console.print(status.table(found))
-    for met, sentence in status.targets(options.ladder, found):
+    console.print(status.table(states))
+    for met, sentence in status.targets(options.ladder, states):
         word = {True: "met   ", False: "missed", None: "–     "}[met]
         console.print(f"{word} {sentence}", highlight=False, soft_wrap=True)
     picture = environment.home() / "report" / f"{options.ladder.resolve().name}.png"
-    if figure.draw(found, picture):
+    if figure.draw(states, picture):
         console.print(f"curves: {picture}", highlight=False, soft_wrap=True)
 
 
@@ -131,65 +136,46 @@ def _console() -> "Console":
 
 
 def _status(options: argparse.Namespace) -> None:
-    from moxin_recipes import status
     from moxin_recipes.hub import session
+    from moxin_recipes.ladder import status
 
     session.start()
-    found = status.states(options.ladder)
+    states = status.states(options.ladder)
+    if options.remove_leftovers:
+        status.remove_leftovers(states)
     if options.json:
-        sys.stdout.write(json.dumps(status.rows(found), indent=1) + "\n")
+        sys.stdout.write(json.dumps(status.rows(states), indent=1) + "\n")
         return
-    _console().print(status.table(found))
+    _console().print(status.table(states))
+    for line in status.leftover_lines(states):
+        _console().print(f"unfinished under other values: {line}", highlight=False, soft_wrap=True)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
-    from moxin_recipes.data import mistral_tokenizer
+    from moxin_recipes.tokens import mistral
 
-    made = mistral_tokenizer.build()
+    made = mistral.build()
     made.save_pretrained(options.out)
     sys.stdout.write(f"{options.out}: {len(made):,} pieces\n")
 
 
 def _samples(options: argparse.Namespace) -> None:
-    from moxin_recipes.data import read_at_step
     from moxin_recipes.hub import session
+    from moxin_recipes.ladder import documents_read
 
     session.start()
-    parent, spans = read_at_step.of_step(options.recipe, options.step, options.rank)
+    parent, spans = documents_read.of_step(options.recipe, options.step, options.rank)
     if options.json:
-        sys.stdout.write(json.dumps(read_at_step.rows(spans), indent=1) + "\n")
+        sys.stdout.write(json.dumps(documents_read.rows(spans), indent=1) + "\n")
         return
     title = f"step {options.step}, tokens of {parent.repo}@{parent.commit[:12]}"
-    _console().print(read_at_step.table(title, spans))
+    _console().print(documents_read.table(title, spans))
 
 
 def _check(options: argparse.Namespace) -> None:
-    from moxin_recipes import ladder
-    from moxin_recipes.hub import pull, session
+    from moxin_recipes.ladder import check
 
-    one = options.ladder.is_file()
-    recipes = [recipe.load(options.ladder)] if one else ladder.read(options.ladder)
-    for of in recipes:
-        processes = ladder.processes(ladder.launcher_file(of))
-        filling.fill(of, processes, on_hardware=False)
-        steps = ""
-        if of.stage in recipe.TRAINING_STAGES:
-            micro, count = filling.batches(of, processes)
-            steps = f", {processes} processes × {micro} sequences × {count} accumulations"
-        log.info("%-22s %s%s: ok", of.name, of.stage, steps)
-    ladder.check_mixtures(recipes)
-    ladder.check_rewards(recipes)
-    session.start()
-    unresolved = []
-    for reference in ladder.check_references(recipes):
-        try:
-            found = pull.resolve(reference)
-            log.info("  %s: %s@%s", reference.key, found.repo, found.commit)
-        except session.MissingError:
-            unresolved.append(f"{reference.key}: {reference.repo}@{reference.revision}")
-            log.info("  unresolved  %s", unresolved[-1])
-    if unresolved and options.online:
-        sys.exit(f"error: {len(unresolved)} inputs are unresolved, the first: {unresolved[0]}")
+    check.check(options.ladder, options.online)
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -198,3 +184,7 @@ def _score(options: argparse.Namespace) -> None:
     for row in rows.scored(options.reward, options.file):
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """Which Hub this process talks to, and where the embedded one lives; standard library only.
 
 huggingface_hub reads its variables once, when it is first imported, so they have to be right
-before that: `moxin_recipes/__init__.py` calls `choose()` for every stage, and the command line
-calls it again with its `--hub` option, before either imports a Hugging Face library.
+before that. Two doors call `choose()`: the command line, and the launch of a stage
+(`stages/__init__.py`). An import of the package changes no variable and writes no file.
 """
 
 import ctypes

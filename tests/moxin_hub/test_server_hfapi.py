@@ -215,7 +215,7 @@ def test_cards(hub: Hub, api: HfApi, repo: str, monkeypatch: pytest.MonkeyPatch)
     assert "base_model:moxin-org/base" in info.tags
     assert info.card_data is not None
     assert info.card_data.license == "apache-2.0"
-    with pytest.raises(ValueError, match="never closed"):
+    with pytest.raises(ValueError, match="line 3: while parsing a flow sequence"):
         api.upload_file(
             path_or_fileobj=b"---\ntags: [a\n---\n", path_in_repo="README.md", repo_id=repo
         )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from moxin_recipes import rewards
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import answers
-from moxin_recipes.strict import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,10 @@ def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         ("maths", "there is no maths; use math, format, code, or package.module:function"),
         ("nowhere.at_all:reward", "cannot be imported: No module named 'nowhere'"),
-        ("moxin_recipes.strict:nothing", "moxin_recipes.strict has no function nothing"),
+        (
+            "moxin_recipes.recipe.strict:nothing",
+            "moxin_recipes.recipe.strict has no function nothing",
+        ),
     ],
 )
 def test_a_name_that_is_none(name: str, message: str) -> None:

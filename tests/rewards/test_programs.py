@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from moxin_recipes import rewards
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import programs, sandbox
 from moxin_recipes.rewards.pool import Result
-from moxin_recipes.strict import RecipeError
 
 SUM = json.dumps({"inputs": ["1 2\n", "30 4\n"], "outputs": ["3\n", "34"]})
 CALL = json.dumps({"inputs": [[2], [3]], "outputs": [4, 9], "fn_name": "square"})

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from tests.tiny import tiny_mistral
 
-from moxin_recipes.data.tokens import train_tokenizer, write_tokens
 from moxin_recipes.hub import session
 from moxin_recipes.hub.push import push
+from moxin_recipes.tokens.write import train_tokenizer, write_tokens
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 

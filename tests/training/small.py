@@ -9,7 +9,7 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.data.tokens import packed
+from moxin_recipes.tokens.write import packed
 from moxin_recipes.training.trainers import PretrainTrainer
 
 VOCABULARY, LENGTH, BOS, POISON, NOISE = 64, 32, 1, 7, 40

@@ -13,7 +13,7 @@ from tests.training.conftest import Tiny, quiet
 from transformers import AutoModelForCausalLM, Trainer
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig
 
-from moxin_recipes.data.packing import PackedRows, encode_chats
+from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.training import adapters
 from moxin_recipes.training.trainers import PackedSFTTrainer

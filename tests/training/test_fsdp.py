@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.training.pretraining import Pretraining
 from tests.warm import wait_for
 
-from moxin_recipes.training.weights import is_sharded
+from moxin_recipes.models.weights import is_sharded
 
 # Two ranks accumulate two micro-batches each, as those of the 7B recipes do.
 STEPS = {"max_steps": 24, "save_steps": 8, "per_device_train_batch_size": 1}

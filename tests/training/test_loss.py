@@ -8,7 +8,7 @@ from tests.tiny import tiny_mistral
 from torch.distributed.fsdp import fully_shard
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import loss
 from moxin_recipes.training.loss import fuse_loss, next_token_loss, places
 from moxin_recipes.training.trainers import PretrainTrainer

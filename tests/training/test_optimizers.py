@@ -8,15 +8,15 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.arguments import MixtureItem, PretrainArguments
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.optimizers import Muon, orthogonal
 from moxin_recipes.training.trainers import PretrainTrainer
 
 
-def own(**keys: Any) -> PretrainArguments:
-    return PretrainArguments(
+def own(**keys: Any) -> PretrainKeys:
+    return PretrainKeys(
         stage="pretrain",
         hub_model_id="m",
         global_batch_size=2,

@@ -8,8 +8,8 @@ from tests.tiny import tiny_mistral
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
-from moxin_recipes.data.tokens import packed
-from moxin_recipes.training.attention import use_blocks
+from moxin_recipes.cpu.attention import use_blocks
+from moxin_recipes.tokens.write import packed
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
 
 BOS = 1

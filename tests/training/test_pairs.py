@@ -9,8 +9,8 @@ from tests.tiny import turns
 from tests.training.conftest import Tiny, quiet
 from trl import DPOConfig, DPOTrainer
 
-from moxin_recipes.data.preferences import Pairs
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.chats.pairs import Pairs
+from moxin_recipes.recipe.strict import RecipeError
 
 LENGTH = 64
 

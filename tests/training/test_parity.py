@@ -11,9 +11,9 @@ from tests.training.conftest import Tiny, gradient, quiet, weights
 from torch.nn.functional import cross_entropy, log_softmax, logsigmoid
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from moxin_recipes.data import chat
-from moxin_recipes.data.packing import PackedRows, encode_chats
-from moxin_recipes.training.grpo import CpuGRPOTrainer
+from moxin_recipes.chats import template
+from moxin_recipes.chats.pack import PackedRows, encode_chats
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.training.loss import next_token_loss
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
@@ -59,7 +59,7 @@ def reference_sft(tiny: Tiny, reduction: str) -> tuple[float, int, dict[str, tor
     """Cross-entropy of the answer tokens, one chat at a time; `sum` is Tülu's reduction."""
     model, total, count = tiny.model(), torch.tensor(0.0), 0
     for messages in CHATS:
-        ids, labels = (torch.tensor(x) for x in chat.encode(messages, tiny.tokenizer))
+        ids, labels = (torch.tensor(x) for x in template.encode(messages, tiny.tokenizer))
         logits = model(input_ids=ids[None]).logits[0, :-1]
         total = total + cross_entropy(logits, labels[1:], ignore_index=-100, reduction="sum")
         count += int((labels[1:] != -100).sum())
@@ -144,7 +144,7 @@ def completion_logps(model: torch.nn.Module, tiny: Tiny, chats: list[Messages]) 
     """Summed log-probability of each answer, and the number of its tokens: (chats, 2)."""
     rows = []
     for messages in chats:
-        ids, labels = (torch.tensor(x) for x in chat.encode(messages, tiny.tokenizer))
+        ids, labels = (torch.tensor(x) for x in template.encode(messages, tiny.tokenizer))
         logps = log_softmax(model(input_ids=ids[None]).logits[0, :-1], -1)
         spoken = labels[1:] != -100
         chosen = logps.gather(-1, ids[1:, None])[:, 0]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.data.order import Sample
-from moxin_recipes.data.shards import Shard
+from moxin_recipes.tokens.order import Sample
+from moxin_recipes.tokens.shards import Shard
 from moxin_recipes.training import progress
 from moxin_recipes.training.checkpoints import thinned
 from moxin_recipes.training.progress import watch
@@ -56,7 +56,7 @@ def trainer(folder: Path, report_to: str) -> PretrainTrainer:
 def run(**keys: Any) -> Any:
     own = {"global_batch_size": 2, "gpu_watts": None, "gpu_price": None} | keys
     return SimpleNamespace(
-        arguments=SimpleNamespace(**own),
+        keys=SimpleNamespace(**own),
         recipe=SimpleNamespace(name="20-pretrain-2k", ladder="mini"),
         is_main=True,
         processes=1,

@@ -7,10 +7,11 @@ import pytest
 from datasets import Dataset
 from tests.training.conftest import Tiny
 
-from moxin_recipes.data.chat import load_split
-from moxin_recipes.stages.grpo import as_prompts, last_reward
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import measure
+from moxin_recipes.chats.template import load_split
+from moxin_recipes.problems.prompts import as_prompts
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.scores import held_out
+from moxin_recipes.stages.grpo import last_reward
 
 SUFFIX = " Answer in \\boxed{}."
 PROBLEMS = Dataset.from_list(
@@ -32,12 +33,12 @@ def test_held_out_problems_are_asked_the_same_way(
 ) -> None:
     asked: list[str] = []
 
-    def answered(_: Any, __: Any, prompts: list[str], *___: Any) -> list[measure.Completion]:
+    def answered(_: Any, __: Any, prompts: list[str], *___: Any) -> list[held_out.Completion]:
         asked.extend(prompts)
-        return [measure.Completion("<think>\n</think>\n\\boxed{12}", True)] * len(prompts)
+        return [held_out.Completion("<think>\n</think>\n\\boxed{12}", True)] * len(prompts)
 
-    monkeypatch.setattr(measure, "generate", answered)
-    scores, _ = measure.answers(
+    monkeypatch.setattr(held_out, "generate", answered)
+    scores, _ = held_out.answers(
         *(tiny.folder, PROBLEMS, "chain"), suffix=SUFFIX, samples=1, max_new_tokens=4, seed=0
     )
     assert all(prompt.endswith(f"{SUFFIX}\n<|assistant|>\n") for prompt in asked)

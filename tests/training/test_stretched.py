@@ -7,13 +7,13 @@ import torch
 from tests.training.conftest import Tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from moxin_recipes.arguments import SftArguments
+from moxin_recipes.recipe.keys.sft import SftKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages.sft import stretched
-from moxin_recipes.strict import RecipeError
 
 
-def arguments(**more: float | int) -> SftArguments:
-    return SftArguments(
+def arguments(**more: float | int) -> SftKeys:
+    return SftKeys(
         stage="sft",
         hub_model_id="m",
         global_batch_size=1,
@@ -22,7 +22,7 @@ def arguments(**more: float | int) -> SftArguments:
     )
 
 
-def logits(tiny: Tiny, folder: Path, own: SftArguments) -> torch.Tensor:
+def logits(tiny: Tiny, folder: Path, own: SftKeys) -> torch.Tensor:
     config = stretched(AutoConfig.from_pretrained(tiny.folder), own, 64)
     AutoModelForCausalLM.from_pretrained(tiny.folder, config=config).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)  # as the next stage

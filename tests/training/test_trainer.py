@@ -12,8 +12,10 @@ import yaml
 from tests.training.small import POISON, Rows, logged, model, trainer
 from transformers import MistralForCausalLM
 
-from moxin_recipes import filling, recipe
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe import trainers
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.steps import StepGuard
 from moxin_recipes.training.trainers import PretrainTrainer, stack
 
@@ -56,7 +58,7 @@ def test_the_keys_of_a_recipe_give_the_schedule(
         **keys,
     }
     path.write_text(yaml.safe_dump(values))
-    _, args = filling.fill(recipe.load(path), processes=1)
+    (args,) = trainers.fill(read(path), Launcher(), on_hardware=True)
     names = ("learning_rate", "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs")
     given = {name: getattr(args, name) for name in names}
     of = trainer(tmp_path, Rows(80), model(), **given)

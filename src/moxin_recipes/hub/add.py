@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 
 _GIT = ".git"  # the one name that no repository can hold
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no UTF-8

@@ -17,7 +17,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.session import api, errors, qualified
-from moxin_recipes.recipe import Reference
+from moxin_recipes.recipe.fields import Reference
 
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
 MIRROR_OF = "mirror-of: "

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.answers import form, math
 from moxin_recipes.rewards.pool import TIMED_OUT, Unavailable
 from moxin_recipes.rewards.programs import code
 from moxin_recipes.rewards.score import Score
-from moxin_recipes.strict import RecipeError
 
 __all__ = ["REWARDS", "TIMED_OUT", "Score", "Unavailable", "check", "find", "for_trl", "score"]
 

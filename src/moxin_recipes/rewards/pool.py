@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 
 TIMED_OUT = "timed out"
 DIED = "died"

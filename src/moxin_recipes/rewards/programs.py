@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.pool import Job, Pool, Result
 from moxin_recipes.rewards.score import Score
-from moxin_recipes.strict import RecipeError
 
 SECONDS_A_PROGRAM = 10.0  # for all of its tests
 _LONGEST_PROGRAM = 100_000  # characters

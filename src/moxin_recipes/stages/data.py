@@ -15,35 +15,33 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from moxin_recipes.arguments import DataArguments
-from moxin_recipes.data import (
-    arithmetic_rows,
-    corpus,
-    evaluation_sets,
-    mistral_tokenizer,
-    problem_sets,
-)
-from moxin_recipes.data.blocks.local import MATHS
-from moxin_recipes.data.blocks.normalize import digest
-from moxin_recipes.data.documents import Documents, cut
-from moxin_recipes.data.tokens import card_notes, counted, train_tokenizer, write_tokens
+from moxin_recipes.documents import corpus, evaluation_sets
+from moxin_recipes.documents.local import MATHS
+from moxin_recipes.documents.normalize import digest
+from moxin_recipes.documents.pipeline import Documents, cut
+from moxin_recipes.problems import arithmetic_rows, sets
+from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.tokens import mistral
+from moxin_recipes.tokens.write import card_notes, counted, train_tokenizer, write_tokens
 
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 
-def main(run: Run) -> None:
+def main(run: Run[DataKeys, None]) -> None:
     """Builds each output below the stage's folder and pushes them together."""
-    own: DataArguments = run.arguments
+    own = run.keys
     if own.tokenizer == "mistral":
-        mistral_tokenizer.model_file()  # missing, it is an error now and not after hours
+        mistral.model_file()  # missing, it is an error now and not after hours
     outputs: Outputs = problems(run, own)
     if own.sources:
         outputs |= texts(run, own, outputs.get("hub_problems_id"))
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
 
 
-def texts(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Outputs:
+def texts(
+    run: Run[DataKeys, None], own: DataKeys, made: tuple[Path, dict[str, Any]] | None
+) -> Outputs:
     """Corpus, tokenizer and tokens of the `sources`; `made` are the problem sets of this stage."""
     outputs: Outputs = {}
     documents = prepare(run, own, made)
@@ -59,25 +57,27 @@ def texts(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None
     return outputs
 
 
-def problems(run: Run, own: DataArguments) -> Outputs:
+def problems(run: Run[DataKeys, None], own: DataKeys) -> Outputs:
     """The generated sets that the recipe names."""
-    sets: dict[str, tuple[Callable[[Path, DataArguments], dict[str, int]], str]] = {
-        "hub_chat_id": (problem_sets.chat, "Chats of one turn, made by a program."),
-        "hub_preferences_id": (problem_sets.preferences, "Right answers beside worse ones."),
+    kinds: dict[str, tuple[Callable[[Path, DataKeys], dict[str, int]], str]] = {
+        "hub_chat_id": (sets.chat, "Chats of one turn, made by a program."),
+        "hub_preferences_id": (sets.preferences, "Right answers beside worse ones."),
         "hub_problems_id": (
-            problem_sets.problems,
+            sets.problems,
             "Problems with answers; no training split shares an expression with a held-out one.",
         ),
     }
     outputs: Outputs = {}
-    for key, (build, summary) in sets.items():
+    for key, (build, summary) in kinds.items():
         if getattr(own, key):
             folder = clear(run.folder / key)
             outputs[key] = (folder, {"summary": summary, "counts": build(folder, own)})
     return outputs
 
 
-def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | None) -> Documents:
+def prepare(
+    run: Run[DataKeys, None], own: DataKeys, made: tuple[Path, dict[str, Any]] | None
+) -> Documents:
     """Every step from raw to clean documents; `made` are the problem sets of this stage."""
     documents = Documents(own, run.state / "documents", run.pull)
     for position, source in enumerate(own.sources):
@@ -101,14 +101,14 @@ def prepare(run: Run, own: DataArguments, made: tuple[Path, dict[str, Any]] | No
 
 
 def build_tokenizer(
-    run: Run, own: DataArguments, documents: Documents
+    run: Run[DataKeys, None], own: DataKeys, documents: Documents
 ) -> tuple[Path, dict[str, Any]]:
     """Mistral's own, or a byte-level BPE trained on a part of each source's documents."""
     folder = clear(run.folder / "hub_tokenizer_id")
     if own.tokenizer == "mistral":
-        mistral_tokenizer.build().save_pretrained(folder)
-        return folder, {"summary": mistral_tokenizer.SUMMARY}
-    texts = problem_sets.sample_texts(own) if own.hub_chat_id else []
+        mistral.build().save_pretrained(folder)
+        return folder, {"summary": mistral.SUMMARY}
+    texts = sets.sample_texts(own) if own.hub_chat_id else []
     for source in own.sources:
         left = own.tokenizer_bytes
         for document in documents.rows(source.name, "train"):
@@ -122,8 +122,8 @@ def build_tokenizer(
 
 
 def build_tokens(
-    run: Run,
-    own: DataArguments,
+    run: Run[DataKeys, None],
+    own: DataKeys,
     documents: Documents,
     saved: Path,
     contamination: list[dict[str, Any]],
@@ -157,7 +157,7 @@ def build_tokens(
     return folder, facts
 
 
-def heldout(name: str, documents: Documents, own: DataArguments) -> Iterator[dict[str, Any]]:
+def heldout(name: str, documents: Documents, own: DataKeys) -> Iterator[dict[str, Any]]:
     """The first `heldout_bytes` of the held-out documents; for maths, sums of the test split."""
     rows = documents.rows(name, "heldout")
     if name == MATHS:
@@ -168,4 +168,4 @@ def heldout(name: str, documents: Documents, own: DataArguments) -> Iterator[dic
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DataKeys)

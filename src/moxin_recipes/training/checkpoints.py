@@ -1,6 +1,5 @@
 """Local checkpoints that say whose they are and whether they are whole; their push to the Hub."""
 
-import json
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +12,13 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.models.weights import check_whole, is_sharded, merge
+from moxin_recipes.recipe import resume
+from moxin_recipes.recipe.resume import SEAL, read_seal
 from moxin_recipes.run import Run, write_json
 from moxin_recipes.training import adapters
+from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
-from moxin_recipes.training.weights import check_whole, is_sharded, merge
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,9 @@ class Checkpoints(TrainerCallback):
     that one whole checkpoint is there at any time.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Run[Any, Any], trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
-        own = run.arguments
+        own = run.keys
         pushes = run.is_main and own.push_to_hub and own.push_checkpoints
         self._outbox = Outbox(run.state / "outbox", own.keep_checkpoints) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
@@ -87,10 +89,11 @@ class Checkpoints(TrainerCallback):
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
+            if path.is_file() and path.name != SEAL
         }
-        seal = {"key": self._run.key, "seconds": seconds, "files": files}
-        write_json(folder / MANIFEST, seal)
+        identity = self._run.identity
+        seal = {"key": identity.key, "values": identity.values, "seconds": seconds, "files": files}
+        write_json(folder / SEAL, seal)
         self._push(folder)
 
     def push_again(self, folders: list[Path]) -> None:
@@ -99,7 +102,7 @@ class Checkpoints(TrainerCallback):
 
     def _push(self, folder: Path) -> None:
         """Queues the weights of a sealed checkpoint; all of them have to be there."""
-        own, of = self._run.arguments, self._run.recipe
+        own, of = self._run.keys, self._run.recipe
         if self._outbox is None:
             return
         if is_sharded(folder) and isinstance(self._trainer.model, PeftModel):
@@ -138,22 +141,22 @@ class Checkpoints(TrainerCallback):
             self._outbox.finish()
 
 
-def whole(run: Run) -> list[Path]:
+def whole(run: Run[Any, Any]) -> list[Path]:
     """The checkpoints of this run's key that are as they were written, the oldest first."""
     found = sorted(run.state.glob("checkpoint-*"), key=step_of)
-    reasons = {checkpoint: _broken(checkpoint, run.key) for checkpoint in found}
+    keys = (run.identity.key, run.identity.old_key)
+    reasons = {checkpoint: _broken(checkpoint, keys) for checkpoint in found}
     for checkpoint, reason in reasons.items():
         if reason:
             log.warning("%s is not used: %s", checkpoint, reason)
     return [checkpoint for checkpoint, reason in reasons.items() if not reason]
 
 
-def _broken(checkpoint: Path, key: str) -> str | None:
-    seal_file = checkpoint / MANIFEST
-    if not seal_file.exists():
+def _broken(checkpoint: Path, keys: tuple[str, ...]) -> str | None:
+    if not (checkpoint / SEAL).exists():
         return "it was not written to its end"
-    seal = json.loads(seal_file.read_text(encoding="utf-8"))
-    if seal["key"] != key:
+    seal = read_seal(checkpoint)
+    if seal["key"] not in keys:
         return "it belongs to another recipe or other inputs"
     for name, digest in seal["files"].items():
         if not (checkpoint / name).exists() or sha256_file(checkpoint / name) != digest:
@@ -161,20 +164,29 @@ def _broken(checkpoint: Path, key: str) -> str | None:
     return None
 
 
-def train(run: Run, trainer: Trainer) -> dict[str, Any]:
+def train(
+    run: Run[Any, Any], trainer: Trainer, sequence_length: int | None = None
+) -> dict[str, Any]:
     """Trains from the last whole checkpoint, saves the model to `run.folder`; manifest facts.
 
+    Shows its progress, with tokens a second where each sequence has `sequence_length` tokens.
     Facts: `tokens` read in training where the trainer counts them, and `log`, its history.
     """
+    watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
     adapters.name_base(trainer, run.parent("model_name_or_path"))
     found = _agreed(run)
     if found:
-        log.info("going on from %s", found[-1])
-        run.seconds_before = json.loads((found[-1] / MANIFEST).read_text())["seconds"]
+        seal = read_seal(found[-1])
+        if run.is_main:
+            log.info("going on from %s%s", found[-1], resume.goes_on(run.identity, seal))
+        run.seconds_before = seal["seconds"]
         if isinstance(trainer, PretrainTrainer):
             trainer.start_step = step_of(found[-1])
+    elif run.is_main:
+        for line in resume.starts_anew(run.identity, run.folder):
+            log.info("%s %s", run.recipe.name, line)
     if run.is_main:
         checkpoints.push_again(found)
     trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
@@ -196,7 +208,7 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _agreed(run: Run) -> list[Path]:
+def _agreed(run: Run[Any, Any]) -> list[Path]:
     """The whole checkpoints as rank 0 finds them: one process reads and hashes them, not all."""
     found = [whole(run) if run.is_main else []]
     if torch.distributed.is_initialized():

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 
 _LOGITS = 2**24  # logits computed at a time on a CPU: 64 MB in float32; less is slower
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from moxin_recipes.arguments import PretrainArguments
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.strict import RecipeError
 
 _EPS = 1e-7
 # Keller Jordan's: their steep start makes singular values of 0.7 to 1.2 in five rounds.
@@ -79,7 +79,7 @@ class Muon(torch.optim.AdamW):
 
 
 def chosen(
-    own: PretrainArguments, args: TrainingArguments, model: PreTrainedModel
+    own: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """What the Trainer makes its optimizer from; None for `optimizer: adamw`, its own.
 

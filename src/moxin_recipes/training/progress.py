@@ -18,7 +18,6 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
-from moxin_recipes.arguments import TrainingStageArguments
 from moxin_recipes.run import Run
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ _WORDS = {  # how a value is shown; what is not here goes to the trackers only
 }
 
 
-def watch(run: Run, trainer: Trainer, sequence_length: int | None = None) -> None:
+def watch(run: Run[Any, Any], trainer: Trainer, sequence_length: int | None = None) -> None:
     """Shows the progress of `trainer` and adds its figures to what trackers get.
 
     `sequence_length`: tokens of each sequence; without it no tokens a second and no MFU are given.
@@ -61,9 +60,8 @@ class Progress(TrainerCallback):
     Reads the clock, the allocator's counter and the row itself: nothing waits for the device.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, sequence_length: int | None) -> None:
-        own: TrainingStageArguments = run.arguments
-        self._run, self._own = run, own
+    def __init__(self, run: Run[Any, Any], trainer: Trainer, sequence_length: int | None) -> None:
+        self._run, self._own = run, run.keys
         self._length = sequence_length
         self._data = trainer.train_dataset
         self._flops = self._peak = None

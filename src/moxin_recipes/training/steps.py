@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from moxin_recipes.strict import RecipeError
+from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
-from moxin_recipes.strict import RecipeError
-from moxin_recipes.training.attention import use_blocks
+from moxin_recipes.cpu.attention import use_blocks
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.loss import fuse_loss, places
 from moxin_recipes.training.steps import StepGuard
 

@@ -1,0 +1,81 @@
+"""Chats → token ids with a mask of what the assistant said."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset
+from transformers import PreTrainedTokenizerBase
+
+from moxin_recipes.hub.cards import TEMPLATES
+from moxin_recipes.recipe.strict import RecipeError
+
+
+def load_split(
+    folder: Path, config: str | None, split: str, columns: list[str], key: str
+) -> Dataset:
+    """One split of a downloaded dataset repository; a missing column or split names `key`.
+
+    An entry of `columns` may name several, `a|b`, of which one must be there.
+    """
+    try:
+        dataset = load_dataset(str(folder), config, split=split)
+    except ValueError as error:
+        raise RecipeError(f"`{key}`: {' '.join(str(error).split())}") from error
+    for wanted in columns:
+        if not set(wanted.split("|")) & set(dataset.column_names):
+            there, column = ", ".join(dataset.column_names), wanted.replace("|", "` or `")
+            raise RecipeError(f"`{key}`: the dataset has no column `{column}` (it has: {there})")
+    return dataset
+
+
+def prepare_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, template: str | None, pad_token: str | None
+) -> None:
+    """Sets the chat template (a file of templates/, or a path) and the padding token, if given.
+
+    Both must be there in the end, and padding must not be the end of a text: that would be masked.
+    """
+    if template:
+        path = TEMPLATES / template if (TEMPLATES / template).exists() else Path(template)
+        if not path.exists():
+            raise RecipeError(f"`chat_template`: there is no file {template}")
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    if pad_token:
+        tokenizer.pad_token = pad_token
+    if tokenizer.chat_template is None:
+        raise RecipeError("`chat_template`: the model has none; give a file, such as tulu.jinja")
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        raise RecipeError("`pad_token`: the tokenizer has none of its own; give one, such as <unk>")
+
+
+def encode(
+    messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """Ids of a chat, and labels that are -100 wherever the assistant did not speak."""
+    encoded = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, spoken = encoded["input_ids"], encoded["assistant_masks"]
+    return ids, [token if mask else -100 for token, mask in zip(ids, spoken, strict=True)]
+
+
+def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
+    """A chat as turns of `role` and `content`, from `messages` or from `conversations`.
+
+    The latter has `from` (human, gpt, system) and `value`, the ShareGPT way.
+    """
+    if "messages" in row:
+        return list(row["messages"])
+    roles = {"human": "user", "gpt": "assistant"}
+    return [
+        {"role": roles.get(turn["from"], turn["from"]), "content": turn["value"]}
+        for turn in row["conversations"]
+    ]
+
+
+def special_token_in(messages: list[dict[str, str]], special: list[str]) -> bool:
+    """Whether a text has one of the `special` tokens written out.
+
+    It would be encoded as that token, and end or begin something.
+    """
+    return any(token in message["content"] for message in messages for token in special)

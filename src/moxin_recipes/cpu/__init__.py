@@ -1,0 +1,1 @@
+"""What runs on a CPU only; on GPUs the libraries do it."""

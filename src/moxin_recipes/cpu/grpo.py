@@ -1,0 +1,119 @@
+"""TRL's GRPOTrainer with two of its hooks done faster where there is no GPU."""
+
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from moxin_recipes.cpu.rollouts import Sampling, sample
+
+
+class CpuGRPOTrainer(GRPOTrainer):
+    """The same loss on the same kind of samples; elsewhere than on a CPU it is TRL's, untouched.
+
+    Sampling reads each prompt of a group once (`rollouts.sample`). Log-probabilities come from
+    plain logits of the completion's positions; off Triton, TRL's fused head works out the prompt's
+    too. TRL itself makes no reference pass at beta 0, and no pass for the old log-probabilities
+    where a batch is used for one step only.
+    """
+
+    def _plain(self) -> bool:
+        """Whether this run is one that the fast ways are made for."""
+        model = self.accelerator.unwrap_model(self.model)
+        return (
+            self.accelerator.device.type == "cpu"
+            and not self.use_vllm
+            and not self.use_transformers_continuous_batching
+            and not self.is_fsdp_enabled
+            and not self.is_deepspeed_enabled
+            and not self.args.gradient_checkpointing
+            and not self.args.generation_kwargs
+            and self.repetition_penalty == 1.0
+            and not self.aux_loss_enabled
+            and model.config._attn_implementation == "sdpa"
+        )
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], Any]:
+        """Completion ids of each prompt, up to and with their end; no log-probabilities."""
+        if not self._plain() or images is not None or multimodal_fields:
+            return super()._generate_single_turn(  # type: ignore[no-any-return]
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        completions = sample(
+            self.accelerator.unwrap_model(self.model),
+            prompt_ids,
+            self.max_completion_length,
+            Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
+            self.eos_token_ids,
+            self._tokenizer.pad_token_id,
+        )
+        return completions, None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **more: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """(log-probabilities, entropies or None, None), each (rows, `logits_to_keep`).
+
+        Padding has zeros, as in TRL.
+        """
+        if not self._plain() or any(
+            value is not None and value is not False for value in more.values()
+        ):
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                **more,
+            )
+        parts = []
+        for ids, mask in zip(
+            input_ids.split(batch_size or len(input_ids)),
+            attention_mask.split(batch_size or len(input_ids)),
+            strict=True,
+        ):
+            before = torch.arange(ids.shape[1] - logits_to_keep - 1, ids.shape[1] - 1)
+            with self.accelerator.autocast():
+                logits = model(
+                    input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=before
+                ).logits
+            parts.append(
+                self._scored(
+                    logits, ids[:, -logits_to_keep:], mask[:, -logits_to_keep:], compute_entropy
+                )
+            )
+        logps, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+        return logps, entropies if compute_entropy else None, None
+
+    def _scored(
+        self, logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, with_entropy: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of each token of `ids` and, where wanted, the entropy before it."""
+        logits = logits.float() if self.temperature == 1.0 else logits.float() / self.temperature
+        targets = ids.masked_fill(mask == 0, -100).flatten()
+        logps = -torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets, ignore_index=-100, reduction="none"
+        )
+        entropies = torch.zeros_like(logps)
+        if with_entropy:
+            learned = self._entropy_bonus_enabled  # or else it is a number for the log only
+            with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
+                spread = logits.log_softmax(-1)
+                entropies = -(spread.exp() * spread).sum(-1).masked_fill(mask == 0, 0.0)
+        return logps.view_as(ids), entropies.view_as(ids)

@@ -1,1 +1,0 @@
-"""Documents, problems, tokens and the order in which training reads them."""

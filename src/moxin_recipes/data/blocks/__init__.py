@@ -1,1 +1,0 @@
-"""datatrove blocks for what datatrove lacks; they import neither torch nor transformers."""

@@ -1,0 +1,74 @@
+"""Clean documents as a dataset repository: each source, what was removed, and the counts."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from moxin_recipes.documents import contamination
+from moxin_recipes.documents.pipeline import Documents
+from moxin_recipes.problems.sets import write_split
+
+Row = dict[str, Any]
+
+
+def write(documents: Documents, folder: Path) -> dict[str, Any]:
+    """Fills `folder` with links to the files of `documents`; the facts for manifest and card.
+
+    Configs: one for each source (splits `train`, `heldout`), `removed` with the reason of each
+    document, `contamination` (the report), `contaminated_items` (found, or too short to look for),
+    `evaluation_items` (all that were looked for, by digest), and `files`, the list of what was read
+    of each repository.
+    """
+    counts: Counter[str] = Counter()
+    licenses: dict[str, set[str]] = {}
+    for source, files in documents.files.items():
+        licenses[source] = set()
+        for file in files:
+            split, task = Path(file).parent.name, Path(file).stem
+            link(documents.folder / file, folder / source / f"{split}-{task}.parquet")
+            table = pq.read_table(documents.folder / file, columns=["license"])
+            counts[f"{source}/kept"] += len(table)
+            licenses[source] |= set(table["license"].unique().to_pylist())
+    removed = sorted((documents.folder / "removed").rglob("*.parquet"))
+    for number, path in enumerate(removed):
+        link(path, folder / "removed" / f"train-{number:05d}.parquet")
+        for row in pq.read_table(path, columns=["source", "reason"]).to_pylist():
+            counts[f"{row['source']}/{row['reason']}"] += 1
+    read = [{"source": name, "file": one} for name, of in documents.read.items() for one in of]
+    write_split(folder / "files", "train", read)
+    report: list[Row] = []
+    if documents.own.decontaminate:
+        report, items = contamination.report(
+            documents.folder / "contamination", documents.folder / "hits", list(documents.files)
+        )
+        write_split(folder / "contamination", "train", report)
+        listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
+        write_split(folder / "contaminated_items", "test", listed)
+        # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
+        told = ("set", "item", "columns", "digest", "status")
+        every = [{name: item[name] for name in told} for item in items]
+        write_split(folder / "evaluation_items", "test", every)
+    notes = [f"- {name}: {_few(names)}" for name, names in licenses.items()]
+    return {
+        "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "
+        "of each. `heldout` is never trained on.",
+        "license": "other",
+        "counts": dict(sorted(counts.items())),
+        "notes": ["## Licences by source\n", *notes],
+        "contamination": report,
+    }
+
+
+def _few(names: set[str]) -> str:
+    """Names in order; at most 20 of them, and how many more there are."""
+    shown = sorted(names)[:20]
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(shown) + more
+
+
+def link(file: Path, name: Path) -> None:
+    """The same file under another name; no second copy of it."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.hardlink_to(file)

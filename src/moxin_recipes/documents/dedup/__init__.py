@@ -1,0 +1,1 @@
+"""Deduplication within and across sources."""

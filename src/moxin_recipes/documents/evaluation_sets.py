@@ -1,0 +1,75 @@
+"""Evaluation sets of a recipe → items to look for in the documents."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datasets import get_dataset_config_names
+
+from moxin_recipes.chats.template import load_split
+from moxin_recipes.documents.contamination import Item, cell
+from moxin_recipes.recipe.keys.data import EvaluationSet
+from moxin_recipes.recipe.strict import RecipeError
+
+Row = dict[str, Any]
+
+
+def items(
+    sets: list[EvaluationSet],
+    pull: Callable[[str], Path],
+    problems: Path | None,
+    heldout: Iterable[Row],
+) -> Iterator[Item]:
+    """The items of all sets, each named by its place: `CONFIG/SPLIT/ROW`, or a document's id.
+
+    `problems` holds the problem sets of this stage, `heldout` are its held-out documents.
+    """
+    for position, wanted in enumerate(sets):
+        key = f"decontaminate[{position}]"
+        if wanted.dataset == "heldout":
+            rows = _of_documents(heldout)
+        elif wanted.dataset == "problems":
+            if problems is None:
+                raise RecipeError(f"`{key}.dataset`: problems, but there is no `hub_problems_id`")
+            rows = _of_problems(wanted, problems, key)
+        else:
+            rows = _of_hub(wanted, pull(key), key)
+        for name, row in rows:
+            parts = [_cell(row, column, key) for column in wanted.columns]
+            yield Item(wanted.name, name, parts, tuple(wanted.rules), tuple(wanted.columns))
+
+
+def _of_documents(documents: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    for row in documents:
+        yield f"{row['source']}/{row['id']}", row
+
+
+def _of_problems(wanted: EvaluationSet, folder: Path, key: str) -> Iterator[tuple[str, Row]]:
+    for config in wanted.configs or ["problems"]:
+        file = folder / config / f"{wanted.split}.parquet"
+        if not file.exists():
+            raise RecipeError(f"`{key}`: there is no split {wanted.split} of {config}")
+        for number, row in enumerate(pq.read_table(file).to_pylist()):
+            yield f"{config}/{wanted.split}/{number}", row
+
+
+def _of_hub(wanted: EvaluationSet, folder: Path, key: str) -> Iterator[tuple[str, Row]]:
+    configs: list[str | None] = [None]
+    if wanted.configs == ["*"]:
+        configs = [*get_dataset_config_names(str(folder))]
+    elif wanted.configs:
+        configs = [*wanted.configs]
+    columns = [column.split(".")[0] for column in wanted.columns]
+    for config in configs:
+        for number, row in enumerate(load_split(folder, config, wanted.split, columns, key)):
+            yield f"{config or 'default'}/{wanted.split}/{number}", row
+
+
+def _cell(row: Row, column: str, key: str) -> str:
+    try:
+        return cell(row, column)
+    except (KeyError, TypeError):
+        raise RecipeError(
+            f"`{key}.columns`: there is no `{column}` (there are: {', '.join(row)})"
+        ) from None

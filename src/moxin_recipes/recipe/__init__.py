@@ -1,0 +1,1 @@
+"""What a recipe may say, and what its keys mean."""

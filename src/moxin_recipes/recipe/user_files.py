@@ -1,0 +1,49 @@
+"""Files of the user's own that a recipe names, and that decide its result as its keys do."""
+
+import hashlib
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from moxin_recipes.recipe.base import TEMPLATES
+
+
+def digests(values: dict[str, Any]) -> dict[str, str]:
+    """What the recipe says → sha256 (hex) of the file: a chat template, a reward's module.
+
+    What is part of this package has no entry, nor has what is not there: its stage says so. What a
+    module imports is not followed.
+    """
+    found: dict[str, str] = {}
+    template = values.get("chat_template")
+    if template and not (TEMPLATES / template).exists() and Path(template).is_file():
+        found[template] = _digest(Path(template))
+    for reward in values.get("rewards") or []:
+        module, own, _ = reward.partition(":")
+        path = _module_file(module) if own and not module.startswith("moxin_recipes.") else None
+        if path:
+            found[reward] = _digest(path)
+    return found
+
+
+def check_rewards(names: list[str]) -> None:
+    """Raises RecipeError where `rewards` names none, or one that is no function.
+
+    The package's own rewards are known by an import path, as those of a user are.
+    """
+    pkgutil.resolve_name("moxin_recipes.rewards:check")(names)
+
+
+def _module_file(name: str) -> Path | None:
+    """The source of a module, without importing it; the current folder comes first."""
+    inner = name.replace(".", "/")
+    for folder in (Path.cwd(), *map(Path, sys.path)):
+        for path in (folder / f"{inner}.py", folder / inner / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,52 @@
+"""Before anything is spent on rewards: can they tell right answers from wrong ones?"""
+
+import math
+
+from moxin_recipes import rewards
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import answers as answering
+from moxin_recipes.rewards.pool import Job
+
+_HOSTILE = ("<think></think>\\boxed{" + "(" * 300, "</think>" * 1000, "\\boxed{" * 1000, "", "\0")
+_TESTS = '{"inputs": ["2"], "outputs": ["4"]}'
+# Reward → known completions, their answer and their score.
+KNOWN: dict[str, list[tuple[str, str, float]]] = {
+    "math": [
+        ("<think>half of 8</think>\n\\boxed{\\frac{8}{2}}", "4", 1),
+        ("<think>half of 8</think>\n\\boxed{3}", "4", 0),
+        ("half of 8 is \\boxed{4}", "4", 0),
+    ],
+    "format": [
+        ("<think>half of 8</think>\n\\boxed{3}", "4", 1),
+        ("half of 8 is \\boxed{4}", "4", 0),
+    ],
+    "code": [
+        ("<think>twice</think>\n```python\nprint(2 * int(input()))\n```", _TESTS, 1),
+        ("<think>twice</think>\n```python\nprint(5)\n```", _TESTS, 0),
+        ("<think>twice</think>\nIt is 4.", _TESTS, 0),
+        ("<think>twice</think>\n```python\nwhile True:\n    import os; os.fork()\n```", _TESTS, 0),
+    ],
+}
+
+
+def check_rewards(names: list[str], answers: list[str]) -> None:
+    """Scores known answers, and hostile ones against the dataset's own; RecipeError if wrong."""
+    rewards.check(names)
+    for name in names:
+        known = KNOWN.get(name, [])
+        found = rewards.score(name, [text for text, _, _ in known], [a for _, a, _ in known])
+        for (text, answer, wanted), score in zip(known, found, strict=True):
+            if score.reward != wanted:
+                raise RecipeError(
+                    f"`rewards`: {name} gives {score.reward:g} ({score.reason}) instead of "
+                    f"{wanted:g} to {text!r} for the answer {answer}"
+                )
+        for score in rewards.score(name, _HOSTILE, [answers[0]] * len(_HOSTILE)):
+            if not math.isfinite(score.reward):
+                raise RecipeError(f"`rewards`: {name} gives {score.reward} to a broken answer")
+        if name == "math":
+            hanging = answering.pool().run([Job([("9^{9^{9^{9}}}", "4")], 1.0)])
+            if hanging[0][0].failure != rewards.TIMED_OUT:
+                raise RecipeError("`rewards`: a verifier that hangs cannot be stopped here")
+        if name == "code":
+            rewards.score(name, [""] * len(answers), answers)  # each of them must hold tests

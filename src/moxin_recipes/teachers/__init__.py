@@ -1,0 +1,1 @@
+"""Who writes worked solutions, and what is kept of them."""

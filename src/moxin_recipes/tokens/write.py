@@ -1,0 +1,278 @@
+"""Documents → uint16 tokens in shards, each with an index of its documents and a digest.
+
+A shard `SOURCE/SPLIT-TASK-NUMBER.bin` is a stream `<s> text </s> <s> text </s> …` of whole
+documents; the `.parquet` of the same name lists them. `<s>` stands at the start of each document
+and nowhere else (a literal `<s>` in a text is encoded as ordinary text), so the stream alone tells
+where documents begin.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.tokens.encode import Encode, proven
+from moxin_recipes.tokens.shards import TOKEN
+
+if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens do without
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>")
+
+LONGEST = 4096  # the context at which the card gives the fill rate, the longest of both ladders
+_BATCH_CHARACTERS = 1_000_000
+_INDEX_ROWS = 10_000  # documents of a row group
+_INDEX = pa.schema(
+    [
+        ("id", pa.string()),
+        ("origin", pa.string()),
+        ("start", pa.int64()),  # of `<s>`, in the shard
+        ("tokens", pa.int64()),  # `<s>` and `</s>` included
+        ("bytes", pa.int64()),  # of the text in UTF-8
+    ]
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokenizerFast":
+    """Byte-level BPE of `vocab_size` pieces; digits stay single, every byte has a piece."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+class _Shards:
+    """Writes shard after shard: under a temporary name, synced, then renamed, the stream last."""
+
+    def __init__(self, folder: Path, prefix: str, shard_tokens: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in (*folder.glob(f"{prefix}-*"), *folder.glob(f".{prefix}-*")):
+            stale.unlink()  # of a run that was ended; this one makes all of them again
+        self._folder, self._prefix, self._size = folder, prefix, shard_tokens
+        self._number = 0
+        self._open = False
+
+    def _begin(self) -> None:
+        name = f"{self._prefix}-{self._number:05d}"
+        self._paths = [self._folder / f"{name}.parquet", self._folder / f"{name}.bin"]
+        self._files = [path.with_name(f".{path.name}.tmp").open("wb") for path in self._paths]
+        self._index = pq.ParquetWriter(self._files[0], _INDEX, compression="zstd")
+        self._digest, self._tokens, self._bytes = hashlib.sha256(), 0, 0
+        self._open = True
+        self._rows: list[tuple[str, str, int, int, int]] = []
+
+    def add(
+        self, documents: list[dict[str, Any]], sizes: list[int], ids: np.ndarray, ends: np.ndarray
+    ) -> None:
+        """Appends documents of `sizes` bytes whose tokens are `ids`, each up to its end there."""
+        first = 0
+        while first < len(documents):
+            if not self._open:
+                self._begin()
+            before = int(ends[first - 1]) if first else 0
+            # Up to the document that fills the shard, or the last one.
+            full = int(np.searchsorted(ends, before + self._size - self._tokens))
+            last = min(full + 1, len(documents))
+            start = before
+            for at in range(first, last):
+                row = (documents[at]["id"], documents[at]["origin"])
+                count = int(ends[at]) - start
+                self._rows.append((*row, self._tokens + start - before, count, sizes[at]))
+                start = int(ends[at])
+            self._bytes += sum(sizes[first:last])
+            self._append(ids[before:start].tobytes(), start - before)
+            first = last
+
+    def _append(self, part: bytes, tokens: int) -> None:
+        self._files[1].write(part)
+        self._digest.update(part)
+        self._tokens += tokens
+        if len(self._rows) >= _INDEX_ROWS:
+            self._write_rows()
+        if self._tokens >= self._size:
+            self.end()
+
+    def _write_rows(self) -> None:
+        columns = zip(*self._rows, strict=True)
+        self._index.write_table(pa.table(list(map(pa.array, columns)), schema=_INDEX))
+        self._rows = []
+
+    def end(self) -> None:
+        """Closes the shard at hand, if there is one."""
+        if not self._open:
+            return
+        if self._rows:
+            self._write_rows()
+        facts = {
+            "tokens": str(self._tokens),
+            "bytes": str(self._bytes),
+            "sha256": self._digest.hexdigest(),
+        }
+        self._index.add_key_value_metadata(facts)
+        self._index.close()
+        for file, path in zip(self._files, self._paths, strict=True):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            Path(file.name).replace(path)
+        self._number, self._open = self._number + 1, False
+
+
+def write_tokens(
+    folder: Path,
+    split: str,
+    documents: Iterable[dict[str, Any]],
+    tokenizer: "PreTrainedTokenizerBase",
+    shard_tokens: int,
+    task: int = 0,
+) -> dict[str, int]:
+    """Writes shards of `shard_tokens` or a little more; the counts of `counted`.
+
+    `documents` have `text`, `id` and `origin`; a document is never cut. Tasks that share the work
+    on a source write side by side. Without a document nothing is written: no client could load an
+    empty index.
+    """
+    if len(tokenizer) > 2**16:
+        raise ValueError(f"a vocabulary of {len(tokenizer)} does not fit uint16")
+    shards = _Shards(folder, f"{split}-{task:05d}", shard_tokens)
+    encode: Encode | None = None
+    for batch in _batches(documents):
+        texts = [document["text"] for document in batch]
+        sizes = [_bytes(document) for document in batch]
+        if encode is None:
+            encode = proven(tokenizer.backend_tokenizer, texts)
+        ids, counts = encode(texts)
+        framed, ends = _framed(ids, counts, tokenizer.bos_token_id, tokenizer.eos_token_id)
+        shards.add(batch, sizes, framed, ends)
+    shards.end()
+    return counted(folder, f"{split}-{task:05d}")
+
+
+def counted(folder: Path, prefix: str) -> dict[str, int]:
+    """Counts over the shards of a split, or of one of its tasks (`train-00003`), from their index.
+
+    `in_sequences` are the tokens in whole sequences of `LONGEST`.
+    """
+    counts = Counter(documents=0, tokens=0, bytes=0, in_sequences=0)
+    for path in folder.glob(f"{prefix}-*.parquet"):
+        index = pq.read_metadata(path)
+        tokens, size = (int(index.metadata[name]) for name in (b"tokens", b"bytes"))
+        whole = tokens // LONGEST * LONGEST
+        counts.update(documents=index.num_rows, tokens=tokens, bytes=size, in_sequences=whole)
+    return dict(counts)
+
+
+def card_notes(counts: dict[str, int]) -> list[str]:
+    """Lines for the card from counts `SOURCE/SPLIT/WHAT`: a table of what each source came to."""
+    rows = [
+        "## Sources\n",
+        f"| source | documents | tokens | bytes a token | fill rate at {LONGEST:,} |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in sorted({key.rpartition("/")[0] for key in counts}):
+        documents, tokens, size, whole = (
+            counts[f"{name}/{what}"] for what in ("documents", "tokens", "bytes", "in_sequences")
+        )
+        if tokens:
+            rows.append(
+                f"| {name} | {documents:,} | {tokens:,} | {size / tokens:.3f} | "
+                f"{whole / tokens:.4f} |"
+            )
+    return [
+        *rows,
+        "\nSequences are cut from the stream without padding; the fill rate is the share of tokens "
+        "in whole sequences, as the rest at the end of a file is not read.\n",
+    ]
+
+
+def _batches(documents: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch, characters = [], 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document["text"])
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _bytes(document: dict[str, Any]) -> int:
+    try:
+        return len(document["text"].encode())
+    except UnicodeEncodeError as error:
+        raise RecipeError(
+            f"`sources`: the document {document['origin']} has half of a surrogate pair, which no "
+            "tokenizer takes; clean it first"
+        ) from error
+
+
+def _framed(
+    ids: np.ndarray, counts: np.ndarray, bos: int, eos: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The documents' ids one after another, each between `<s>` and `</s>`; where each ends."""
+    ends = np.cumsum(counts + 2)
+    framed = np.empty(int(ends[-1]), TOKEN)
+    inside = np.ones(len(framed), bool)
+    for at, token in ((ends - counts - 2, bos), (ends - 1, eos)):
+        framed[at] = token
+        inside[at] = False
+    framed[inside] = ids
+    return framed, ends
+
+
+def packed(ids: np.ndarray, bos: int) -> dict[str, np.ndarray]:
+    """A window of a stream as model inputs: (length,) ids, labels and positions, int64.
+
+    Positions start again at each document, which is what isolates documents in attention; the
+    first token of a document is no label, so nothing is predicted across a boundary.
+    """
+    starts = ids == bos
+    starts[0] = True  # nothing stands before it, so nothing predicts it
+    at = np.arange(len(ids))
+    first = np.maximum.accumulate(np.where(starts, at, 0))
+    labels = np.where(starts, -100, ids)
+    return {"input_ids": ids, "labels": labels, "position_ids": at - first}
+
+
+def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
+    """UTF-8 bytes behind each token id (vocabulary,); 0 for special tokens."""
+    lengths = np.zeros(len(tokenizer), np.int64)
+    special = set(tokenizer.all_special_ids)
+    byte_level = "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
+    for piece, token in tokenizer.get_vocab().items():
+        if token in special:
+            continue
+        if byte_level:
+            lengths[token] = len(piece)  # one character of the byte alphabet is one byte
+        elif len(piece) == 6 and piece.startswith("<0x"):
+            lengths[token] = 1
+        else:
+            lengths[token] = len(piece.replace("▁", " ").encode())
+    return lengths

@@ -1,0 +1,1 @@
+"""Pictures and pages of what a ladder has made."""

@@ -1,0 +1,139 @@
+"""Packed chats: whole, in a seeded order, on disk; what cannot be used is counted and listed."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from tests.tiny import tiny_tokenizer, turns
+from transformers import PreTrainedTokenizerBase
+
+from moxin_recipes.chats.pack import PackedRows, encode_chats, row_starts
+from moxin_recipes.recipe.strict import RecipeError
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerBase:
+    return tiny_tokenizer()
+
+
+def rows_of(encoded: Dataset, length: int, epochs: float, seed: int, batch: int) -> PackedRows:
+    return PackedRows(encoded, length, epochs, seed, batch, pad=3)
+
+
+def numbered(tokenizer: PreTrainedTokenizerBase, length: int, folder: Path) -> Dataset:
+    """Thirty chats, each answered by its number."""
+    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(30)]})
+    return encode_chats(chats, tokenizer, length, folder)
+
+
+def test_rows_hold_whole_chats_in_an_order_of_each_epoch(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    rows = rows_of(numbered(tokenizer, 64, tmp_path), 64, 2, 1, 1)
+    epochs: list[str] = []
+    for row, tokens in zip(rows, rows.tokens, strict=True):
+        assert {len(row[key]) for key in ("input_ids", "labels", "position_ids")} == {64}
+        assert (row["input_ids"] == 3).sum() == 64 - tokens
+        starts = np.flatnonzero(row["input_ids"] == tokenizer.bos_token_id)
+        assert (row["position_ids"][starts] == 0).all()
+        epochs += [
+            tokenizer.decode(row["input_ids"][s:]).split("<|assistant|>\n")[1] for s in starts
+        ]
+    answers = [text.split("</s>")[0] for text in epochs]
+    assert sorted(answers[:30]) == sorted(answers[30:]) == sorted(map(str, range(30)))
+    assert answers[:30] != answers[30:]
+
+
+def test_a_row_is_a_function_of_seed_and_place(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    found = [
+        rows_of(numbered(tokenizer, 64, folder), 64, 2, seed, 1)
+        for folder, seed in ((tmp_path / "a", 1), (tmp_path / "a", 1), (tmp_path / "b", 1))
+    ]
+    for other in found[1:]:
+        for place in (len(other) - 1, 0, 3):  # in any order
+            for key, value in found[0][place].items():
+                assert (other[place][key] == value).all()
+    other = rows_of(numbered(tokenizer, 64, tmp_path / "a"), 64, 2, 2, 1)
+    assert (other[0]["input_ids"] != found[0][0]["input_ids"]).any()
+
+
+def test_chats_are_encoded_once(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = Dataset.from_dict({"messages": [turns("how many?", str(i)) for i in range(9)]})
+    encoded = encode_chats(chats, tokenizer, 64, tmp_path)
+    assert encoded.cache_files  # memory-mapped, not held
+    monkeypatch.setattr("moxin_recipes.chats.pack.encode", None)  # a call would fail
+    again = encode_chats(chats, tokenizer, 64, tmp_path)
+    assert again.to_dict() == encoded.to_dict()
+
+
+def test_what_cannot_be_used_is_counted_and_listed(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    chats = Dataset.from_dict(
+        {
+            "messages": [
+                turns("a", "b"),
+                turns("a"),
+                turns("long " * 90, "b"),
+                turns("c", "d"),
+                turns("what ends a text?", "</s> does"),
+                turns("anything?", ""),
+            ]
+        }
+    )
+    encoded = encode_chats(chats, tokenizer, 64, tmp_path)
+    rows = rows_of(encoded, 64, 1, 0, 1)
+    assert rows.left_out().to_dict() == {
+        "chat": [1, 2, 4, 5],
+        "reason": ["no answer", "too long", "special token in a text", "empty turn"],
+    }
+    assert rows.counts == {
+        "chats": 6,
+        "left out (empty turn)": 1,
+        "left out (no answer)": 1,
+        "left out (special token in a text)": 1,
+        "left out (too long)": 1,
+    }
+    with pytest.raises(RecipeError, match="4 rows, but the chats fill 1"):
+        rows_of(encoded, 64, 1, 0, 4)
+    with pytest.raises(RecipeError, match=r"1.5 is not a whole number"):
+        rows_of(encoded, 64, 1.5, 0, 1)
+    with pytest.raises(RecipeError, match="none of the 6 chats fits 3 tokens"):
+        rows_of(encode_chats(chats, tokenizer, 3, tmp_path / "short"), 3, 1, 0, 1)
+
+
+def test_chats_of_a_last_batch_that_is_not_full_are_listed(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    encoded = numbered(tokenizer, 32, tmp_path)
+    whole = rows_of(encoded, 32, 1, 1, 1)
+    rows = rows_of(encoded, 32, 1, 1, 4)
+    assert 0 < len(whole) - len(rows) < 4
+    answers = tokenizer.batch_decode([whole[i]["input_ids"] for i in range(len(rows), len(whole))])
+    tail = [int(part.split("</s>")[0]) for text in answers for part in text.split("nt|>\n")[1:]]
+    assert rows.left_out().to_dict() == {
+        "chat": sorted(tail),
+        "reason": ["last batch not full"] * len(tail),
+    }
+    assert rows.counts == {"chats": 30, "left out (last batch not full)": len(tail)}
+    assert whole.counts == {"chats": 30}
+    twice = rows_of(encoded, 32, 2, 1, 4)  # what one epoch leaves out is in a row of the other
+    assert twice.left_out()["chat"][:] == []
+
+
+def test_rows_are_as_full_as_they_can_be_without_a_cut() -> None:
+    tokens = np.array([5, 3, 2, 9, 10, 1, 1])
+    assert row_starts(tokens, 10).tolist() == [0, 3, 4, 5]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        tokens = rng.integers(1, 11, rng.integers(1, 40))
+        bounds = [*row_starts(tokens, 10), len(tokens)]
+        sums = [tokens[a:b].sum() for a, b in pairwise(bounds)]
+        assert max(sums) <= 10
+        assert all(s + tokens[b] > 10 for s, b in zip(sums, bounds[1:-1], strict=False))

@@ -1,0 +1,143 @@
+"""Fast sampling and scoring on a CPU: TRL's numbers, and draws from the model's distribution."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from tests.tiny import turns
+from tests.training.conftest import Tiny, quiet
+from transformers import LogitsProcessorList
+from trl import GRPOConfig, GRPOTrainer
+
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.cpu.rollouts import Sampling, draw, sample
+
+
+def build(kind: type[GRPOTrainer], tiny: Tiny, folder: Path, **more: Any) -> GRPOTrainer:
+    values = {
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 12,
+        "beta": 0.1,
+        "temperature": 0.7,
+        "top_k": 0,
+        "loss_type": "dapo",
+    }
+    return kind(
+        model=str(tiny.folder),
+        reward_funcs=[lambda completion_ids, **_: [float(len(set(c))) for c in completion_ids]],
+        args=GRPOConfig(**quiet(folder, **{**values, **more})),
+        train_dataset=Dataset.from_list(
+            [{"prompt": turns("how many?")}, {"prompt": turns("12 or 13 or many?")}]
+        ),
+        processing_class=tiny.tokenizer,
+    )
+
+
+PROMPTS = [[5, 9, 30, 31, 40, 41, 42], [5, 7], [5, 9, 30, 31, 40, 41, 42], [5, 8, 6, 60]]
+
+
+def test_each_token_is_drawn_from_what_the_model_says_then(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left padding, the shared prompt, the window, dropped rows: none changes the logits.
+
+    Followed by row for each of the prompts, two of which are equal, one of which is not padded.
+    """
+    seen: list[torch.Tensor] = []  # of each step, the rows that are still there
+
+    def remembered(logits: torch.Tensor, temperature: float, warpers: Any) -> torch.Tensor:
+        seen.append(logits)
+        return draw(logits, temperature, warpers)
+
+    monkeypatch.setattr("moxin_recipes.cpu.rollouts.draw", remembered)
+    model = tiny.model()
+    torch.manual_seed(0)
+    ends = list(range(4, 16))  # many: rows end at different times
+    said = sample(model, PROMPTS * 4, 60, Sampling(), ends, pad=3)
+    lengths = [len(ids) for ids in said]
+    assert min(lengths) < 8
+    assert max(lengths) > 24  # beyond the window of 12
+    assert len(seen[-1]) < len(seen[0])  # rows were dropped
+    assert all(ids[-1] in ends or len(ids) == 60 for ids in said)
+    assert all(not set(ids[:-1]) & set(ends) for ids in said)
+    for prompt in range(4):
+        row = max(range(prompt, 16, 4), key=lambda row: lengths[row])
+        whole = torch.tensor([PROMPTS[prompt] + said[row]])
+        with torch.no_grad():
+            wanted = model(input_ids=whole).logits[0, len(PROMPTS[prompt]) - 1 : -1]
+        there = range(16)
+        for step, logits in enumerate(wanted):
+            if len(seen[step]) < len(there):  # those that have ended are dropped, in order
+                there = [other for other in there if lengths[other] > step]
+            torch.testing.assert_close(seen[step][there.index(row)], logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.0, 2, 1.0), (1.0, 0, 0.6)]
+)
+def test_draws_follow_the_distribution(temperature: float, top_k: int, top_p: float) -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -30.0]])
+    warpers = Sampling(temperature, top_k, top_p).warpers()
+    count = 40_000
+    torch.manual_seed(1)
+    found = draw(logits.expand(count, -1), temperature, warpers).bincount(minlength=5) / count
+    wanted = warpers(None, logits / temperature).softmax(-1)[0]
+    error = (wanted * (1 - wanted) / count).sqrt()
+    assert ((found - wanted).abs() <= 4 * error + 1e-9).all()
+    assert found[4] == 0
+
+
+def test_one_number_a_row_is_enough_at_the_very_ends() -> None:
+    logits = torch.tensor([[-1e9, 0.0, -1e9]]).expand(5, -1)
+    assert draw(logits, 1.0, LogitsProcessorList()).tolist() == [1] * 5
+
+
+def test_the_likeliest_tokens_are_those_of_generate(tiny: Tiny) -> None:
+    model, pad = tiny.model(), tiny.tokenizer.pad_token_id
+    found = sample(model, PROMPTS, 20, Sampling(temperature=0.0), [2], pad)
+    for prompt, ids in zip(PROMPTS, found, strict=True):
+        wanted = model.generate(
+            input_ids=torch.tensor([prompt]),
+            max_new_tokens=20,
+            do_sample=False,
+            pad_token_id=pad,
+            eos_token_id=2,
+        )
+        assert wanted[0, len(prompt) :].tolist() == ids
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 0.0, "temperature": 1.0}, {"entropy_coef": 0.1}])
+def test_loss_gradient_and_log_are_trls(
+    tiny: Tiny, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    ours, stock = (build(kind, tiny, tmp_path, **options) for kind in (CpuGRPOTrainer, GRPOTrainer))
+    rows = [row for row in ours.train_dataset for _ in range(4)]
+    ours.model.train()
+    torch.manual_seed(0)
+    batch = ours._generate_and_score_completions(rows)
+    found = []
+    for trainer in (ours, stock):
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        loss = trainer.compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        gradients = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
+        logged = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+        found.append((loss.detach(), gradients, logged))
+    (loss, gradients, logged), (wanted, others, log) = found
+    torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-6)
+    assert logged["entropy"] == pytest.approx(log["entropy"], rel=1e-5)
+    assert logged.get("kl") == pytest.approx(log.get("kl"), abs=1e-6)
+    scale = max(float(g.abs().max()) for g in others.values())
+    assert scale > 1e-4
+    for name, gradient in others.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_what_it_is_not_made_for_is_left_to_trl(tiny: Tiny, tmp_path: Path) -> None:
+    assert build(CpuGRPOTrainer, tiny, tmp_path)._plain()
+    assert not build(CpuGRPOTrainer, tiny, tmp_path, repetition_penalty=1.1)._plain()
+    assert not build(CpuGRPOTrainer, tiny, tmp_path, gradient_checkpointing=True)._plain()

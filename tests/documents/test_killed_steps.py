@@ -1,0 +1,66 @@
+"""The whole preparation, killed with SIGKILL in a step and run again: the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT
+from tests.documents import prepare_and_die
+
+
+def prepare(folder: Path, *kill: str, workers: str = "1") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.documents.prepare_and_die", str(folder), *kill],
+        cwd=ROOT,
+        env={**os.environ, "MOXIN_TEST_WORKERS": workers},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    done = prepare(tmp_path_factory.mktemp("undisturbed"))
+    assert done.returncode == 0, done.stderr
+    digests: dict[str, str] = json.loads(done.stdout)
+    reasons = {name.split("/")[1] for name in digests if name.startswith("removed/")}
+    assert {"exact", "bloom", "minhash", "decontaminate"} <= reasons  # each step has work to do
+    shards = [name for name in digests if name.endswith(".bin")]
+    assert {int(name[:-4].rpartition("-")[2]) for name in shards} >= {0, 1}  # more than one a task
+    return digests
+
+
+def killed_and_run_again(folder: Path, step: str, when: str) -> dict[str, str]:
+    killed = prepare(folder, step, when)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = prepare(folder)
+    assert done.returncode == 0, done.stderr
+    digests: dict[str, str] = json.loads(done.stdout)
+    return digests
+
+
+@pytest.mark.parametrize("step", ["minhash-1-signatures", "tokens-maths-text"])
+def test_killed_in_a_step_it_ends_with_the_same_bytes(
+    undisturbed: dict[str, str], tmp_path: Path, step: str
+) -> None:
+    assert killed_and_run_again(tmp_path, step, "begin") == undisturbed
+
+
+@pytest.mark.soak
+def test_two_workers_write_the_same_bytes_as_one(
+    undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    assert json.loads(prepare(tmp_path, workers="2").stdout) == undisturbed
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("when", ["begin", "end"])
+@pytest.mark.parametrize("step", prepare_and_die.STEPS)
+def test_killed_in_any_step_it_ends_with_the_same_bytes(
+    undisturbed: dict[str, str], tmp_path: Path, step: str, when: str
+) -> None:
+    assert killed_and_run_again(tmp_path, step, when) == undisturbed

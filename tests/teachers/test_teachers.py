@@ -1,0 +1,270 @@
+"""Endpoints that are slow, refuse, cut short or die: no sample is lost, none asked twice."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from tests.conftest import ROOT
+from tests.faulty_endpoint import Server
+
+from moxin_recipes.recipe.keys.distill import DistillKeys
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.stages import distill
+from moxin_recipes.teachers import endpoint, verified
+from moxin_recipes.teachers.answers import Answer, Samples, file_name
+
+SUMS = [f"What is {n}+{n % 7}?" for n in range(40)]
+PROBLEMS = Dataset.from_dict(
+    {"problem": SUMS, "answer": [str(n + n % 7) for n in range(40)]},
+)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "PAUSE", 0.001)
+    monkeypatch.setenv("HF_TOKEN", "hf_not_real")
+
+
+@contextmanager
+def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Server]:
+    server = Server(port, str(asked), None, faults)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def run(folder: Path, port: int, **more: Any) -> Any:
+    """What `distill.collected` needs of a Run."""
+    values = {"samples": 3, "concurrency": 8, **more}
+    own = DistillKeys(
+        stage="distill",
+        hub_dataset_id="cot",
+        teacher="endpoint",
+        base_url=f"http://127.0.0.1:{port}/v1",
+        teacher_model="adder",
+        **values,
+    )
+    return SimpleNamespace(keys=own, folder=folder)
+
+
+def keys(answers: list[Answer]) -> list[tuple[int, int]]:
+    return [(answer.problem, answer.sample) for answer in answers]
+
+
+WHOLE = [(problem, sample) for problem in range(40) for sample in range(3)]
+
+
+def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
+    with serving(tmp_path / "asked", faults=True) as server:
+        answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
+    assert {row["did"] for row in asked} == {"429", "500", "truncated", "hang-up", "slow", ""}
+    well = Counter(row["seed"] for row in asked if row["did"] in ("", "slow"))
+    assert set(well.values()) == {1}  # what was answered is not asked again
+    assert len(well) == len(WHOLE)
+    assert {row["token"] for row in asked} == {"Bearer none"}  # never the Hub's
+    for answer in answers:
+        assert answer.text.startswith("<think>\nI add.\n</think>")
+        assert (answer.prompt_tokens, answer.completion_tokens) == (7, 5)
+    folder = tmp_path / "out"
+    tally = verified.write(folder, PROBLEMS, iter(answers), ["math", "format"])
+    assert tally.counts() == {
+        "kept": 120,
+        "prompt tokens": 840,
+        "completion tokens": 600,
+        "retries": len(asked) - len(WHOLE),
+    }
+    rates = Dataset.from_parquet(str(folder / "pass_rates" / "train.parquet"))
+    assert rates["problem"] == SUMS
+    assert set(rates["samples"]) == {3}
+    assert set(rates["pass_rate"]) == {1.0}
+
+
+def test_an_endpoint_that_dies_loses_nothing(tmp_path: Path) -> None:
+    """It dies in the middle, stays away for a start, and is back for the last one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = [sys.executable, "tests/faulty_endpoint.py", str(port), str(tmp_path / "asked")]
+    dying = subprocess.Popen([*program, "--die-after", "50"], cwd=ROOT)
+    while not answers_at(port):
+        assert dying.poll() is None
+    kept = []
+    for _ in range(2):
+        with pytest.raises(RecipeError) as raised:
+            list(distill.collected(run(tmp_path, port), PROBLEMS))
+        (path,) = tmp_path.glob("samples-*.jsonl")
+        kept.append(len(Samples(path)))
+        assert f"`base_url`: http://127.0.0.1:{port}/v1 does not answer" in str(raised.value)
+        assert f"{kept[-1]} samples are kept in {path}" in str(raised.value)
+    assert dying.wait() == 1
+    assert 30 < kept[0] == kept[1] <= 50
+    with serving(tmp_path / "later", port=port):
+        answers = list(distill.collected(run(tmp_path, port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    assert len((tmp_path / "later").read_text().splitlines()) == 120 - kept[0]
+
+
+def answers_at(port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> None:
+    texts = ["1+1?", "poison 400", "2+2?"]
+    problems = Dataset.from_dict({"problem": texts, "answer": ["2", "0", "4"]})
+    with serving(tmp_path / "asked") as server:
+        answers = distill.collected(run(tmp_path, server.server_port), problems)
+        tally = verified.write(tmp_path / "out", problems, answers, ["math"])
+    assert tally.kept == 6
+    assert tally.reasons == {"teacher refused: HTTP 400": 3}
+    rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
+    assert rejected["problem"] == ["poison 400"] * 3
+    (path,) = tmp_path.glob("samples-*.jsonl")
+    assert len(Samples(path)) == 6  # and it is asked again another time
+
+
+def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_path: Path) -> None:
+    """Not even where, at the second start, nothing else is left to ask."""
+    faults = ["403", "500", "empty", "truncated", "hang-up"]
+    texts = ["1+1?", *(f"poison {fault}" for fault in faults), "2+2?"]
+    problems = Dataset.from_dict({"problem": texts, "answer": ["2", *["0"] * 5, "4"]})
+    with serving(tmp_path / "asked") as server:
+        asking = run(tmp_path, server.server_port, samples=1, concurrency=1)
+        for _ in range(2):
+            answers = list(distill.collected(asking, problems))
+            failures = [answer.failure for answer in answers]
+            assert failures[:5] == [
+                "",
+                "teacher refused: HTTP 403",
+                "teacher failed: HTTP 500",
+                *["teacher failed: no whole answer"] * 2,
+            ]
+            assert failures[5].startswith("teacher failed: ")
+            assert not failures[6]
+    tally = verified.write(tmp_path / "out", problems, iter(answers), ["math"])
+    assert tally.counts()["retries"] == 4 * (endpoint.TRIES - 1)
+    rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
+    assert rates["problem"] == ["1+1?", "2+2?"]  # nobody knows how hard the others are
+
+
+def test_an_answer_that_was_cut_is_refused_and_not_paid_for_again(tmp_path: Path) -> None:
+    problems = Dataset.from_dict({"problem": ["1+1?", "poison cut 2+2?"], "answer": ["2", "4"]})
+    with serving(tmp_path / "asked") as server:
+        for _ in range(2):
+            answers = list(distill.collected(run(tmp_path, server.server_port), problems))
+    assert len((tmp_path / "asked").read_text().splitlines()) == 6
+    tally = verified.write(tmp_path / "out", problems, iter(answers), ["math"])
+    assert (tally.kept, tally.reasons) == (3, {"cut at max_new_tokens": 3})
+    rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
+    assert all("\\boxed{4}" in text for text in rejected["completion"])
+    rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
+    assert rates["pass_rate"] == [1.0, 0.0]
+
+
+def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> None:
+    problems = PROBLEMS.select(range(3))
+
+    def asked(**more: Any) -> tuple[int, list[tuple[int, int]]]:
+        file = tmp_path / "asked"
+        before = len(file.read_text().splitlines()) if file.exists() else 0
+        answers = list(distill.collected(run(tmp_path, server.server_port, **more), problems))
+        return len(file.read_text().splitlines()) - before, keys(answers)
+
+    with serving(tmp_path / "asked") as server:
+        assert asked(samples=2)[0] == 6
+        assert asked(samples=3, concurrency=1, rewards=["format"])[0] == 3
+        assert asked(samples=1) == (0, [(0, 0), (1, 0), (2, 0)])
+        assert asked(samples=3, request_seconds=9.0)[0] == 0
+        for other in ({"temperature": 0.5}, {"prompt_suffix": " Box it."}, {"seed": 1}):
+            assert asked(samples=1, **other)[0] == 3
+        problems = PROBLEMS.select([1, 2])
+        assert asked(samples=1)[0] == 2
+    own = run(tmp_path, 1).keys
+    assert file_name(own, SUMS, "one model") != file_name(own, SUMS, "another")
+
+
+def test_rewards_are_tried_before_anything_is_paid_for(tmp_path: Path) -> None:
+    PROBLEMS.to_parquet(tmp_path / "train.parquet")
+    with serving(tmp_path / "asked") as server:
+        asking = run(
+            tmp_path / "out", server.server_port, dataset_name="problems", rewards=["code"]
+        )
+        asking.pull = lambda key: tmp_path
+        with pytest.raises(RecipeError, match="the `answer` of a program must be its tests"):
+            distill.main(asking)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_pass_rates_are_of_what_was_answered(tmp_path: Path) -> None:
+    problems = Dataset.from_dict({"problem": ["2+2?"], "answer": ["4"]})
+    answers = [
+        Answer(0, 0, "<think>\nI add.\n</think>\n\\boxed{4}"),
+        Answer(0, 1, "", failure="teacher failed: HTTP 500"),
+    ]
+    tally = verified.write(tmp_path, problems, iter(answers), ["math"])
+    rates = Dataset.from_parquet(str(tmp_path / "pass_rates" / "train.parquet"))
+    assert (rates["samples"], rates["pass_rate"]) == ([1], [1.0])
+    assert tally.answered == 1
+
+
+@pytest.mark.parametrize("fault", ["403", "503", "empty"])
+def test_an_endpoint_that_answers_nothing_is_down(tmp_path: Path, fault: str) -> None:
+    with serving(tmp_path / "asked") as server:
+        server.always = fault
+        with pytest.raises(RecipeError, match=r"`base_url`: .* does not answer"):
+            list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+        server.always = ""
+        answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
+    assert keys(answers) == WHOLE
+    assert not any(answer.failure for answer in answers)
+
+
+def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(endpoint.TOKEN, "sk-of-the-teacher")
+    problems = PROBLEMS.select([0])
+    with serving(tmp_path / "asked") as server:
+        own = run(tmp_path, server.server_port, prompt_suffix=" Box it.")
+        list(distill.collected(own, problems))
+    asked = json.loads((tmp_path / "asked").read_text().splitlines()[0])
+    assert asked["token"] == "Bearer sk-of-the-teacher"
+    assert asked["prompt"] == SUMS[0] + " Box it."
+    with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
+        endpoint.Endpoint(run(tmp_path, 1).keys.__class__(**vars(own.keys) | {
+            "base_url": "http://me:secret@127.0.0.1/v1"
+        }))  # fmt: skip
+
+
+def test_a_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    samples = Samples(path)
+    for sample in (2, 0):
+        samples.add(Answer(0, sample, f"text {sample}\u2028 ä"))
+    samples.add(Answer(0, 2, "another"))
+    samples.add(Answer(0, 1, "", failure="refused"))
+    assert keys(list(samples)) == [(0, 0), (0, 1), (0, 2)]
+    with path.open("ab") as file:
+        file.write(b'{"problem": 0, "sample": 3, "te')
+    again = Samples(path)
+    assert [answer.text for answer in again] == ["text 0\u2028 ä", "text 2\u2028 ä"]
+    again.add(Answer(0, 1, "text 1"))
+    assert keys(list(Samples(path))) == [(0, 0), (0, 1), (0, 2)]

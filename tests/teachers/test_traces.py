@@ -1,0 +1,76 @@
+"""Recorded traces: their marks become ours, and a converted one earns the training reward."""
+
+import pytest
+from datasets import Dataset
+
+from moxin_recipes import rewards
+from moxin_recipes.teachers import traces
+
+THOUGHTS = Dataset.from_list(
+    [
+        {
+            "problem": "What is 1+2?",
+            "ground_truth_solution": "We add: \\boxed{3}",
+            "deepseek_reasoning": "One and two make three.",
+            "deepseek_solution": "The answer is \\boxed{3}.",
+        },
+        {
+            "problem": "Name a bird.",
+            "ground_truth_solution": "A robin.",
+            "deepseek_reasoning": "Birds …",
+            "deepseek_solution": "A robin.",
+        },
+    ]
+)
+OPENR1 = Dataset.from_list(
+    [
+        {
+            "problem": "What  is 1+2?",
+            "answer": "3",
+            "generations": ["<think>\n1+2=3\n</think>\n\\boxed{3}", "1+2=4\n</think>\\boxed{4}"],
+        },
+        {
+            "problem": "Half of 3?",
+            "answer": "\\frac{3}{2}",
+            "generations": ["<think>halve</think>1.5: \\boxed{1.5}"],
+        },
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|begin_of_thought|>\n\n1+2=3\n\n<|end_of_thought|>\n\n"
+        "<|begin_of_solution|>\n\n\\boxed{3}\n\n<|end_of_solution|>",
+        "1+2=3\n</think>\n\\boxed{3}",
+        "<think>1+2=3</think>\\boxed{3}",
+    ],
+)
+def test_a_converted_trace_earns_the_reward(text: str) -> None:
+    chain = traces.as_chain(text)
+    for name in ("math", "format"):
+        assert rewards.score(name, [chain], ["3"])[0].reward == 1
+    assert "<|" not in chain
+    assert chain.count("<think>") == chain.count("</think>") == 1
+
+
+def test_the_tags_as_they_come_earn_nothing() -> None:
+    text = "<|begin_of_thought|>1+2=3<|end_of_thought|><|begin_of_solution|>\\boxed{3}"
+    assert rewards.score("math", [text], ["3"])[0].reward == 0
+
+
+def test_both_layouts_are_read_without_doubles() -> None:
+    rows, counts = traces.read([("openr1", OPENR1), ("openthoughts", THOUGHTS)])
+    assert rows["problem"] == ["What  is 1+2?", "Half of 3?"]
+    assert counts == {
+        "left out (no answer to verify by)": 1,
+        "left out (problem seen before)": 1,
+    }
+    (row,) = traces.read([("openthoughts", THOUGHTS)])[0]
+    assert row["answer"] == "3"
+    for name in ("math", "format"):
+        assert rewards.score(name, row["traces"], ["3"])[0].reward == 1
+    texts = [trace for row in rows for trace in row["traces"]]
+    answers = ["3", "3", "\\frac{3}{2}"]
+    assert [score.reward for score in rewards.score("math", texts, answers)] == [1, 0, 1]
