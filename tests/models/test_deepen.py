@@ -76,11 +76,11 @@ def test_solars_forty_eight_layers() -> None:
     assert depth_upscaling(6, 8)[3:5] == [Layer(3), Layer(2)]
 
 
-@pytest.mark.parametrize("wanted", [32, 65, 20])
-def test_a_number_of_layers_that_cannot_be(wanted: int) -> None:
+@pytest.mark.parametrize("target_layers", [32, 65, 20])
+def test_a_number_of_layers_that_cannot_be(target_layers: int) -> None:
     for plan in (block_expansion, depth_upscaling):
         with pytest.raises(RecipeError, match="`num_hidden_layers`"):
-            plan(32, wanted)
+            plan(32, target_layers)
 
 
 @pytest.mark.parametrize("kind", ["mistral", "llama"])
@@ -201,8 +201,8 @@ def test_the_stage_averages_models_of_the_hub(
     keys = {"method": "average", "hub_model_id": "mean-base"}
     manifest, out, _ = stage(tmp_path, **keys, models=three)
     assert [parent["repo"] for parent in manifest["parents"]] == [f"local/{r}" for r in three]
-    found = AutoModelForCausalLM.from_pretrained(out).state_dict()
-    for name, weight in found.items():
+    averaged = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    for name, weight in averaged.items():
         mean = sum(net.state_dict()[name].double() for net in nets) / 3
         assert torch.equal(weight, mean.float()), name
     _, out, _ = stage(tmp_path, **keys, models=["seed-1", "seed-1", "seed-1"])

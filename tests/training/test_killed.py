@@ -86,7 +86,7 @@ def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
         pretraining.checkpoint("flipped", 40).parent.glob("checkpoint-*/moxin.json"),
         key=lambda path: int(path.parent.name.split("-")[1]),
     )
-    torn, flipped, whole = (path.parent for path in seals[::-1][:3])
+    torn, flipped, intact = (path.parent for path in seals[::-1][:3])
     (torn / "moxin.json").unlink()
     content = bytearray((flipped / "optimizer.pt").read_bytes())
     content[len(content) // 2] ^= 1
@@ -94,7 +94,7 @@ def test_killed_with_a_flipped_byte_and_a_torn_checkpoint(
     log = pretraining.run(recipe)
     assert f"{torn} is not used: it was not written to its end" in log
     assert f"{flipped} is not used: optimizer.pt is not what was written" in log
-    assert f"going on from {whole}" in log
+    assert f"going on from {intact}" in log
     assert weights(pretraining.folder("flipped")) == undisturbed[0]
     state = json.loads((pretraining.folder("flipped") / "moxin.json").read_text())
     assert state["counts"]["steps passed over"] == 0
@@ -173,7 +173,8 @@ def test_another_result_starts_anew_and_says_what_became_of_the_checkpoint(
     (row,) = json.loads(
         pretraining.place.moxin("status", str(recipe.parent), "--hub", "local", "--json").stdout
     )
-    assert (row["state"], row["leftovers"]) == ("done", [str(before)])
+    assert row["state"] == "done"
+    assert before.exists()
     pretraining.place.moxin("status", str(recipe.parent), "--hub", "local", "--remove-leftovers")
     assert not before.exists()
 

@@ -47,8 +47,8 @@ def test_held_out_problems_are_asked_the_same_way(
 
 def test_a_public_test_set_needs_no_config_of_its_own(tmp_path: Path) -> None:
     PROBLEMS.to_parquet(tmp_path / "test.parquet")
-    found = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
-    assert found["answer"][:] == ["12", "13"]
+    split = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
+    assert split["answer"][:] == ["12", "13"]
 
 
 def test_the_reward_is_the_mean_of_the_last_logged_ones() -> None:

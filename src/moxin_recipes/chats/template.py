@@ -1,4 +1,4 @@
-"""Chats → token ids with a mask of what the assistant said."""
+"""Encodes chats as token ids, with labels for the assistant's tokens only."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ def prepare_tokenizer(
 ) -> None:
     """Sets the chat template (a file of templates/, or a path) and the padding token, if given.
 
-    Both must be there in the end, and padding must not be the end of a text: that would be masked.
+    Raises RecipeError if the tokenizer then has no template or no padding token, or if it pads with
+    its end-of-text token: the end of a text would be masked.
     """
     if template:
         path = TEMPLATES / template if (TEMPLATES / template).exists() else Path(template)
@@ -51,7 +52,7 @@ def prepare_tokenizer(
 def encode(
     messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[int], list[int]]:
-    """Ids of a chat, and labels that are -100 wherever the assistant did not speak."""
+    """Returns the ids of a chat, and labels that are -100 for all tokens but the assistant's."""
     encoded = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
@@ -60,9 +61,9 @@ def encode(
 
 
 def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
-    """A chat as turns of `role` and `content`, from `messages` or from `conversations`.
+    """Returns a chat as turns of `role` and `content`, from `messages` or from `conversations`.
 
-    The latter has `from` (human, gpt, system) and `value`, the ShareGPT way.
+    `conversations` is ShareGPT's layout: turns of `from` (human, gpt, system) and `value`.
     """
     if "messages" in row:
         return list(row["messages"])
@@ -74,8 +75,8 @@ def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def special_token_in(messages: list[dict[str, str]], special: list[str]) -> bool:
-    """Whether a text has one of the `special` tokens written out.
+    """Returns whether a text contains one of the `special` tokens.
 
-    It would be encoded as that token, and end or begin something.
+    The tokenizer would encode it as that token, which could end or begin a turn.
     """
     return any(token in message["content"] for message in messages for token in special)

@@ -46,7 +46,6 @@ def _row(state: State) -> dict[str, Any]:
         "seconds": manifest.get("seconds"),
         "tokens": manifest.get("tokens"),
         "metrics": manifest.get("metrics", {}),
-        "leftovers": [str(leftover.folder) for leftover in leftovers(state)],
     }
 
 

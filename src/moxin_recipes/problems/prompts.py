@@ -1,4 +1,4 @@
-"""Problems as the prompts of GRPO: those that can give a signal, and are not too long."""
+"""Selects problems that can give a signal, and turns them into prompts for GRPO."""
 
 from pathlib import Path
 
@@ -10,30 +10,33 @@ from moxin_recipes.recipe.strict import RecipeError
 
 
 def with_a_signal(problems: Dataset, rates: Path | None, least: float, most: float) -> Dataset:
-    """The problems whose pass rate lies from `least` to `most`; those without one stay.
+    """Returns the problems whose pass rate lies between `least` and `most`, or is not known.
 
-    `rates` is the folder of a distilled dataset, which has `problem` and `pass_rate`; without it
-    all problems stay. RecipeError where none is left.
+    `rates` is the folder of a distilled dataset with `problem` and `pass_rate`; without it all
+    problems stay. Raises RecipeError if no problem is left.
     """
     if rates is None:
         return problems
     columns = ["problem", "pass_rate"]
     table = load_split(rates, "pass_rates", "train", columns, "pass_rates_name")
-    known = dict(zip(table["problem"], table["pass_rate"], strict=True))
-    chosen = [
+    rate_of = dict(zip(table["problem"], table["pass_rate"], strict=True))
+    kept_rows = [
         index
         for index, problem in enumerate(problems["problem"])
-        if problem not in known or least <= known[problem] <= most
+        if problem not in rate_of or least <= rate_of[problem] <= most
     ]
-    if not chosen:
+    if not kept_rows:
         raise RecipeError("`min_pass_rate`, `max_pass_rate`: no problem lies between them")
-    return problems.select(chosen)
+    return problems.select(kept_rows)
 
 
 def as_prompts(
     problems: Dataset, tokenizer: PreTrainedTokenizerBase, longest: int, suffix: str = ""
 ) -> Dataset:
-    """Rows of `prompt` (one user turn) and `answer`, without prompts of over `longest` tokens."""
+    """Returns rows of `prompt` (one user turn) and `answer`, up to `longest` prompt tokens.
+
+    Raises RecipeError if no prompt is short enough.
+    """
     rows = []
     for row in problems:
         prompt = [{"role": "user", "content": row["problem"] + suffix}]

@@ -21,7 +21,7 @@ from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
 from moxin_recipes.run import Run, clear, launch
 from moxin_recipes.teachers import ask, endpoint, traces, verified
-from moxin_recipes.teachers.answers import Answer, Samples, file_name
+from moxin_recipes.teachers.answers import Answer, Answers, file_name
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def main(run: Run[DistillKeys, None]) -> None:
         "metrics": {"accepted": round(tally.kept / tally.answered, 4)},
         "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
-        + verified.ORIGIN[own.teacher].format(own=own),
+        + verified.ORIGIN[own.teacher].format(keys=own),
         "counts": {"problems": len(problems), **counts, **tally.counts()},
     }
     run.finish({"hub_dataset_id": (folder, facts)})
@@ -100,7 +100,7 @@ def collected(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer
     own = run.keys
     model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
     path = run.folder / file_name(own, problems["problem"], model)
-    samples = Samples(path)
+    samples = Answers(path)
     wanted = [
         ask.request(own, index, sample, text)
         for index, text in enumerate(problems["problem"])

@@ -46,7 +46,7 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
         processing_class=tokenizer,
         z_loss=keys.z_loss,
         max_skipped_steps=keys.max_skipped_steps,
-        optimizer_cls_and_kwargs=optimizers.chosen(keys, run.args, model),
+        optimizer_cls_and_kwargs=optimizers.class_and_options(keys, run.args, model),
     )
     facts = train(run, trainer, keys.context_length)
     if run.is_main:
@@ -68,7 +68,7 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], tokenizer: PreTrainedTokeni
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
     shards = HubTokens(run.parent("dataset_name"), cache, keys.token_cache_gb * GB)
-    order = Order.of(keys, shards.shards)
+    order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, tokenizer.bos_token_id)
 
