@@ -24,7 +24,7 @@ _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own 
 _MOST_DIGITS = 40
 # A path that may name a repository without a namespace, such as /api/models/gpt2/refs.
 _NAMELESS = re.compile(
-    r"(/(?:api/)?(?:(?P<type>models|datasets|spaces)/)?)(?P<repo>[^/]+?)((?:\.git)?(?:/.*)?)",
+    r"(/(?:api/)?(?:(?P<type>models|datasets)/)?)(?P<repo>[^/]+?)((?:\.git)?(?:/.*)?)",
     re.DOTALL,
 )
 T = TypeVar("T")
@@ -123,8 +123,8 @@ class Router:
         `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
         path, or the model type. With Role.NOBODY anybody may read what is public.
         """
-        pattern = path.replace("{type}", "(?P<type>models|datasets|spaces)")
-        pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets|spaces)/)?")
+        pattern = path.replace("{type}", "(?P<type>models|datasets)")
+        pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets)/)?")
         pattern = pattern.replace("{repo}", "(?P<repo>(?!api/|lfs/)[^/]+/[^/]+?)")
         pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
