@@ -111,6 +111,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
         {"optimizer": "muon", "accelerate_config": "accelerate_configs/fsdp.yaml"},
         "`optimizer: muon` needs whole matrices",
     ),
+    ("20-pretrain-2k", {"optimizer": "moun"}, "`optimizer`: there is no moun; use adamw, muon"),
     ("20-pretrain-2k", {"token_cache_gb": float("nan")}, "`token_cache_gb` must be above 0"),
 ]
 

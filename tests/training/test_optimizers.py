@@ -132,7 +132,10 @@ def test_adamw_is_the_trainers_own(tmp_path: Path) -> None:
     )
 
 
-def test_sharded_parameters_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+def test_sharded_parameters_and_unknown_names_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"optimizer: muon.*accelerate_config"):
-        optimizers.class_and_options(keys(), arguments(tmp_path), model())
+        optimizers.check("muon", sharded=True)
+    with pytest.raises(RecipeError, match="there is no lion; use adamw, muon"):
+        optimizers.check("lion", sharded=False)
+    optimizers.check("adamw", sharded=True)
+    optimizers.check("muon", sharded=False)

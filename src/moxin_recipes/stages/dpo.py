@@ -11,32 +11,29 @@ in `left_out.parquet` beside it, those of the test split in `left_out_test.parqu
 from trl import DPOConfig, DPOTrainer
 
 from moxin_recipes.chats.pairs import Pairs
-from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining
-
-COLUMNS = ["chosen", "rejected"]
 
 
 def main(run: Run[DpoKeys, DPOConfig]) -> None:
     """Reads pairs, trains on those of one split, scores those of the other."""
     # This count is kept in checkpoints; TRL's own is not.
     run.args.include_num_input_tokens_seen = "non_padding"
-    start = PostTraining(run)
-    pairs = read_pairs(run, start, run.keys.dataset_train_split)
+    dpo = PostTraining(run)
+    pairs = read_pairs(run, dpo, run.keys.dataset_train_split)
     test_split = run.keys.dataset_test_split
-    tests = read_pairs(run, start, test_split) if test_split else None
-    trainer = start.trainer(
+    tests = read_pairs(run, dpo, test_split) if test_split else None
+    trainer = dpo.trainer(
         DPOTrainer,
-        start.model(),
+        dpo.model(),
         train_dataset=pairs.usable(),
         eval_dataset=tests.usable() if tests else None,
     )
     trainer.train_dataset = pairs.full_batches(
         trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
-    facts = start.train(trainer)
+    facts = dpo.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
     facts["tokens"] = trainer.state.num_input_tokens_seen
     facts["counts"] = dict(pairs.counts)
@@ -44,15 +41,14 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     if tests:
         facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
         left_out["left_out_test"] = tests.left_out()
-    start.push(facts, f"Tuned on the preferences {run.keys.dataset_name}", metrics, **left_out)
+    dpo.push(facts, f"Tuned on the preferences {run.keys.dataset_name}", metrics, **left_out)
 
 
-def read_pairs(run: Run[DpoKeys, DPOConfig], start: PostTraining, split: str) -> Pairs:
+def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -> Pairs:
     """The pairs of a split, read once by one process of a machine."""
-    key = "dataset_name"
-    rows = load_split(run.pull(key), run.keys.dataset_config, split, COLUMNS, key)
+    pairs = tuning.rows(["chosen", "rejected"], split)
     with run.args.main_process_first(local=True, desc="reading pairs"):
-        return Pairs(rows, start.tokenizer, run.state / "pairs" / split, key)
+        return Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name")
 
 
 def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:

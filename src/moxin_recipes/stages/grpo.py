@@ -14,7 +14,6 @@ from trl import GRPOConfig
 
 from moxin_recipes import rewards
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
-from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight
@@ -28,14 +27,7 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     """Chooses problems, looks before it starts, reinforces."""
     keys = run.keys
     model = PostTraining(run)
-    columns = ["problem", "answer"]
-    problems = load_split(
-        run.pull("dataset_name"),
-        keys.dataset_config,
-        keys.dataset_train_split,
-        columns,
-        "dataset_name",
-    )
+    problems = model.rows(["problem", "answer"])
     if run.is_main:
         known_answers.check_rewards(keys.rewards, problems["answer"])
         preflight.check_ending(model.folder, model.tokenizer, keys.rewards)

@@ -19,7 +19,7 @@ from moxin_recipes.run import Run, launch
 
 def main(run: Run[ReleaseKeys, None]) -> None:
     """Collect, push, and publish where the recipe says so."""
-    own = run.keys
+    keys = run.keys
     folder = clear(run.folder / "hub_model_id")
     final = [parent for parent in run.parents if parent.key == "models"][-1]
     for path in sorted(download(final).iterdir()):
@@ -39,13 +39,13 @@ def main(run: Run[ReleaseKeys, None]) -> None:
         "summary": f"Release of the ladder; the weights are those of {final.repo}.",
         "notes": [*notes, *rows],
     }
-    if own.publish and own.push_to_hub:  # before the push that means done
-        own.hub_private_repo = False
+    if keys.publish and keys.push_to_hub:  # before the push that means done
+        keys.hub_private_repo = False
         for repo, kind in sorted({(parent.repo, parent.type) for parent in run.parents}):
             with errors(repo):
                 api().update_repo_settings(repo, repo_type=kind, private=False)
-        with errors(own.hub_model_id):
-            release = api().create_repo(own.hub_model_id, private=False, exist_ok=True).repo_id
+        with errors(keys.hub_model_id):
+            release = api().create_repo(keys.hub_model_id, private=False, exist_ok=True).repo_id
             api().update_repo_settings(release, private=False)
     run.finish({"hub_model_id": (folder, facts)})
 

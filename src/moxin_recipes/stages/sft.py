@@ -13,12 +13,11 @@ parity), but a limit on the gradient's norm means something else, and where the 
 varies from step to step, a sum gives the fuller steps more say in AdamW's averages.
 """
 
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig
 from trl import SFTConfig
 
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
-from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
@@ -32,7 +31,7 @@ def main(run: Run[SftKeys, SFTConfig]) -> None:
     template.prepare_tokenizer(tuning.tokenizer, run.keys.chat_template, run.keys.pad_token)
     length = run.args.max_length
     config = stretched(AutoConfig.from_pretrained(tuning.folder), run.keys, length)
-    rows = packed_chats(run, tuning.tokenizer)
+    rows = packed_chats(run, tuning)
     run.args.num_train_epochs = 1  # the rows are those of all epochs, in order
     data = rows.as_dataset()
     trainer = tuning.trainer(PackedSFTTrainer, tuning.model(config), train_dataset=data)
@@ -43,16 +42,10 @@ def main(run: Run[SftKeys, SFTConfig]) -> None:
     tuning.push(facts, f"Fine-tuned on {run.keys.dataset_name}", left_out=rows.left_out())
 
 
-def packed_chats(run: Run[SftKeys, SFTConfig], tokenizer: PreTrainedTokenizerBase) -> PackedRows:
+def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
-    keys, args = run.keys, run.args
-    chats = load_split(
-        run.pull("dataset_name"),
-        keys.dataset_config,
-        keys.dataset_train_split,
-        ["messages|conversations"],
-        "dataset_name",
-    )
+    args, tokenizer = run.args, tuning.tokenizer
+    chats = tuning.rows(["messages|conversations"])
     with args.main_process_first(local=True, desc="encoding chats"):
         encoded = encode_chats(
             chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
@@ -61,8 +54,8 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tokenizer: PreTrainedTokenizerBas
         encoded,
         args.max_length,
         args.num_train_epochs,
-        keys.seed,
-        keys.global_batch_size,
+        run.keys.seed,
+        run.keys.global_batch_size,
         tokenizer.pad_token_id,
     )
 

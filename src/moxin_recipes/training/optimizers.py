@@ -4,8 +4,8 @@ Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) replaces 
 matrix by the nearest orthogonal matrix, which a Newton–Schulz iteration approximates.
 """
 
-import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,22 +80,20 @@ class Muon(torch.optim.AdamW):
             torch._foreach_add_(matrices, list(updates), alpha=-lr * scale)
 
 
-def class_and_options(
-    keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
-) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-    """Returns the optimizer's class and options for the Trainer, or None for `optimizer: adamw`.
+Build = Callable[
+    [PretrainKeys, TrainingArguments, PreTrainedModel],
+    tuple[type[torch.optim.Optimizer], dict[str, Any]],
+]
 
-    Muon steps the matrices inside the layers with `learning_rate` and `weight_decay`. AdamW steps
-    embeddings, head and norms, each with its own learning rate. Raises RecipeError under FSDP,
-    because Muon needs whole matrices.
+
+def muon(
+    keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """Muon with a learning rate for each kind of parameter.
+
+    `learning_rate` and `weight_decay` are those of the matrices inside the layers. Embeddings, head
+    and norms have one each, and AdamW steps them.
     """
-    if keys.optimizer == "adamw":
-        return None
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-        raise RecipeError(
-            "`optimizer: muon` needs whole matrices, and FSDP gives each process a part of them; "
-            "take `optimizer: adamw`, or an `accelerate_config` without FSDP"
-        )
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     layer_parameters = [p for p in model.parameters() if p is not embeddings and p is not head]
     groups = [
@@ -116,3 +114,36 @@ def class_and_options(
     betas = (args.adam_beta1, args.adam_beta2)
     shared = {"betas": betas, "eps": args.adam_epsilon, "weight_decay": 0.0}
     return Muon, {"params": groups, **shared}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A choice of the key `optimizer`: what the Trainer builds, and whether FSDP may shard it."""
+
+    build: Build | None = None  # None: the Trainer builds its own, as the key `optim` says
+    needs_whole_matrices: bool = False
+
+
+OPTIMIZERS = {
+    "adamw": Optimizer(),
+    "muon": Optimizer(muon, needs_whole_matrices=True),
+}
+
+
+def check(name: str, sharded: bool) -> None:
+    """Raises RecipeError for an unknown name, or one that cannot work on FSDP's shards."""
+    if name not in OPTIMIZERS:
+        raise RecipeError(f"`optimizer`: there is no {name}; use {', '.join(OPTIMIZERS)}")
+    if sharded and OPTIMIZERS[name].needs_whole_matrices:
+        raise RecipeError(
+            f"`optimizer: {name}` needs whole matrices, and FSDP gives each process a part of "
+            "them; take `optimizer: adamw`, or an `accelerate_config` without FSDP"
+        )
+
+
+def class_and_options(
+    keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+    """The optimizer's class and its arguments for the Trainer; None: it builds its own."""
+    build = OPTIMIZERS[keys.optimizer].build
+    return build(keys, args, model) if build else None

@@ -14,6 +14,7 @@ from transformers import (
 )
 from trl import get_peft_config
 
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.scores.held_out import held_out
 from moxin_recipes.training import checkpoints
 from moxin_recipes.training.job import Job
@@ -26,6 +27,12 @@ class PostTraining:
         self._run = run
         self.folder: Path = run.pull("model_name_or_path")
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+
+    def rows(self, columns: list[str], split: str | None = None) -> Dataset:
+        """A split of the recipe's dataset, by default the one to train on, with these columns."""
+        keys, key = self._run.keys, "dataset_name"
+        split = split or keys.dataset_train_split
+        return load_split(self._run.pull(key), keys.dataset_config, split, columns, key)
 
     def model(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
         """The weights in the recipe's dtype; `config` stands in for the model's own."""

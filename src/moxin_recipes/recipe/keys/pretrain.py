@@ -1,7 +1,8 @@
 """The keys of `pretrain`: one phase on packed tokens."""
 
+import pkgutil
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from moxin_recipes.recipe.base import TrainingKeys
 from moxin_recipes.recipe.bounds import AboveZero, AtLeastZero, Count, Positive, Share
@@ -43,7 +44,7 @@ class PretrainKeys(TrainingKeys):
     z_loss: AtLeastZero = 0.0  # weight of log²(Z) in the loss; OLMo 2: 1e-5
     # Steps passed over (a loss or gradient that is no number, a spike) before the run stops.
     max_skipped_steps: Count = field(default=100, metadata=HARMLESS)
-    optimizer: Literal["adamw", "muon"] = "adamw"  # adamw: as `optim` says
+    optimizer: str = "adamw"  # of training/optimizers.py; adamw: as `optim` says
     # For muon; `learning_rate` and `weight_decay` are those of the matrices inside the layers.
     muon_momentum: Share = 0.95
     embedding_learning_rate: AtLeastZero = 0.1
@@ -68,12 +69,8 @@ class PretrainKeys(TrainingKeys):
             )
 
     def check_launch(self, sharded: bool) -> None:
-        """Muon works on whole matrices."""
-        if self.optimizer == "muon" and sharded:
-            raise RecipeError(
-                "`optimizer: muon` needs whole matrices, and FSDP gives each process a part of "
-                "them; take `optimizer: adamw`, or an `accelerate_config` without FSDP"
-            )
+        """The optimizer is there, and works on what this launch gives each process."""
+        pkgutil.resolve_name("moxin_recipes.training.optimizers:check")(self.optimizer, sharded)
 
     def check_libraries(self, args: Any) -> None:
         """A phase is a number of steps; liger's kernel has no z-loss."""
