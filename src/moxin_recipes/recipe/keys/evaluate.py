@@ -1,6 +1,7 @@
 """The keys of `evaluate`: lm-eval tasks on several models."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from moxin_recipes.recipe.base import StageKeys
@@ -55,12 +56,17 @@ class EvaluateKeys(StageKeys):
         others = [(i, one.task) for i, one in enumerate(self.evaluations) if one.task not in ours]
         if not others:
             return
-        from lm_eval.tasks import TaskManager
-
-        theirs = set(TaskManager().all_tasks)
+        theirs = _lm_eval_tasks()
         for position, task in others:
             if task not in theirs:
                 raise RecipeError(
                     f"`evaluations[{position}].task`: neither this package nor lm-eval has a task "
                     f"{task}{near(task, ours | theirs)}"
                 )
+
+
+@cache
+def _lm_eval_tasks() -> set[str]:
+    from lm_eval.tasks import TaskManager
+
+    return set(TaskManager().all_tasks)
