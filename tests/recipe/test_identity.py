@@ -58,7 +58,6 @@ HARMLESS = {
     "output_dir": "/x",
     "hub_model_id": "y",
     "run_name": "mine",
-    "use_cpu": True,
     "gpu_price": 2.0,
 }
 ROUNDING = {
@@ -67,6 +66,7 @@ ROUNDING = {
     "attn_implementation": "eager",
     "gradient_checkpointing": False,
     "use_liger_kernel": False,
+    "use_cpu": True,
 }
 RESULT = {
     "learning_rate": 1e-5,
