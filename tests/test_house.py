@@ -34,8 +34,6 @@ BETWEEN = {
     "scores": {"cpu", "documents", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}
-# On their way to other rooms.
-MOVING = {"moxin_recipes.hub.mirror", "moxin_recipes.hub.commands"}
 
 
 @functools.cache
@@ -79,7 +77,6 @@ def arrows() -> set[tuple[str, str]]:
     return {
         (module, target)
         for module in modules()
-        if module not in MOVING
         for target in imported(module, ast.walk(tree(module)))
         if room(module) != room(target) and room(target)
     }
