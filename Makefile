@@ -25,8 +25,7 @@ soak: .venv/ready
 	$(LOCAL) $(BIN)/python -m pytest -m soak tests
 
 look: .venv/ready
-	PYTHONPATH=tests/moxin_hub HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_PROGRESS_BARS=1 \
-		$(LOCAL) $(BIN)/python tests/moxin_hub/look.py
+	PYTHONPATH=.:tests/moxin_hub $(LOCAL) $(BIN)/python tests/moxin_hub/look.py $(HUB)
 
 .venv/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,1 +1,1 @@
-"""Benchmarks: side by side in one run, ratios of medians; `make bench` runs them all."""
+"""Benchmarks run contenders side by side and report ratios of medians; `make bench` runs all."""

@@ -1,4 +1,4 @@
-"""`python -m bench` runs every benchmark of this folder, `python -m bench NAME` one of them."""
+"""`python -m bench` runs every benchmark of this folder; `python -m bench NAME` runs one."""
 
 import importlib
 import os

@@ -1,13 +1,13 @@
-"""Seconds that checkpoints and their pushes take from pretraining, beside a run with neither.
+"""Measures the seconds that checkpoints and their pushes cost pretraining.
 
     python -m bench checkpoints [STEPS [SAVES [ROUNDS]]]      5 steps a save, 8 saves, 4 rounds
 
-6.5M parameters and one sequence of 512 a step: a checkpoint has 78 MB, of which 26 are pushed to a
-local Hub, while one thread trains. In each round the two kinds run at the same time, so that they
-see the same machine, each with an empty Hub and all of its processes on one core; the next round
-swaps the cores. By default saves are much closer together than in use, so that their cost stands
-out. What counts is the wall time of the training; pushes that are under way at its end are waited
-for after it, and named apart.
+One thread trains 6.5M parameters on one sequence of 512 a step. A checkpoint has 78 MB, of which 26
+are pushed to a local Hub. In each round, one run has saves and a Hub and the other has neither.
+Both run at the same time, so they see the same machine. Each has an empty Hub and keeps all its
+processes on one core; the next round swaps the cores. By default saves are much more frequent than
+in real use, so that their cost is visible. The result is the wall time of the training. The time
+that pushes take after its end is reported separately.
 """
 
 import multiprocessing
@@ -48,21 +48,21 @@ MANIFEST = {
 
 
 def stage(folder: Path) -> Any:
-    """What `Checkpoints` asks of a stage that runs."""
+    """Returns the part of a running stage that `Checkpoints` needs."""
     keys = {"push_to_hub": True, "push_checkpoints": True, "keep_checkpoints": None}
     return SimpleNamespace(
-        arguments=SimpleNamespace(hub_model_id="bench", hub_private_repo=True, **keys),
+        keys=SimpleNamespace(hub_model_id="bench", hub_private_repo=True, **keys),
         recipe=SimpleNamespace(stage="pretrain", tag="phase", name="20-pretrain"),
         state=folder,
-        key="bench",
+        identity=SimpleNamespace(key="bench", values={}),
         is_main=True,
         seconds=0.0,
         manifest=lambda **facts: {**MANIFEST, **facts},
     )
 
 
-def train(folder: Path, every: int, saves: int, kept: bool) -> tuple[float, float]:
-    """Wall seconds of the training, and of waiting for pushes after it."""
+def train(folder: Path, every: int, saves: int, with_saves: bool) -> tuple[float, float]:
+    """Returns wall seconds of the training, and of waiting for pushes after it."""
     torch.set_num_threads(1)
     keep_memory()
     rows = isolated(VOCABULARY)
@@ -72,7 +72,7 @@ def train(folder: Path, every: int, saves: int, kept: bool) -> tuple[float, floa
         max_steps=saves * every,
         use_cpu=True,
         dataloader_pin_memory=False,
-        save_strategy="steps" if kept else "no",
+        save_strategy="steps" if with_saves else "no",
         save_steps=every,
         save_total_limit=2,
         logging_strategy="no",
@@ -87,49 +87,49 @@ def train(folder: Path, every: int, saves: int, kept: bool) -> tuple[float, floa
     trainer.remove_callback(PrinterCallback)
     checkpoints = Checkpoints(stage(folder), trainer)
     trainer.add_callback(checkpoints)
-    began = time.perf_counter()
+    start = time.perf_counter()
     trainer.train()
-    ended = time.perf_counter()
+    end = time.perf_counter()
     checkpoints.finish()
-    return ended - began, time.perf_counter() - ended
+    return end - start, time.perf_counter() - end
 
 
-def run(core: int, every: int, saves: int, kept: bool) -> tuple[float, float]:
-    """`train` in a process that finds a Hub of its own; both of them on `core`."""
+def run(core: int, every: int, saves: int, with_saves: bool) -> tuple[float, float]:
+    """Runs `train` in a process with its own Hub, both on `core`."""
     os.sched_setaffinity(0, {core})
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        who = launcher.identity(home / "hub")
-        os.environ.update(environment.local_variables(who, home / "cache"), MOXIN_HOME=name)
-        hub = launcher.ensure(who)
+        identity = launcher.identity(home / "hub")
+        os.environ.update(environment.local_variables(identity, home / "cache"), MOXIN_HOME=name)
+        hub = launcher.ensure(identity)
         assert hub is not None
         try:
-            with ProcessPoolExecutor(1, SPAWN) as one:
-                return one.submit(train, home / "run", every, saves, kept).result()
+            with ProcessPoolExecutor(1, SPAWN) as process:
+                return process.submit(train, home / "run", every, saves, with_saves).result()
         finally:
             hub.terminate()
             hub.wait()
 
 
 def main() -> None:
-    given = [int(word) for word in sys.argv[2:]]
-    every, saves, rounds = given + [5, 8, 4][len(given) :]
+    numbers = [int(word) for word in sys.argv[2:]]
+    every, saves, rounds = numbers + [5, 8, 4][len(numbers) :]
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         sys.exit("this benchmark needs two cores")
-    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    times_by_kind: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for number in range(rounds):
         with ProcessPoolExecutor(2, SPAWN) as pair:
             pending = {
-                kept: pair.submit(run, cores[(kept + number) % 2], every, saves, kept)
-                for kept in found
+                kind: pair.submit(run, cores[(kind + number) % 2], every, saves, kind)
+                for kind in times_by_kind
             }
-            for kept, future in pending.items():
-                found[kept].append(future.result())
-        bare, full = (times[-1][0] for times in found.values())
+            for kind, future in pending.items():
+                times_by_kind[kind].append(future.result())
+        bare, full = (times[-1][0] for times in times_by_kind.values())
         print(f"round {number + 1}: without {bare:.2f} s, with both {full:.2f} s", flush=True)
-    bare, full = (statistics.mean(took for took, _ in found[kept]) for kept in found)
-    after = statistics.mean(waited for _, waited in found[True])
+    bare, full = (statistics.mean(spent for spent, _ in times) for times in times_by_kind.values())
+    after = statistics.mean(wait_seconds for _, wait_seconds in times_by_kind[True])
     print(f"{saves} saves, one every {every} steps or {bare / saves:.1f} s; means of {rounds}")
     print(f"  without saves and Hub   {bare:8.2f} s")
     print(f"  with both               {full:8.2f} s, ratio {full / bare:.4f}")

@@ -1,8 +1,9 @@
-"""Seconds of a GRPO step on a CPU: our trainer beside TRL's own, same model, prompts and lengths.
+"""Measures the seconds of a GRPO step on a CPU, with our trainer and with TRL's.
 
-Six layers of width 256 with random weights and 32,000 pieces, 8 prompts of 8 to 26 tokens × 8
-completions that all reach 64 tokens (nothing ends them), float32. The contenders take turns; what
-counts is the ratio of medians. Before that, both score one batch: same loss, same entropy.
+Both have the same model, prompts and lengths: six layers of width 256 with random weights and
+32,000 pieces, and 8 prompts of 8 to 26 tokens × 8 completions of 64 tokens (no token ends them), in
+float32. The contenders take turns, and the result is the ratio of medians. Before that, both
+compute the loss and the entropy of one batch, which must agree.
 """
 
 import statistics
@@ -44,8 +45,8 @@ def write_model(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def trainer(kind: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
-    made = kind(
+def trainer(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
+    grpo_trainer = trainer_class(
         model=str(folder),
         reward_funcs=[lambda completion_ids, **_: [float(ids[0] % 2) for ids in completion_ids]],
         args=GRPOConfig(
@@ -74,11 +75,11 @@ def trainer(kind: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
         ),
         processing_class=chat_tokenizer(folder),
     )
-    made.remove_callback(PrinterCallback)
-    made.eos_token_ids = [VOCABULARY]  # none: every completion is of the same length
-    made.generation_config.eos_token_id = VOCABULARY
-    made.generation_kwargs["eos_token_id"] = VOCABULARY
-    return made
+    grpo_trainer.remove_callback(PrinterCallback)
+    grpo_trainer.eos_token_ids = [VOCABULARY]  # no token: all completions have the same length
+    grpo_trainer.generation_config.eos_token_id = VOCABULARY
+    grpo_trainer.generation_kwargs["eos_token_id"] = VOCABULARY
+    return grpo_trainer
 
 
 def chat_tokenizer(folder: Path) -> Any:
@@ -87,39 +88,39 @@ def chat_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def seconds(kind: type[GRPOTrainer], folder: Path, beta: float) -> tuple[float, float]:
-    """(a step, the generation in it)."""
-    made = trainer(kind, folder, beta)
-    spent = []
-    generate = made._generate_single_turn
+def seconds(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> tuple[float, float]:
+    """Returns the seconds of a step, and of the generation in it."""
+    grpo_trainer = trainer(trainer_class, folder, beta)
+    generation_seconds = []
+    generate = grpo_trainer._generate_single_turn
 
-    def timed(*given: Any, **named: Any) -> Any:
-        began = time.perf_counter()
-        result = generate(*given, **named)
-        spent.append(time.perf_counter() - began)
+    def timed(*arguments: Any, **keywords: Any) -> Any:
+        start = time.perf_counter()
+        result = generate(*arguments, **keywords)
+        generation_seconds.append(time.perf_counter() - start)
         return result
 
-    made._generate_single_turn = timed
-    began = time.perf_counter()
-    made.train()
-    return (time.perf_counter() - began) / STEPS, statistics.mean(spent)
+    grpo_trainer._generate_single_turn = timed
+    start = time.perf_counter()
+    grpo_trainer.train()
+    return (time.perf_counter() - start) / STEPS, statistics.mean(generation_seconds)
 
 
 def same_numbers(folder: Path) -> None:
-    """Both trainers' loss and entropy on one batch."""
+    """Prints both trainers' loss and entropy on one batch."""
     ours, stock = (trainer(kind, folder, 0.001) for kind in (CpuGRPOTrainer, GRPOTrainer))
     ours.model.train()
     batch = ours._generate_and_score_completions([r for r in ours.train_dataset for _ in range(4)])
-    # On policy, advantages of a group cancel out where all completions are of one length.
+    # On policy, the advantages of a group cancel out if all completions have one length.
     batch["advantages"] = torch.randn(len(batch["advantages"]))
-    found = []
-    for made in (ours, stock):
-        made.model.train()
-        made.current_gradient_accumulation_steps = 1
-        loss = float(made.compute_loss(made.model, dict(batch)).detach())
-        found.append((loss, made._metrics["train"]["entropy"][-1]))
-    print(f"  one batch: loss {found[0][0]:.7f} and {found[1][0]:.7f}, ", end="")
-    print(f"entropy {found[0][1]:.6f} and {found[1][1]:.6f}")
+    results = []
+    for grpo_trainer in (ours, stock):
+        grpo_trainer.model.train()
+        grpo_trainer.current_gradient_accumulation_steps = 1
+        loss = float(grpo_trainer.compute_loss(grpo_trainer.model, dict(batch)).detach())
+        results.append((loss, grpo_trainer._metrics["train"]["entropy"][-1]))
+    print(f"  one batch: loss {results[0][0]:.7f} and {results[1][0]:.7f}, ", end="")
+    print(f"entropy {results[0][1]:.6f} and {results[1][1]:.6f}")
 
 
 def main() -> None:
@@ -132,8 +133,8 @@ def main() -> None:
         for beta in (0.001, 0.0):
             times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
             for _ in range(ROUNDS):
-                for name, kind in contenders.items():
-                    times[name].append(seconds(kind, folder, beta))
+                for name, trainer_class in contenders.items():
+                    times[name].append(seconds(trainer_class, folder, beta))
             print(f"  beta {beta}: seconds a step, of which generation")
             first: list[float] = []
             for name, rows in times.items():

@@ -1,12 +1,13 @@
-"""One large file to the local Hub and back, beside `cp` and fsync of it to the same disk.
+"""Sends one large file to the local Hub and back, and compares it with `cp` and fsync of the file.
 
-`python -m bench.hub_transfer [MIB [ROUNDS]]`. The source lies in the page cache, if it fits there.
-`server` is the Hub's own rate: against a client that does nothing but send, or receive into a file.
-`hub client` is huggingface_hub's whole path, which reads and hashes the file before it sends it. An
-upload is on the disk, and its sha256 verified, when the Hub answers; no client fsyncs a download,
-whose sha256 is verified here, after the clock has stopped. Each contender starts with nothing left
-to write, and after as large a file was deleted: memory that was in use a moment ago comes faster
-than other memory, above all in a virtual machine. What counts is the ratio of medians.
+Run `python -m bench.hub_transfer [MIB [ROUNDS]]`. The source lies in the page cache, if it fits
+there. `server` is the Hub's own rate, with a client that only sends, or only receives into a file.
+`hub client` is huggingface_hub's whole path, which reads and hashes the file before it sends it.
+When the Hub answers, an upload is on the disk and its sha256 is verified. No client fsyncs a
+download; the benchmark verifies its sha256 after the clock has stopped. When a contender starts,
+nothing is left to write, and a file of the same size was just deleted, because memory that was in
+use a moment ago is faster than other memory, above all in a virtual machine. The result is the
+ratio of medians.
 """
 
 import hashlib
@@ -29,40 +30,40 @@ MIB = 1 << 20
 
 
 class Hub:
-    """A server of its own, the plain client's half of the protocol, and the server's memory."""
+    """A server, a plain client for its protocol, and the server's memory."""
 
     def __init__(self, root: Path) -> None:
         from huggingface_hub import HfApi
 
-        self.who = launcher.identity(root)
-        self.process = launcher.ensure(self.who)
-        self.api = HfApi(endpoint=self.who.endpoint, token=self.who.token)
+        self.identity = launcher.identity(root)
+        self.process = launcher.ensure(self.identity)
+        self.api = HfApi(endpoint=self.identity.endpoint, token=self.identity.token)
         self.api.create_repo("bench/large")
 
     def peak(self) -> int:
-        """The most memory that the server held, in MiB."""
+        """Returns the server's peak memory in MiB."""
         assert self.process is not None
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
     def ask(self, method: str, url: str, body: object = None) -> http.client.HTTPResponse:
-        """One request; a file as body is sent as it is read."""
+        """Sends one request; a file as body is streamed."""
         parts = urlsplit(url)
-        connection = http.client.HTTPConnection("127.0.0.1", self.who.port, blocksize=MIB)
-        headers = {"Authorization": f"Bearer {self.who.token}"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.identity.port, blocksize=MIB)
+        headers = {"Authorization": f"Bearer {self.identity.token}"}
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection.request(method, target, body, headers)  # type: ignore[arg-type]
         return connection.getresponse()
 
     def put(self, source: Path, oid: str) -> None:
-        """Uploads in one piece, as a client may that does not ask for parts."""
+        """Uploads in one part, as a client may do that does not ask for several."""
         size = source.stat().st_size
-        wanted = {"operation": "upload", "transfers": ["basic"]}
-        body = json.dumps({**wanted, "objects": [{"oid": oid, "size": size}]}).encode()
+        request = {"operation": "upload", "transfers": ["basic"]}
+        body = json.dumps({**request, "objects": [{"oid": oid, "size": size}]}).encode()
         answer = self.ask("POST", "/bench/large.git/info/lfs/objects/batch", body).read()
         href = json.loads(answer)["objects"][0]["actions"]["upload"]["href"]
         parts = urlsplit(href)
-        connection = http.client.HTTPConnection("127.0.0.1", self.who.port, blocksize=MIB)
+        connection = http.client.HTTPConnection("127.0.0.1", self.identity.port, blocksize=MIB)
         with source.open("rb") as file:
             connection.request(
                 "PUT", f"{parts.path}?{parts.query}", file, {"Content-Length": str(size)}
@@ -81,7 +82,7 @@ class Hub:
 def contenders(
     folder: Path, source: Path, hub: Hub, oid: str
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Name and work of each, in the order of a round."""
+    """Yields the name and the work of each contender, in the order of a round."""
     from huggingface_hub import hf_hub_download
 
     def copy() -> None:
@@ -95,8 +96,8 @@ def contenders(
         path.unlink()
 
     def forget() -> None:
-        """The next upload finds nothing there."""
-        shutil.rmtree(hub.who.root / "lfs/objects")
+        """Deletes the stored objects, so that the next upload sends everything."""
+        shutil.rmtree(hub.identity.root / "lfs/objects")
 
     repo, name = "bench/large", "w.safetensors"
     yield "cp, fsync", copy
@@ -111,8 +112,11 @@ def contenders(
     (folder / "copy").unlink()
     yield "server down", lambda: hub.get(folder / "got")
     check(folder / "got")
-    where = {"endpoint": hub.who.endpoint, "token": hub.who.token, "local_dir": folder / "down"}
-    yield "hub client down", lambda: hf_hub_download(repo, name, **where)
+    access = {"endpoint": hub.identity.endpoint, "token": hub.identity.token}
+    yield (
+        "hub client down",
+        lambda: hf_hub_download(repo, name, **access, local_dir=folder / "down"),
+    )
     check(folder / "down" / name)
     shutil.rmtree(folder / "down")
     forget()
@@ -132,7 +136,7 @@ def main(size: int = 1024, rounds: int = 3) -> None:
                 piece = number.to_bytes(8, "big") + block[8:]
                 hasher.update(piece)
                 file.write(piece)
-        shutil.copyfile(source, folder / "deleted")  # what a later round finds deleted
+        shutil.copyfile(source, folder / "deleted")  # as before later rounds
         (folder / "deleted").unlink()
         hub = Hub(folder / "hub")
         for _ in range(rounds):
@@ -143,9 +147,9 @@ def main(size: int = 1024, rounds: int = 3) -> None:
                 seconds.setdefault(contender, []).append(time.monotonic() - start)
         peak = hub.peak()
     yardstick = statistics.median(seconds["cp, fsync"])
-    for contender, taken in seconds.items():
-        rates = ", ".join(f"{size / t:.0f}" for t in taken)
-        ratio = yardstick / statistics.median(taken)
+    for contender, times in seconds.items():
+        rates = ", ".join(f"{size / t:.0f}" for t in times)
+        ratio = yardstick / statistics.median(times)
         print(f"{contender:16} {ratio:.2f} of cp with fsync; {rates} MiB/s")
     print(f"server's peak memory: {peak} MiB, file of {size} MiB")
 

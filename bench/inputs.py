@@ -11,7 +11,7 @@ from moxin_recipes.tokens.write import packed
 
 CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
 BATCH = {4096: 8, 32000: 8, 49152: 2}  # by the size of the vocabulary
-WINDOWS = 16  # batches that there are rows for
+WINDOWS = 16  # number of batches
 
 SMALL = {
     "hidden_size": 256,
@@ -46,7 +46,7 @@ def model(vocabulary: int) -> MistralForCausalLM:
 
 
 def documents(vocabulary: int) -> Iterator[np.ndarray]:
-    """Random ids between BOS and EOS, of lengths that are log-normal with a median of 400."""
+    """Yields random ids between BOS and EOS; their lengths are log-normal with a median of 400."""
     rng = np.random.default_rng(0)
     while True:
         length = int(np.clip(rng.lognormal(6, 1), 10, 8000))
@@ -54,12 +54,12 @@ def documents(vocabulary: int) -> Iterator[np.ndarray]:
 
 
 def windows(vocabulary: int, share: float | None = None) -> list[np.ndarray]:
-    """Rows of 512 that follow each other in one stream of documents, or of their `learned`."""
-    wanted, parts = WINDOWS * BATCH[vocabulary] * CONTEXT, []
+    """Returns consecutive rows of 512 from one stream of documents, or of their labels."""
+    tokens_left, parts = WINDOWS * BATCH[vocabulary] * CONTEXT, []
     for document in documents(vocabulary):
         parts.append(document if share is None else learned(document, share))
-        wanted -= len(document)
-        if wanted <= 0:
+        tokens_left -= len(document)
+        if tokens_left <= 0:
             break
     stream = np.concatenate(parts)
     return [stream[i * CONTEXT : (i + 1) * CONTEXT] for i in range(WINDOWS * BATCH[vocabulary])]
@@ -71,12 +71,12 @@ def isolated(vocabulary: int) -> list[dict[str, torch.Tensor]]:
 
 
 def learned(ids: np.ndarray, share: float) -> np.ndarray:
-    """Labels of a document whose last `share` is an answer."""
+    """Returns the labels of a document whose last `share` is an answer."""
     return np.where(np.arange(len(ids)) < round((1 - share) * len(ids)), -100, ids)
 
 
 def chats(vocabulary: int, share: float) -> Dataset:
-    """`isolated`, where only the last `share` of each document is learned."""
+    """Returns the rows of `isolated`, with labels only for the last `share` of each document."""
     answers = windows(vocabulary, share)
     rows = [packed(ids, BOS) for ids in windows(vocabulary)]
     for row, answer in zip(rows, answers, strict=True):

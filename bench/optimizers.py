@@ -1,12 +1,12 @@
-"""AdamW and Muon on the same text for the same time of one core: held-out bits per byte.
+"""Compares AdamW and Muon by held-out bits per byte, after the same time of one core.
 
     python -m bench optimizers [SECONDS [SEED [ARM[@RATE] ...]]]      90, 0, AdamW and Muon
 
-A Mistral of 1.05M parameters (width 128, 4 layers, head of its own), 1,024 pieces, context 256, on
-the text that Python itself brings: code, docstrings, language reference, READMEs of installed
-packages. Whole modules are held out, from code and docstrings alike. The clock is the processor
-time of the training process; learning rates follow it, so both arms end their schedule in time.
-See docs/optimizers.md for what was tried.
+The model is a Mistral of 1.05M parameters (width 128, 4 layers, untied head) with 1,024 pieces and
+context 256. The text comes with Python: code, docstrings, language reference, READMEs of installed
+packages. Whole modules are held out, both their code and their docstrings. Time is the processor
+time of the training process. Learning rates follow it, so both arms finish their schedule.
+docs/optimizers.md lists what was tried.
 """
 
 import functools
@@ -31,7 +31,8 @@ from transformers import (
 )
 
 from moxin_recipes.documents import local_text
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.models.scratch import initialize_for_muon
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -53,7 +54,7 @@ SHARES = {
 class Arm:
     """Settings as in a recipe; `warm_up` and `decay` are shares of the time, `floor` of the rate.
 
-    Between the two the learning rate is constant; the decay is linear.
+    Between warm-up and decay the learning rate is constant; the decay is linear.
     """
 
     optimizer: str
@@ -74,14 +75,14 @@ ARMS = {
 
 
 def is_held_out(document: dict[str, Any], source: str) -> bool:
-    """By the hash of the module, so that code and its docstrings stay together."""
+    """Decides by the hash of the module, so that code and its docstrings stay together."""
     name = document.get("group", document["origin"])
     share = 3 if source.startswith("stdlib") else 10
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100 < share
 
 
 def write_corpus(folder: Path) -> PreTrainedTokenizerFast:
-    """Tokens of every source below `folder`, and the tokenizer that made them."""
+    """Writes the tokens of every source below `folder`, and returns their tokenizer."""
     documents = {
         name: [{**row, "id": row["origin"]} for row in make()]
         for name, make in local_text.SOURCES.items()
@@ -89,23 +90,24 @@ def write_corpus(folder: Path) -> PreTrainedTokenizerFast:
 
     def texts() -> Iterator[str]:
         for name, rows in documents.items():
-            left = 1_000_000
+            characters_left = 1_000_000
             for row in rows:
-                if left > 0 and not is_held_out(row, name):
-                    left -= len(row["text"])
+                if characters_left > 0 and not is_held_out(row, name):
+                    characters_left -= len(row["text"])
                     yield row["text"]
 
     tokenizer = train_tokenizer(texts(), 1024)
     for name, rows in documents.items():
-        kept = (row for row in rows if not is_held_out(row, name))
-        write_tokens(folder / name, "train", kept, tokenizer, 10**8)
-        rest = [{**row, "text": row["text"][:15_000]} for row in rows if is_held_out(row, name)]
-        write_tokens(folder / name, "heldout", rest[:12], tokenizer, 10**8)
+        training_rows = (row for row in rows if not is_held_out(row, name))
+        write_tokens(folder / name, "train", training_rows, tokenizer, 10**8)
+        held_out_rows = [row for row in rows if is_held_out(row, name)][:12]
+        shortened = [{**row, "text": row["text"][:15_000]} for row in held_out_rows]
+        write_tokens(folder / name, "heldout", shortened, tokenizer, 10**8)
     return tokenizer
 
 
 class _Clock(TrainerCallback):
-    """Ends training when the time is over, and says how much of it has passed."""
+    """Ends training when the time is over, and returns the share that has passed."""
 
     def __init__(self, seconds: float) -> None:
         self._began, self._seconds = time.process_time(), seconds
@@ -119,12 +121,12 @@ class _Clock(TrainerCallback):
 
 
 def rate(clock: _Clock, arm: Arm, _: int) -> float:
-    """The learning rate now, as a share of its peak."""
-    passed = clock.passed
-    if passed < arm.warm_up:
-        return passed / arm.warm_up
-    left = max(0.0, 1 - passed) / arm.decay
-    return max(arm.floor, min(1.0, left))
+    """Returns the current learning rate, as a share of its peak."""
+    share = clock.passed
+    if share < arm.warm_up:
+        return share / arm.warm_up
+    remaining = max(0.0, 1 - share) / arm.decay
+    return max(arm.floor, min(1.0, remaining))
 
 
 def network(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
@@ -169,12 +171,12 @@ def settings(arm: Arm, folder: str) -> TrainingArguments:
 def train(
     arm: Arm, seconds: float, seed: int, tokens: Path, tokenizer: PreTrainedTokenizerFast
 ) -> str:
-    """Trains one arm; its row of the table. `seed` is that of the weights and of the order."""
+    """Trains one arm and returns its row of the table; `seed` is for weights and order."""
     torch.manual_seed(seed)
     net = network(tokenizer)
     if arm.optimizer == "muon":
-        optimizers.initialize(net)
-    own = PretrainArguments(
+        initialize_for_muon(net)
+    keys = PretrainKeys(
         stage="pretrain",
         hub_model_id="",
         dataset_name="",
@@ -188,12 +190,14 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         args = settings(arm, folder)
         shards, length = TokenFolder(tokens), MOST_STEPS * arm.batch
-        data = Mixture(shards, Order.of(own, shards.shards), length, bos=_id(tokenizer, "bos"))
+        data = Mixture(
+            shards, Order.from_keys(keys, shards.shards), length, bos=_id(tokenizer, "bos")
+        )
         trainer = PretrainTrainer(
             model=net,
             args=args,
             train_dataset=data,
-            optimizer_cls_and_kwargs=optimizers.chosen(own, args, net),
+            optimizer_cls_and_kwargs=optimizers.class_and_options(keys, args, net),
         )
         trainer.remove_callback(PrinterCallback)
         clock = _Clock(seconds)

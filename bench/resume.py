@@ -1,8 +1,8 @@
-"""Seconds from a checkpoint to the first step after it, at an early step and at late ones.
+"""Measures the seconds from a checkpoint to the next step, at an early step and at late ones.
 
-Ours begins to read at the place of the step; HF Trainer as it comes counts through all the batches
-before. Both have the same tiny model and the same data; a checkpoint of step 1 stands for that of
-step N, with N written into its state.
+Our trainer begins to read at the sequence of the step; the plain HF Trainer iterates over all
+batches before it. Both have the same tiny model and the same data. A checkpoint of step 1, with N
+written into its state, replaces a checkpoint of step N.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import numpy as np
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from bench.inputs import BATCH, BOS, CONTEXT, documents, model
-from moxin_recipes.recipe.arguments import MixtureItem
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
 from moxin_recipes.tokens.shards import TOKEN, TokenFolder
@@ -28,14 +28,14 @@ STEPS, LAST, ROUNDS = (10, 10_000, 1_000_000), 1_000_001, 5
 
 
 class Stop(TrainerCallback):
-    """Notes when the first step is done, and ends the training there."""
+    """Records when the first step is done, and ends the training."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self.at = time.perf_counter()
+        self.first_step_end = time.perf_counter()
         control.should_training_stop = True
 
 
-def arguments(folder: Path, **more: Any) -> TrainingArguments:
+def arguments(folder: Path, **overrides: Any) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=BATCH[4096],
@@ -45,14 +45,17 @@ def arguments(folder: Path, **more: Any) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
         logging_strategy="no",
-        save_strategy=more.pop("save_strategy", "no"),
-        **more,
+        save_strategy=overrides.pop("save_strategy", "no"),
+        **overrides,
     )
 
 
-def ours(folder: Path, data: Mixture, step: int, **more: Any) -> Trainer:
+def ours(folder: Path, data: Mixture, step: int, **overrides: Any) -> Trainer:
     trainer = PretrainTrainer(
-        model=model(4096), args=arguments(folder, **more), train_dataset=data, max_skipped_steps=100
+        model=model(4096),
+        args=arguments(folder, **overrides),
+        train_dataset=data,
+        max_skipped_steps=100,
     )
     trainer.start_step = step
     return trainer
@@ -66,9 +69,9 @@ def as_it_comes(folder: Path, data: Mixture, step: int) -> Trainer:  # noqa: ARG
 def seconds(trainer: Trainer, checkpoint: Path | None) -> float:
     stop = Stop()
     trainer.add_callback(stop)
-    began = time.perf_counter()
+    start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return stop.at - began
+    return stop.first_step_end - start
 
 
 def main() -> None:
@@ -86,12 +89,16 @@ def main() -> None:
         print(f"seconds from a checkpoint to the first step after it, median of {ROUNDS}")
         print(f"  {'step':>10} {'moxin pretrain':>15} {'HF Trainer':>12}")
         for step in STEPS:
-            at = folder / f"checkpoint-{step}"
-            shutil.copytree(first, at, dirs_exist_ok=True)
+            step_folder = folder / f"checkpoint-{step}"
+            shutil.copytree(first, step_folder, dirs_exist_ok=True)
             state = json.loads((first / "trainer_state.json").read_text())
-            (at / "trainer_state.json").write_text(json.dumps({**state, "global_step": step}))
+            (step_folder / "trainer_state.json").write_text(
+                json.dumps({**state, "global_step": step})
+            )
             medians = [
-                statistics.median(seconds(make(folder, data, step), at) for _ in range(ROUNDS))
+                statistics.median(
+                    seconds(make(folder, data, step), step_folder) for _ in range(ROUNDS)
+                )
                 for make in (ours, as_it_comes)
             ]
             print(f"  {step:>10,} {medians[0]:>15.2f} {medians[1]:>12.2f}")

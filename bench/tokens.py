@@ -1,15 +1,15 @@
-"""Raw text → training-ready sequences on one core: ours beside four usual ways.
+"""Turns raw text into training sequences on one core, with our code and in four usual ways.
 
     python -m bench.tokens [BYTES]
 
-Every contender gets the same documents (12 MB of Python's standard library) and the same
-tokenizer (Mistral's 32,000 pieces, cut and joined by its own `tokenizer.json`), and leaves
-sequences of 2,048 tokens on disk. It runs in a process of its own, in turn with the others, for
-several rounds; what counts is the ratio of medians, of CPU seconds (of all threads), which a busy
-machine changes little. `peak` is the most memory that was resident, `lost` the share of the tokens
-that no sequence holds, `padding` the share of positions without one. Loading the tokenizer is in
-the seconds, and so is our proof that the fast library is exact.
-Before the first round our ids are compared with SentencePiece's on every document.
+Every contender reads the same documents (12 MB of Python's standard library) with the same
+tokenizer (the `tokenizer.json` of Mistral's 32,000 pieces), and writes sequences of 2,048 tokens to
+disk. Each runs in its own process, in turn, for several rounds. The result is the ratio of medians
+of CPU seconds over all threads, which a busy machine changes little. `peak` is the peak of resident
+memory, `lost` is the share of tokens that are in no sequence, and `padding` is the share of
+positions without a token. The seconds include loading the tokenizer, and our check that the fast
+library is exact. Before the first round, our ids are compared with SentencePiece's on every
+document.
 """
 
 import json
@@ -30,23 +30,23 @@ Result = dict[str, float]
 
 
 def write_texts(path: Path, size: int) -> int:
-    """The documents, a JSON line each, up to `size` bytes of text; how many bytes they have."""
-    left = size
+    """Writes documents as JSON lines, up to `size` bytes of text; returns their bytes."""
+    bytes_left = size
     root = Path(sysconfig.get_paths()["stdlib"])
     with path.open("w") as file:
         for source in sorted(root.rglob("*.py")):
             if "site-packages" in source.parts or not source.stat().st_size:
                 continue
-            if source.stat().st_size > left:
-                return size - left
-            left -= source.stat().st_size
+            if source.stat().st_size > bytes_left:
+                return size - bytes_left
+            bytes_left -= source.stat().st_size
             text = source.read_bytes().decode(errors="replace")
             file.write(json.dumps({"text": text}) + "\n")
-    return size - left
+    return size - bytes_left
 
 
 def texts(tokenizer: Path) -> Iterator[str]:
-    """The documents one after another; no contender is handed all of them in memory."""
+    """Yields the documents, so that no contender has all of them in memory."""
     with (tokenizer.parent / "texts.jsonl").open() as file:
         for line in file:
             yield json.loads(line)["text"]
@@ -72,15 +72,15 @@ def ours(tokenizer: Path, out: Path) -> Result:
 
 
 def documents(tokenizer: Path) -> Any:
-    """A datasets.Dataset of `<s> text </s>` ids, by `Dataset.map` in batches."""
+    """Returns a datasets.Dataset of `<s> text </s>` ids, made by `Dataset.map` in batches."""
     from datasets import Dataset
 
     loaded = fast_tokenizer(tokenizer)
     rows = Dataset.from_generator(lambda: ({"text": text} for text in texts(tokenizer)))
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        found = loaded(batch["text"], add_special_tokens=False)["input_ids"]
-        return {"input_ids": [[1, *ids, 2] for ids in found]}
+        ids_of_texts = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        return {"input_ids": [[1, *ids, 2] for ids in ids_of_texts]}
 
     return rows.map(encode, batched=True, remove_columns=["text"])
 
@@ -90,7 +90,7 @@ def total(rows: Any) -> int:
 
 
 def group_texts(tokenizer: Path, out: Path) -> Result:
-    """The function that most pretraining scripts share: join a batch, cut it, drop the rest."""
+    """Joins a batch, cuts it and drops the end, like most pretraining scripts."""
     encoded = documents(tokenizer)
 
     def group(batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
@@ -108,9 +108,13 @@ def trl_packing(tokenizer: Path, out: Path) -> Result:
     from trl import pack_dataset
 
     encoded = documents(tokenizer)
-    made = pack_dataset(encoded, CONTEXT, "bfd")
-    made.save_to_disk(str(out))
-    return {"tokens": total(encoded), "kept": total(made), "places": len(made) * CONTEXT}
+    packed_rows = pack_dataset(encoded, CONTEXT, "bfd")
+    packed_rows.save_to_disk(str(out))
+    return {
+        "tokens": total(encoded),
+        "kept": total(packed_rows),
+        "places": len(packed_rows) * CONTEXT,
+    }
 
 
 def datatrove(tokenizer: Path, out: Path) -> Result:
@@ -128,7 +132,7 @@ def datatrove(tokenizer: Path, out: Path) -> Result:
 
 
 def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
-    """As Moxin's pretraining script: one document a row, cut at the context, padded to it."""
+    """Writes one document a row, cut at the context or padded to it, as Moxin's script does."""
     from datasets import Dataset
 
     loaded = fast_tokenizer(tokenizer)
@@ -137,18 +141,18 @@ def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
     lengths: list[int] = []
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        whole = loaded(batch["text"], add_special_tokens=False)["input_ids"]
-        lengths.extend(len(ids) + 2 for ids in whole)
-        cut = [[1, *ids, 2][:CONTEXT] for ids in whole]
+        ids_of_texts = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        lengths.extend(len(ids) + 2 for ids in ids_of_texts)
+        cut = [[1, *ids, 2][:CONTEXT] for ids in ids_of_texts]
         return {
             "input_ids": [ids + [0] * (CONTEXT - len(ids)) for ids in cut],
             "attention_mask": [[1] * len(ids) + [0] * (CONTEXT - len(ids)) for ids in cut],
         }
 
-    made = rows.map(encode, batched=True, remove_columns=["text"])
-    made.save_to_disk(str(out))
-    kept = sum(min(CONTEXT, length) for length in lengths)
-    return {"tokens": sum(lengths), "kept": kept, "places": len(made) * CONTEXT}
+    padded_rows = rows.map(encode, batched=True, remove_columns=["text"])
+    padded_rows.save_to_disk(str(out))
+    kept_tokens = sum(min(CONTEXT, length) for length in lengths)
+    return {"tokens": sum(lengths), "kept": kept_tokens, "places": len(padded_rows) * CONTEXT}
 
 
 CONTENDERS: dict[str, Callable[[Path, Path], Result]] = {
@@ -161,7 +165,7 @@ CONTENDERS: dict[str, Callable[[Path, Path], Result]] = {
 
 
 def measured(name: str, tokenizer: Path) -> Result:
-    """One run in a fresh process on one core; imports are not in the seconds, memory has them."""
+    """Runs once in a fresh process on one core; memory includes imports, seconds do not."""
     reader, writer = multiprocessing.get_context("spawn").Pipe(duplex=False)
     child = multiprocessing.get_context("spawn").Process(
         target=_child, args=(name, tokenizer, writer)
@@ -177,9 +181,9 @@ def _child(name: str, tokenizer: Path, writer: Any) -> None:
     _imports(name)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        began = time.process_time()
+        start = time.process_time()
         result = CONTENDERS[name](tokenizer, out)
-        result["seconds"] = time.process_time() - began
+        result["seconds"] = time.process_time() - start
         files = [path for path in out.rglob("*") if path.is_file()]
         result["disk"] = sum(path.stat().st_size for path in files)
     result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -200,7 +204,7 @@ def _imports(name: str) -> None:
 
 
 def compare(tokenizer: Path) -> int:
-    """Documents whose ids differ from SentencePiece's."""
+    """Counts the documents whose ids differ from SentencePiece's."""
     import numpy as np
     from sentencepiece import SentencePieceProcessor
 
@@ -228,18 +232,21 @@ def main(size: int = BYTES) -> None:
             for name in CONTENDERS:
                 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(dir=folder)
                 runs[name].append(measured(name, tokenizer))
-    first = statistics.median(run["seconds"] for run in runs["datatrove DocumentTokenizer"])
+    datatrove_seconds = statistics.median(
+        run["seconds"] for run in runs["datatrove DocumentTokenizer"]
+    )
     print(f"{size / 1e6:.1f} MB of text, one core, {ROUNDS} rounds, medians")
     print(f"  {'':29}  ratio   MB/s  tokens/s  peak MB  bytes/token  lost %  padding %")
     for name, results in runs.items():
         seconds = statistics.median(run["seconds"] for run in results)
-        one = results[0]
+        first_result = results[0]
         peak = statistics.median(run["peak"] for run in results) / 1e6
         print(
-            f"  {name:29}  {first / seconds:5.2f}  {size / 1e6 / seconds:5.2f}  "
-            f"{one['tokens'] / seconds:8.0f}  {peak:7.0f}  {one['disk'] / one['kept']:11.2f}  "
-            f"{100 - 100 * one['kept'] / one['tokens']:6.1f}  "
-            f"{100 - 100 * one['kept'] / one['places']:9.1f}"
+            f"  {name:29}  {datatrove_seconds / seconds:5.2f}  {size / 1e6 / seconds:5.2f}  "
+            f"{first_result['tokens'] / seconds:8.0f}  {peak:7.0f}  "
+            f"{first_result['disk'] / first_result['kept']:11.2f}  "
+            f"{100 - 100 * first_result['kept'] / first_result['tokens']:6.1f}  "
+            f"{100 - 100 * first_result['kept'] / first_result['places']:9.1f}"
         )
 
 

@@ -1,14 +1,15 @@
-"""Useful tokens a second of training: ours, a bare loop, HF Trainer, TRL, and padded rows.
+"""Measures useful tokens a second in training: ours, a bare loop, HF Trainer, TRL and padded rows.
 
     python -m bench train_step [4096|32000|49152 [HF|TRL]]
 
-Two shapes with random weights: 6 layers of width 256 (6.5M parameters with 4,096 pieces, 20.7M with
-32,000), and SmolLM2-135M's with its 49,152 pieces, for some contenders. The same documents, 8
-sequences of 512 (2 for the large shape), float32, one thread. A token is useful if it is no
-padding. Documents are log-normal with a median of 400 tokens: a row that holds one, cut at 512, is
-useful to some 70 %. Where "half" is learned, it is the second one of each document. MFU counts the
-multiplications of the model (causal attention: half of the square; all rows of the head) against
-the best matrix product that the same thread shows between the rounds.
+There are two shapes with random weights: 6 layers of width 256 (6.5M parameters with 4,096 pieces,
+20.7M with 32,000), and SmolLM2-135M's with its 49,152 pieces, for some contenders. All train in
+float32 on one thread, on the same documents, with 8 sequences of 512 a step (2 for the large
+shape). A token is useful if it is no padding. Document lengths are log-normal with a median of 400
+tokens. So some 70 % of a row are useful if it holds one document, cut at 512. "Half learned" means
+that the labels are the second half of each document. MFU compares the multiplications of the model
+(causal attention counts half of the square; the head counts all rows) with the best matrix product
+that the same thread reaches between the rounds.
 """
 
 import functools
@@ -44,12 +45,12 @@ from bench.inputs import (
     windows,
 )
 from bench.turns import Turn, gemm_flops, take_turns
-from moxin_recipes import environment
+from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.tokens.write import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
 ROUNDS = {4096: 7, 32000: 4, 49152: 3}
-STEPS = WINDOWS  # more than the rounds and what goes before them
+STEPS = WINDOWS  # more than the rounds and the warm-up need
 
 
 class _Tell(TrainerCallback):
@@ -60,7 +61,7 @@ class _Tell(TrainerCallback):
         self._turn()
 
 
-def options(vocabulary: int, **more: Any) -> dict[str, Any]:
+def options(vocabulary: int, **overrides: Any) -> dict[str, Any]:
     return {
         "output_dir": tempfile.mkdtemp(),
         "per_device_train_batch_size": BATCH[vocabulary],
@@ -71,7 +72,7 @@ def options(vocabulary: int, **more: Any) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        **more,
+        **overrides,
     }
 
 
@@ -87,9 +88,9 @@ def bare(vocabulary: int, turn: Turn) -> None:
         turn()
 
 
-def hf_trainer(vocabulary: int, turn: Turn, kept: bool = False) -> None:
-    """Rows cut from the stream, as the usual script makes them: documents see each other."""
-    if kept:
+def hf_trainer(vocabulary: int, turn: Turn, keep_freed: bool = False) -> None:
+    """Trains on rows cut from the stream, as usual scripts do; documents attend to each other."""
+    if keep_freed:
         keep_memory()
     rows = [{"input_ids": ids, "labels": ids} for ids in windows(vocabulary)]
     args = TrainingArguments(**options(vocabulary))
@@ -97,21 +98,21 @@ def hf_trainer(vocabulary: int, turn: Turn, kept: bool = False) -> None:
 
 
 def padded(vocabulary: int, turn: Turn) -> None:
-    """One document a row, cut or padded, the padding learned too: what Moxin's own code does."""
+    """Trains on one cut or padded document a row, with loss on padding, as Moxin's code does."""
     rows = []
     for ids, _ in zip(documents(vocabulary), range(WINDOWS * BATCH[vocabulary]), strict=False):
-        row, known = np.full(CONTEXT, PAD), min(len(ids), CONTEXT)
-        row[:known] = ids[:known]
-        mask = (np.arange(CONTEXT) < known).astype(int)
+        row, used = np.full(CONTEXT, PAD), min(len(ids), CONTEXT)
+        row[:used] = ids[:used]
+        mask = (np.arange(CONTEXT) < used).astype(int)
         rows.append({"input_ids": row, "labels": row, "attention_mask": mask})
     args = TrainingArguments(**options(vocabulary))
     Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
 
 
 def useful_share() -> float:
-    """Part of a padded row that is no padding."""
-    some = [min(len(d), CONTEXT) for d, _ in zip(documents(100), range(5000), strict=False)]
-    return statistics.mean(some) / CONTEXT
+    """Returns the share of a padded row that is no padding."""
+    lengths = [min(len(d), CONTEXT) for d, _ in zip(documents(100), range(5000), strict=False)]
+    return statistics.mean(lengths) / CONTEXT
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -119,9 +120,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def trl_packed(vocabulary: int, turn: Turn, strategy: str, share: float = 1.0) -> None:
-    wanted = [ids for ids, _ in zip(documents(vocabulary), range(400), strict=False)]
-    labels = [learned(ids, share).tolist() for ids in wanted]
-    rows = Dataset.from_dict({"input_ids": [ids.tolist() for ids in wanted], "labels": labels})
+    selected = [ids for ids, _ in zip(documents(vocabulary), range(400), strict=False)]
+    labels = [learned(ids, share).tolist() for ids in selected]
+    rows = Dataset.from_dict({"input_ids": [ids.tolist() for ids in selected], "labels": labels})
     args = SFTConfig(
         packing=True,
         packing_strategy=strategy,
@@ -140,8 +141,8 @@ def trl_packed(vocabulary: int, turn: Turn, strategy: str, share: float = 1.0) -
 
 
 def keep_memory() -> None:
-    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` on a CPU has it
-    environment.keep_freed_memory()
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` sets it on a CPU
+    keep_freed_memory()
 
 
 def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:
@@ -166,12 +167,13 @@ def moxin_sft(vocabulary: int, turn: Turn, share: float = 1.0) -> None:
     ).train()
 
 
-# Two tables, each with what the others are measured by; all together they would not fit in memory.
+# Each key names the contender that is the reference of its table. Two tables, because all
+# contenders together would not fit in memory.
 TABLES: dict[str, dict[str, Any]] = {
     "HF Trainer, packed, not isolated": {
         "bare PyTorch loop, packed": bare,
         "HF Trainer, packed, not isolated": hf_trainer,
-        "the same, freed memory kept": functools.partial(hf_trainer, kept=True),
+        "the same, freed memory kept": functools.partial(hf_trainer, keep_freed=True),
         "HF Trainer, one padded document a row": padded,
         "moxin pretrain": moxin_pretrain,
         "moxin pretrain, torch_compile": functools.partial(moxin_pretrain, compiled=True),
@@ -186,12 +188,12 @@ TABLES: dict[str, dict[str, Any]] = {
         "moxin sft, half learned": functools.partial(moxin_sft, share=0.5),
     },
 }
-NOT_OF_LARGE = ("the same, freed memory kept", "moxin pretrain, torch_compile")  # steps of seconds
+SMALL_ONLY = ("the same, freed memory kept", "moxin pretrain, torch_compile")  # too slow if large
 
 
 def report(vocabulary: int, usual: str) -> None:
-    """Prints one table; `usual` names it, and the contender that it has the others beside."""
-    names = [n for n in TABLES[usual] if vocabulary != 49152 or n not in NOT_OF_LARGE]
+    """Prints one table; `usual` names it, and the contender with which it compares the others."""
+    names = [n for n in TABLES[usual] if vocabulary != 49152 or n not in SMALL_ONLY]
     contenders = {name: functools.partial(TABLES[usual][name], vocabulary) for name in names}
     peaks: list[float] = []
     result = take_turns(contenders, ROUNDS[vocabulary], lambda: peaks.append(gemm_flops()))

@@ -1,8 +1,8 @@
-"""Contenders in processes of their own that take turns, a training step each.
+"""Runs contenders in separate processes that take turns, one training step each.
 
-So all of them see the machine's same good and bad moments, one's allocator settings do not reach
-another, and start-up and compilation are not counted. The clock is the processor time of a
-contender's process, which is one thread: its time on a core of its own, whatever else runs here.
+So all of them see the same load of the machine, the allocator settings of one do not affect
+another, and start-up and compilation do not count. The clock is the processor time of a contender's
+single-threaded process, which is its time on a free core, whatever else runs on the machine.
 """
 
 import multiprocessing
@@ -14,18 +14,18 @@ from multiprocessing.connection import Connection
 
 import torch
 
-Turn = Callable[[], None]  # to be called after each step; waits for the next turn
-WARM_UP = 2  # steps of each contender that are not counted
+Turn = Callable[[], None]  # a contender calls it after each step; it waits for the next turn
+WARM_UP = 2  # steps of each contender that do not count
 
 
 class _Clock:
     def __init__(self, pipe: Connection) -> None:
-        self._pipe, self._began = pipe, time.process_time()
+        self._pipe, self._start = pipe, time.process_time()
 
     def __call__(self) -> None:
-        self._pipe.send(time.process_time() - self._began)
+        self._pipe.send(time.process_time() - self._start)
         self._pipe.recv()
-        self._began = time.process_time()
+        self._start = time.process_time()
 
 
 def _work(contender: Callable[[Turn], None], pipe: Connection) -> None:
@@ -35,12 +35,12 @@ def _work(contender: Callable[[Turn], None], pipe: Connection) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of each counted step of each contender, in the order of the rounds."""
+    """The seconds of each counted step of each contender, in the order of the rounds."""
 
     seconds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Median seconds of a step."""
+        """Returns the median seconds of a contender's step."""
         return statistics.median(self.seconds[name])
 
 
@@ -52,26 +52,26 @@ def take_turns(
     """Runs every contender `WARM_UP` + `rounds` steps, one step of each in turn.
 
     A contender is a picklable function that trains without end and calls its argument after each
-    step. `between` runs here before each round.
+    step. `between` runs in this process before each round.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["moxin_recipes.training.trainers"])  # with all that it needs
+    context.set_forkserver_preload(["moxin_recipes.training.trainers"])  # with its imports
     running = {}
     for name, contender in contenders.items():
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(contender, theirs), daemon=True)
         process.start()
         theirs.close()
-        ours.recv()  # its first step is done: one starts up at a time
+        ours.recv()  # its first step is done, so only one contender starts up at a time
         running[name] = (process, ours)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(WARM_UP - 1 + rounds):
         between()
         for name, (_, pipe) in running.items():
             pipe.send(None)
-            took = pipe.recv()
+            seconds_taken = pipe.recv()
             if number >= WARM_UP - 1:
-                seconds[name].append(took)
+                seconds[name].append(seconds_taken)
     for process, _ in running.values():
         process.terminate()
         process.join()
@@ -79,14 +79,14 @@ def take_turns(
 
 
 def gemm_flops() -> float:
-    """Floating-point operations a second of one thread's best matrix product, in float32."""
+    """Returns the operations a second of one thread's best matrix product, in float32."""
     best = 0.0
     for rows, inner, columns in ((4096, 256, 688), (4096, 256, 4096), (2048, 2048, 2048)):
         left, right = torch.randn(rows, inner), torch.randn(inner, columns)
         out = torch.empty(rows, columns)
         for _ in range(3):
-            began = time.process_time()
+            start = time.process_time()
             torch.mm(left, right, out=out)
-            took = time.process_time() - began
-            best = max(best, 2 * rows * inner * columns / took)
+            seconds_taken = time.process_time() - start
+            best = max(best, 2 * rows * inner * columns / seconds_taken)
     return best

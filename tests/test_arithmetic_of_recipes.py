@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from moxin_recipes import ladder
-from moxin_recipes.recipe import filling, reading
+from moxin_recipes.ladder import launching
+from moxin_recipes.recipe import door, trainers
+from moxin_recipes.recipe.reading import read
 from tests.conftest import ROOT
 
 FILES = sorted(ROOT.glob("recipes/moxin-7b*/*.yaml"))
@@ -22,8 +22,13 @@ SUM = re.compile(
 
 
 def prose(path: Path) -> str:
-    """The comments of a recipe, lines joined, without the words that stand for units."""
-    comments = [line.partition("#")[2].strip() for line in path.read_text().splitlines()]
+    """The comments of a recipe and of what it extends, without the words that stand for units."""
+    lines = path.read_text().splitlines()
+    for line in lines:
+        if line.startswith("extends: "):
+            lines = lines + (path.parent / line.removeprefix("extends: ")).read_text().splitlines()
+            break
+    comments = [line.partition("#")[2].strip() for line in lines]
     return re.sub(r"\b(nodes?|GPUs)\b ?", "", " ".join(comments))
 
 
@@ -56,13 +61,14 @@ def test_every_sum_comes_out(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
-    of, text = reading.load(path), prose(path)
-    steps, batch = of.values["max_steps"], of.values["global_batch_size"]
-    a_step = batch * of.values["context_length"]
-    processes = ladder.processes(ladder.launcher_file(of))
-    micro, accumulations = filling.batches(of, processes)
+    recipe, text = read(path), prose(path)
+    steps, batch = recipe.values["max_steps"], recipe.values["global_batch_size"]
+    context = recipe.values["context_length"]
+    a_step = batch * context
+    processes = launching.launcher_of(recipe, launching.file_of(recipe)).processes
+    micro, accumulations = trainers.batches(recipe, processes)
     assert f"{micro} × {processes} × {accumulations} = {batch:,} sequences" in text
-    assert f"{batch:,} × {of.values['context_length']:,} = {a_step:,}" in text
+    assert f"{batch:,} × {context:,} = {a_step:,}" in text
     assert f"Tokens of the phase: {steps:,} × {a_step:,} = {steps * a_step:,}" in text
     hours = steps * a_step / (processes * 7960 * 3600)
     a_second = f"({processes} × 7,960 × 3,600)"
@@ -72,11 +78,11 @@ def test_pretraining_states_batch_tokens_and_hours(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if reading.load(path).stage in ("pretrain", "sft", "dpo")],
+    [path for path in FILES if read(path).stage in ("pretrain", "sft", "dpo")],
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_training_says_its_kernel_and_cost_and_keeps_two_terabytes_at_most(path: Path) -> None:
-    values = reading.load(path).values
+    values = read(path).values
     if values["stage"] != "dpo":  # its pairs are padded
         assert values["attn_implementation"] == "flash_attention_2"
     assert (values["gpu_price"], values["gpu_watts"]) == (2.29, 700)
@@ -86,12 +92,13 @@ def test_training_says_its_kernel_and_cost_and_keeps_two_terabytes_at_most(path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_libraries_accept_every_recipe(path: Path) -> None:
-    of = reading.load(path)
-    filling.fill(of, ladder.processes(ladder.launcher_file(of)), on_hardware=False)
+    recipe = read(path)
+    launcher = launching.launcher_of(recipe, launching.file_of(recipe))
+    door.check(recipe, launcher, on_hardware=False)
 
 
 def differing(one: Path, other: Path) -> set[str]:
-    values: list[dict[str, Any]] = [yaml.safe_load(path.read_text()) for path in (one, other)]
+    values: list[dict[str, Any]] = [read(path).values for path in (one, other)]
     first, second = values
     return {key for key in first | second if first.get(key) != second.get(key)}
 

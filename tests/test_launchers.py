@@ -59,14 +59,19 @@ STAND_INS = {
 }
 
 
-def slurm(folder: Path, *words: str, **stand_ins: str) -> tuple[subprocess.Popen[str], Path]:
+NANO_PHASE = "recipes/moxin-nano/20-pretrain-2k.yaml"
+
+
+def slurm(
+    folder: Path, *words: str, recipe: str = NANO_PHASE, nodes: int = 1, **stand_ins: str
+) -> tuple[subprocess.Popen[str], Path]:
     """The script as Slurm starts it on one node, with stand-ins for its commands."""
     for name, text in (STAND_INS | stand_ins).items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     calls = folder / "calls"
     process = subprocess.Popen(
-        ["/bin/bash", "slurm/launch.slurm", "recipes/moxin-nano/20-pretrain-2k.yaml", *words],
+        ["/bin/bash", "slurm/launch.slurm", recipe, *words],
         cwd=ROOT,
         env={
             "PATH": f"{folder}:{os.environ['PATH']}",
@@ -75,7 +80,7 @@ def slurm(folder: Path, *words: str, **stand_ins: str) -> tuple[subprocess.Popen
             "TMPDIR": "/scratch",
             "SLURM_JOB_ID": "77",
             "SLURM_SUBMIT_DIR": str(ROOT),
-            "SLURM_JOB_NUM_NODES": "1",
+            "SLURM_JOB_NUM_NODES": str(nodes),
             "SLURM_JOB_NODELIST": "node1",
             "MOXIN_PYTHON": sys.executable,
             "MOXIN_HOME": str(folder / "home"),
@@ -119,3 +124,19 @@ def test_tokens_are_kept_on_a_disk_of_the_node(tmp_path: Path, given: str | None
     assert process.returncode == 0, output
     folder = given or f"/scratch/moxin-tokens-{os.getuid()}"
     assert f"--token_cache_dir {folder}\n" in calls.read_text()
+
+
+def test_a_variant_is_launched_as_what_it_extends(tmp_path: Path) -> None:
+    variant = "recipes/moxin-7b-expanded/20-pretrain-2k.yaml"
+    process, calls = slurm(tmp_path, recipe=variant, srun='echo "srun $*" >> "$CALLS"')
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "--config_file accelerate_configs/fsdp_multinode.yaml" in calls.read_text()
+    assert f"pretrain {variant}" in calls.read_text()
+
+
+def test_a_stage_of_one_process_gets_one_node(tmp_path: Path) -> None:
+    process, _ = slurm(tmp_path, recipe="recipes/moxin-7b/40-distill.yaml", nodes=2)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "is for one process; use a file for several, or --nodes 1" in output

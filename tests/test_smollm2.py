@@ -13,10 +13,10 @@ import yaml
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from moxin_recipes import ladder
 from moxin_recipes.chats import template
+from moxin_recipes.ladder import order
 from moxin_recipes.problems import arithmetic, stories
-from moxin_recipes.recipe import reading
+from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
 from tests.conftest import ROOT
@@ -130,8 +130,8 @@ def run(folder: Path, name: str, **values: Any) -> tuple[dict[str, Any], Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     given = yaml.safe_load((QUICK / path.name).read_text()) | SMALL[name] | values
     path.write_text(yaml.safe_dump(given, sort_keys=False))
-    of = reading.load(path, ["--output_dir", str(folder / name)])
-    importlib.import_module(f"moxin_recipes.stages.{of.stage}").main(Run(of))
+    recipe = read(path, ["--output_dir", str(folder / name)])
+    importlib.import_module(f"moxin_recipes.stages.{recipe.stage}").main(Run(recipe))
     made = next(iter(folder.joinpath(name).rglob("moxin.json")))
     return json.loads(made.read_text()), made.parent
 
@@ -215,8 +215,8 @@ def test_a_package_that_is_not_there_is_named_with_the_way_out(
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "smollm2-135m-quick"])
 def test_both_ladders_make_what_they_read(name: str) -> None:
-    recipes = ladder.read(ROOT / "recipes" / name)
-    assert not ladder.check_references(recipes)
+    recipes = order.read(ROOT / "recipes" / name)
+    assert not order.outside_inputs(recipes)
     seed, rows = recipes[0].values["seed"], recipes[0].values["test_rows"]
     assert len(arithmetic.problems("test", seed, rows, (1,), stories.draw)) == rows
     assert recipes[1].values["parameters"] == 134_515_008

@@ -219,7 +219,7 @@ def use_gloo_for_fsdp() -> None:
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
-    from moxin_recipes.recipe import filling
+    from moxin_recipes.recipe import trainers
 
     torch.distributed.init_process_group("gloo")
 
@@ -227,7 +227,8 @@ def use_gloo_for_fsdp() -> None:
         return "gloo", DistributedType.MULTI_GPU
 
     PartialState._prepare_backend = backend
-    filling._on_cpu = lambda: False  # which would give the Trainer `use_cpu`, and that means DDP
+    # It would give the Trainer `use_cpu`, and that means DDP.
+    trainers.trains_on_cpu = lambda _: False
 
 
 if __name__ == "__main__":

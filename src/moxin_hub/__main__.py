@@ -1,6 +1,4 @@
-"""`python -m moxin_hub --root DIR [--port N]`: the one server of a root."""
-
-from __future__ import annotations
+"""`python -m moxin_hub [serve|fsck|gc] --root DIR`: the one server of a root, and its care."""
 
 import argparse
 import fcntl
@@ -15,15 +13,10 @@ from typing import IO
 
 import uvicorn
 
+from moxin_hub import maintenance
 from moxin_hub.app import App
 from moxin_hub.auth import Gate
-from moxin_hub.launcher import (
-    Identity,
-    answers,
-    identity,
-    read_token,
-    user_name,
-)
+from moxin_hub.launcher import Identity, answers, identity, read_token, user_name
 from moxin_hub.store import Store, is_name
 
 logger = logging.getLogger("moxin_hub")
@@ -31,8 +24,14 @@ _PATIENCE = 30.0  # seconds for another server of this root to end
 
 
 def main() -> int:
-    """Serves until SIGTERM or SIGINT; 0 if that happened, or if another server has this root."""
-    parser = argparse.ArgumentParser(description="A Hugging Face Hub in a folder, on 127.0.0.1.")
+    """Serves until SIGTERM or SIGINT; 0 if that happened, or if another server has this root.
+
+    `fsck` and `gc` say what they found or took away; 1 if anything is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m moxin_hub", description="A Hugging Face Hub in a folder, on 127.0.0.1."
+    )
+    parser.add_argument("action", nargs="?", choices=["serve", "fsck", "gc"], default="serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--port", type=int)
     parser.add_argument("--user", help="whose Hub this is; kept in ROOT/user")
@@ -42,8 +41,11 @@ def main() -> int:
     )
     os.umask(0o077)
     # uvicorn sends the signal that ended it once more when it is done: that is no failure.
+    ended = 0 if options.action == "serve" else 130
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: sys.exit(ended))
+    if options.action != "serve":
+        return _maintain(options.action, options.root)
     who = identity(options.root, options.port)
     if options.user is not None:
         if not is_name(options.user):
@@ -54,6 +56,15 @@ def main() -> int:
             logger.info("another server has %s", who.root)
             return 0
         return _serve(who)
+
+
+def _maintain(action: str, root: Path) -> int:
+    try:
+        report = maintenance.fsck(root) if action == "fsck" else maintenance.gc(root)
+    except RuntimeError as error:  # a damaged repository, beside which nothing is collected
+        sys.exit(f"error: {error}")
+    sys.stdout.write(str(report))
+    return int(isinstance(report, maintenance.Fsck) and bool(report.problems))
 
 
 def _serve(who: Identity) -> int:

@@ -1,7 +1,5 @@
 """The server as an ASGI application: every request passes the same checks, and is answered."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 import time
@@ -12,13 +10,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from moxin_hub import (
     pages,
-    routes_discussions,
+    refused,
     routes_files,
     routes_git,
     routes_repos,
 )
 from moxin_hub.auth import Gate, Role, check_host
-from moxin_hub.errors import HubError, from_os
+from moxin_hub.errors import refusal_of
 from moxin_hub.lfs import PART
 from moxin_hub.store import Store
 from moxin_hub.web import Call, Router, drain, error_response
@@ -27,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 TABLES = (
+    refused.router,
     routes_repos.router,
     routes_git.router,
     routes_files.router,
-    routes_discussions.router,
     pages.router,  # last: their paths are the most general
 )
 
@@ -84,21 +82,12 @@ class App:
                 role = self._gate.browser_role(request.cookies)
             call = Call(request, self._store, self._gate, role, {})
             return await self._router.answer(call, raw_path)
-        except HubError as error:
-            found = error
-        except OSError as error:
-            refusal = from_os(error)
-            if refusal is None:
-                logger.exception("unexpected")
-                refusal = HubError(500, "Internal error; the Hub's log says more")
-            found = refusal
         except ClientDisconnect:
             raise
-        except Exception:
-            logger.exception("unexpected")
-            found = HubError(500, "Internal error; the Hub's log says more")
-        if found.status != 413:
+        except Exception as error:
+            refusal = refusal_of(error)
+        if refusal.status != 413:
             await drain(request, PART * 2)
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            return pages.error_page(found)
-        return error_response(found)
+            return pages.error_page(refusal)
+        return error_response(refusal)

@@ -1,12 +1,12 @@
 """Which files of a repository are big files: by name, as .gitattributes says, by size, by bytes."""
 
-from __future__ import annotations
-
 import codecs
-from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from io import BytesIO
+from itertools import accumulate
 
-from dulwich.ignore import IgnoreFilter
+from dulwich.attrs import parse_git_attributes
+from dulwich.ignore import IgnoreFilter, read_ignore_patterns
 
 LARGEST_REGULAR = 10 << 20  # bytes; what git itself is asked to hold at most
 
@@ -29,40 +29,44 @@ def _rules(*groups: str) -> str:
 DEFAULT = {
     "model": _rules(_TENSORS, _TABLES, _ARCHIVES),
     "dataset": _rules(_TENSORS, _TABLES, _ARCHIVES, _MEDIA),
-    "space": _rules(_TENSORS, _TABLES, _ARCHIVES),
 }
 _ALWAYS = tuple(f".{suffix}" for suffix in ("safetensors", "bin", "parquet", "model", "npy"))
 
 
-def is_big(path: str, size: int, sample: bytes, attributes: Iterable[tuple[str, bool]]) -> bool:
-    """Whether a file of `size` bytes that starts with `sample` goes to the big-file store."""
-    if size == 0:
-        return False
-    if size > LARGEST_REGULAR or path.endswith(_ALWAYS) or is_binary(sample):
-        return True
-    verdict = False
-    for pattern, lfs in attributes:  # the last rule that matches wins
-        if _matches(pattern, path):
-            verdict = lfs
-    return verdict
+class Rules:
+    """What a .gitattributes and a .gitignore say of paths."""
+
+    def __init__(self, attributes: bytes, ignore: bytes) -> None:
+        parsed = parse_git_attributes(BytesIO(attributes))
+        self._filters = [(p.decode(errors="replace"), a) for p, a in parsed if b"filter" in a]
+        self._ignored = IgnoreFilter(list(read_ignore_patterns(BytesIO(ignore))))
+
+    def is_big(self, path: str, size: int, sample: bytes) -> bool:
+        """Whether a file of `size` bytes that starts with `sample` goes to the big-file store."""
+        if size == 0:
+            return False
+        if size > LARGEST_REGULAR or path.endswith(_ALWAYS) or _is_binary(sample):
+            return True
+        filters = [
+            values[b"filter"] for pattern, values in self._filters if _matches(pattern, path)
+        ]
+        return filters[-1:] == [b"lfs"]  # the last rule that matches wins
+
+    def is_ignored(self, path: str) -> bool:
+        """Whether the path, or a folder that it lies in, is to be left out."""
+        *parents, name = path.split("/")
+        folders = list(accumulate((f"{parent}/" for parent in parents), initial=""))
+        return any(self._ignored.is_ignored(each) for each in [*folders[1:], folders[-1] + name])
 
 
-def parse_attributes(text: str) -> list[tuple[str, bool]]:
-    """(pattern, goes to the big-file store) for each rule of a .gitattributes about filters."""
-    rules = []
-    for line in text.splitlines():
-        pattern, *attributes = line.split() or [""]
-        if pattern.startswith("#"):
-            continue
-        for attribute in attributes:
-            if attribute.startswith("filter="):
-                rules.append((pattern, attribute == "filter=lfs"))
-            elif attribute in ("-filter", "!filter"):
-                rules.append((pattern, False))
-    return rules
+def _matches(pattern: str, path: str) -> bool:
+    """With fnmatch, which no pattern makes slow; dulwich's own patterns can take for ever."""
+    if "/" not in pattern:
+        return fnmatchcase(path.rpartition("/")[2], pattern)
+    return fnmatchcase(path, pattern.lstrip("/").replace("/**/", "/*"))
 
 
-def is_binary(sample: bytes) -> bool:
+def _is_binary(sample: bytes) -> bool:
     """Whether a file starts as no text does: a zero, or no UTF-8 (but at a cut-off end)."""
     if b"\0" in sample:
         return True
@@ -71,22 +75,3 @@ def is_binary(sample: bytes) -> bool:
     except UnicodeDecodeError:
         return True
     return False
-
-
-class Ignored:
-    """A .gitignore: which paths it keeps out."""
-
-    def __init__(self, text: str) -> None:
-        lines = [line.encode() for line in text.splitlines()]
-        self._filter = IgnoreFilter([line for line in lines if line and not line.startswith(b"#")])
-
-    def __contains__(self, path: str) -> bool:
-        names = path.split("/")
-        parents = ["/".join(names[: depth + 1]) + "/" for depth in range(len(names) - 1)]
-        return any(self._filter.is_ignored(candidate) for candidate in [*parents, path])
-
-
-def _matches(pattern: str, path: str) -> bool:
-    if "/" not in pattern:
-        return fnmatchcase(path.rpartition("/")[2], pattern)
-    return fnmatchcase(path, pattern.lstrip("/").replace("/**/", "/*"))

@@ -1,7 +1,5 @@
 """Who may do what: bearer tokens, the Host check, and upload URLs that are signed and expire."""
 
-from __future__ import annotations
-
 import enum
 import hashlib
 import hmac

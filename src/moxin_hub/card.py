@@ -1,19 +1,16 @@
-"""The metadata at the head of a README.md, in the part of YAML that cards are written in."""
+"""What a card's metadata say of a repository: its tags, and what is wrong with them."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from dulwich.objects import ObjectID
 
-from moxin_hub import tree
-from moxin_hub.card_yaml import Unsupported, YamlError, parse
+from moxin_hub import front_matter, tree
 from moxin_hub.errors import HubError
+from moxin_hub.front_matter import FrontMatterError, NotReadHere
 from moxin_hub.repository import Repository
 
-_HEAD = re.compile(r"\s*---[ \t]*\r?\n(.*?\n|)---[ \t]*(?:\r?\n|$)", re.DOTALL)
-_LARGEST_HEAD = 1 << 18  # characters
 # The names that the public Hub has for licences (huggingface.co/docs/hub/repositories-licenses).
 _LICENSES = (
     "apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 "
@@ -47,20 +44,19 @@ def metadata(repository: Repository, root: ObjectID) -> dict[str, Any]:
     """What the card of a tree says of itself; nothing without a card that we can read."""
     try:
         blob = tree.find(repository.objects, root, "README.md").oid
-        text = repository.objects.blob(blob).decode(errors="replace")
-        return _parse(text)
-    except (HubError, KeyError, YamlError, Unsupported):
+        return front_matter.read(repository.objects.blob(blob).decode(errors="replace"))
+    except (HubError, KeyError, FrontMatterError):
         return {}
 
 
 def fault(text: str) -> str | None:
     """What is wrong with a card's metadata; None if nothing is, or if we cannot tell."""
     try:
-        data = _parse(text)
-    except YamlError as error:
-        return str(error)
-    except Unsupported:
+        data = front_matter.read(text)
+    except NotReadHere:
         return None
+    except FrontMatterError as error:
+        return str(error)
     licenses = data.get("license")
     for name in licenses if isinstance(licenses, list) else [licenses]:
         if name is not None and str(name) not in LICENSES:
@@ -70,29 +66,23 @@ def fault(text: str) -> str | None:
     return None
 
 
-def is_bare(text: str) -> bool:
-    """Whether a card has no metadata, or none between its dashes."""
-    match = _HEAD.match(text)
-    return match is None or not match[1].strip()
+def warning(text: str) -> str | None:
+    """What the maker of a card may want to know of its metadata, which are not wrong."""
+    try:
+        front_matter.read(text)
+    except NotReadHere as error:
+        return f"the local Hub does not read these metadata: {error}"
+    except FrontMatterError:
+        return None
+    is_bare = not front_matter.split(text)[0].strip()
+    return "empty or missing yaml metadata in repo card" if is_bare else None
 
 
 def tags(data: dict[str, Any]) -> list[str]:
     """The tags that the metadata amounts to."""
-    found: list[str] = []
+    tags: dict[str, None] = {}  # in order, each once
     for name, prefix in _TAGGED.items():
         value = data.get(name)
         values = value if isinstance(value, list) else [value]
-        found += [prefix + item for item in values if isinstance(item, str)]
-    return list(dict.fromkeys(found))
-
-
-def _parse(text: str) -> dict[str, Any]:
-    match = _HEAD.match(text)
-    if match is None or not match[1].strip():
-        return {}
-    if len(match[1]) > _LARGEST_HEAD:
-        raise Unsupported
-    data = parse(match[1])
-    if not isinstance(data, dict):
-        raise YamlError("the metadata of a card is a mapping of names to values")
-    return data
+        tags |= {prefix + item: None for item in values if isinstance(item, str)}
+    return list(tags)

@@ -1,7 +1,5 @@
 """Files that are whole or absent: a unique temporary name, fsync, rename, fsync of the folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets
@@ -31,7 +29,7 @@ def write(path: Path, content: bytes, via: Path | None = None) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,22 +44,16 @@ def make_folders(folder: Path) -> None:
         folder = folder.parent
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes the bytes of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_all(folder: Path) -> None:
-    """Makes a folder that others wrote, with all files and folders in it, survive a power cut."""
-    for path in (*folder.rglob("*"), folder):
-        sync_folder(path)  # which files know as well
 
 
 def sweep(paths: Iterable[Path], older_than: float) -> int:

@@ -1,8 +1,9 @@
 """The errors a client sees: a status, a message, and the code by which clients tell them apart."""
 
-from __future__ import annotations
-
 import errno
+import logging
+
+log = logging.getLogger(__name__)
 
 
 class HubError(Exception):
@@ -33,10 +34,14 @@ def entry_not_found(message: str = "Entry not found") -> HubError:
     return HubError(404, message, "EntryNotFound")
 
 
-def from_os(error: OSError) -> HubError | None:
-    """What an operating system's refusal means to a client; None if it is our own fault."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def refusal_of(error: Exception) -> HubError:
+    """What a client is told of any error; one that is our own fault is logged, and 500."""
+    if isinstance(error, HubError):
+        return error
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return HubError(507, "No space left on the Hub's disk; nothing was changed")
-    if error.errno in (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
+    if number in (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
         return bad_request("This name cannot be stored beside those that exist")
-    return None
+    log.error("unexpected", exc_info=error)
+    return HubError(500, "Internal error; the Hub's log says more")

@@ -3,8 +3,6 @@
 Standard library only, and cheap to import: it runs before any Hugging Face library is imported.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import hashlib
@@ -154,23 +152,37 @@ def _pid(who: Identity, timeout: float) -> int | None:
     return None
 
 
-def _spawn(who: Identity) -> subprocess.Popen[bytes]:
-    # The child must find this package even where it is only on this process's sys.path.
+def maintain(action: str, root: Path) -> int:
+    """Runs `fsck` or `gc` on a root, beside its server if it has one; returns the exit code.
+
+    What it says goes to this process's standard output and standard error.
+    """
+    return subprocess.run(_command(action, root), env=_environment(), check=False).returncode
+
+
+def _command(action: str, root: Path) -> list[str]:
+    return [sys.executable, "-m", str(__package__), action, "--root", str(root)]
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this package even where it is only on this process's sys.path."""
     source = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", str(__package__), "--root", str(who.root)]
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _spawn(who: Identity) -> subprocess.Popen[bytes]:
     log_file = who.root / "server.log"
     if log_file.exists() and log_file.stat().st_size > _LARGEST_LOG:
         log_file.replace(log_file.with_suffix(".log.old"))
     with log_file.open("ab") as log:
         return subprocess.Popen(
-            [*command, "--port", str(who.port)],
+            [*_command("serve", who.root), "--port", str(who.port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            # A named Hub keeps the package's own start-up from choosing, and making, another root.
-            env={**os.environ, "PYTHONPATH": path, "MOXIN_HUB": who.endpoint},
+            env=_environment(),
             start_new_session=True,  # a signal to the stage's process group is not meant for it
         )
 

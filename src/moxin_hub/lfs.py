@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from moxin_hub import durable
 from moxin_hub.auth import UPLOAD_SECONDS
 from moxin_hub.errors import HubError, bad_request
-from moxin_hub.receiving import Sink
+from moxin_hub.receiving import receive
 
 # Files above it arrive in parts of this size, so that a broken connection costs one part only.
 PART = 64 << 20
-_PIECE = 1 << 20  # bytes
 _MOST_PARTS = 1000
 _OID = re.compile(r"[0-9a-f]{64}")
 _RESERVE = 16 << 20  # bytes left free for the commit that follows an upload
@@ -103,34 +103,13 @@ class BigFiles:
             raise HubError(507, f"No space left on the Hub's disk for {size} bytes")
         return Upload(secrets.token_hex(16), oid, size)
 
-    def take(self, source: Path, oid: str, size: int, passed: Callable[[int], None]) -> None:
-        """Copies an object in from another folder; `passed` hears of each piece's bytes.
-
-        Raises:
-            HubError: 507 if the disk cannot hold it, 400 if the bytes are not those of `oid`.
-        """
-        upload = self.announce(oid, size)
-        temporary = durable.temporary_name(self._incoming)
-        sink = Sink(temporary, 0, size, hashlib.sha256())
-        try:
-            with source.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    sink.write(piece)
-                    passed(len(piece))
-            self._keep(temporary, upload, sink.hasher.hexdigest())
-        finally:
-            sink.close()
-            temporary.unlink(missing_ok=True)
-
     async def receive(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         """Stores an object that comes in one piece."""
-        temporary = durable.temporary_name(self._incoming)
-        sink = await run_in_threadpool(Sink, temporary, 0, upload.size, hashlib.sha256())
+        temporary, hasher = durable.temporary_name(self._incoming), hashlib.sha256()
         try:
-            await sink.fill(chunks)
-            await run_in_threadpool(self._keep, temporary, upload, sink.hasher.hexdigest())
+            await receive(chunks, temporary, 0, upload.size, hasher)
+            await run_in_threadpool(self._keep, temporary, upload, hasher.hexdigest())
         finally:
-            await run_in_threadpool(sink.close)
             temporary.unlink(missing_ok=True)
 
     async def receive_part(self, upload: Upload, number: int, chunks: AsyncIterator[bytes]) -> str:
@@ -144,14 +123,9 @@ class BigFiles:
         async with progress.lock:
             await run_in_threadpool(durable.make_folders, folder)
             # The file is hashed while it comes in, as long as the parts come in order, once each.
-            in_order = progress.hashed == offset
-            hasher = progress.hasher.copy() if in_order else None
-            progress.hashed = offset if in_order else -1
-            sink = await run_in_threadpool(Sink, folder / "data", offset, size, hasher)
-            try:
-                await sink.fill(chunks)
-            finally:
-                await run_in_threadpool(sink.close)
+            hasher = progress.hasher.copy() if progress.hashed == offset else None
+            progress.hashed = offset if hasher else -1
+            await receive(chunks, folder / "data", offset, size, hasher)
             if hasher is not None:
                 progress.hasher, progress.hashed = hasher, offset + size
             etag = secrets.token_hex(16)
@@ -173,19 +147,17 @@ class BigFiles:
     def sweep(self) -> int:
         """Deletes what expired uploads left behind; returns how many files."""
         expired = time.time() - UPLOAD_SECONDS
-        swept = durable.sweep(self._incoming.glob("tmp-*"), expired)
+        paths = (*self._incoming.glob("tmp-*"), *self._incoming.glob("*/*"))
+        swept = durable.sweep(paths, expired)
         for folder in self._incoming.iterdir():
-            if folder.is_dir():
-                swept += durable.sweep(folder.iterdir(), expired)
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+            with contextlib.suppress(OSError):  # a file, or a folder in use
+                folder.rmdir()
         return swept
 
     def __iter__(self) -> Iterator[str]:
         """The ids of all stored objects."""
-        for path in self._objects.glob("*/*/*"):
-            if _OID.fullmatch(path.name):
-                yield path.name
+        paths = self._objects.glob("*/*/*")
+        return (path.name for path in paths if _OID.fullmatch(path.name))
 
     def _progress(self, upload: Upload) -> _Progress:
         while len(self._running) > 256:  # forgotten uploads; to forget one costs a second hashing
@@ -215,13 +187,9 @@ class BigFiles:
             raise bad_request("The bytes received are not those that were announced")
         final = self.path(upload.oid)
         durable.make_folders(final.parent)
-        descriptor = os.open(temporary, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.sync(temporary)
         temporary.rename(final)
-        durable.sync_folder(final.parent)
+        durable.sync(final.parent)
 
 
 def parse_parts(body: object) -> dict[int, str]:

@@ -1,7 +1,5 @@
 """Care for a root, with its server running or not: checking every byte, collecting garbage."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time
@@ -14,13 +12,13 @@ from pathlib import Path
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 
 from moxin_hub.lfs import BigFiles
-from moxin_hub.objects import Objects
 from moxin_hub.repository import Repository
 from moxin_hub.store import Store
 
 # Anything younger may belong to an upload or a commit that is still on its way.
 GRACE_SECONDS = 24 * 3600.0
 _SUBMODULE = 0o160000
+_ID = 40  # digits of an object's id
 
 
 @dataclass
@@ -33,6 +31,13 @@ class Fsck:
     bytes: int = 0  # of big files
     problems: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        counts = (
+            f"{self.repositories} repositories, {self.objects} objects, {self.files} big files, "
+            f"{self.bytes:,} bytes: {len(self.problems)} problems"
+        )
+        return "\n".join([counts, *self.problems, ""])
+
 
 @dataclass
 class Gc:
@@ -42,6 +47,12 @@ class Gc:
     files: int = 0
     bytes: int = 0
     parts: int = 0  # files of uploads that were never finished
+
+    def __str__(self) -> str:
+        return (
+            f"deleted {self.objects} objects and {self.files} big files, {self.bytes:,} bytes, "
+            f"and {self.parts} files of unfinished uploads\n"
+        )
 
 
 def fsck(root: Path) -> Fsck:
@@ -63,15 +74,15 @@ def fsck(root: Path) -> Fsck:
                 report.problems.append(str(error))
                 continue
             report.repositories += 1
-            name = f"{repository.info.prefix}{repository.info.id}"
-            problems = _check(repository, store.files, sizes, report)
-            report.problems += [f"{name}: {text}" for text in problems]
+            for problem in _check(repository, store.files, sizes, report):
+                report.problems.append(f"{repository.info.name}: {problem}")
     return report
 
 
 def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
     """Deletes git objects and big files that no reference leads to, older than `grace` seconds.
 
+    What this Hub does not serve any more, spaces and pull requests, leads to objects as well.
     Commits wait while it runs.
 
     Raises:
@@ -84,85 +95,80 @@ def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
         reached = [_reached(repository) for repository in repositories]
         oldest = time.time() - grace
         for repository, (objects, _) in zip(repositories, reached, strict=True):
-            _collect_objects(repository.objects, objects, oldest, report)
+            for sha in set(repository.objects.loose()) - objects:
+                report.objects += _collect(repository.objects.loose_path(sha), oldest, report)
         for oid in set(store.files).difference(*(files for _, files in reached)):
-            path = store.files.path(oid)
-            found = path.stat()
-            if found.st_mtime < oldest:
-                path.unlink()
-                report.files += 1
-                report.bytes += found.st_size
+            report.files += _collect(store.files.path(oid), oldest, report)
         report.parts = store.files.sweep()
     return report
 
 
-def _collect_objects(objects: Objects, reached: set[ObjectID], oldest: float, report: Gc) -> None:
-    for sha in objects.loose():
-        path = objects.loose_path(sha)
-        found = path.stat()
-        if sha not in reached and found.st_mtime < oldest:
-            path.unlink()
-            report.objects += 1
-            report.bytes += found.st_size
+def _collect(path: Path, oldest: float, report: Gc) -> bool:
+    """Deletes a file that nobody touched since `oldest`; whether it did."""
+    status = path.stat()
+    if status.st_mtime >= oldest:
+        return False
+    path.unlink()
+    report.bytes += status.st_size
+    return True
 
 
 def _reached(repository: Repository) -> tuple[set[ObjectID], set[str]]:
     """The git objects and the big files that references lead to."""
     objects: set[ObjectID] = set()
     files: set[str] = set()
-    pending = list(repository.tips())
-    while pending:
-        sha = pending.pop()
-        if sha in objects:
-            continue
+    for sha, thing in _walk(repository):
+        if isinstance(thing, Exception):
+            problem = f"object {sha.decode()} is missing or damaged"
+            raise RuntimeError(f"{repository.info.name}: {problem}") from thing
         objects.add(sha)
-        try:
-            thing = repository.objects.store[sha]
-            if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
-                files.add(lfs)
-            pending += links(thing)
-        except Exception as error:
-            name = f"{repository.info.prefix}{repository.info.id}"
-            raise RuntimeError(f"{name}: object {sha.decode()} is missing or damaged") from error
+        if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
+            files.add(lfs)
     return objects, files
 
 
-def links(thing: ShaFile) -> list[ObjectID]:
+def _walk(repository: Repository) -> Iterator[tuple[ObjectID, ShaFile | Exception]]:
+    """All that references lead to, each once, hashed anew; what is wrong stands for an object."""
+    seen: set[ObjectID] = set()
+    # A reference that cannot be read led somewhere: its name stands for what is missing.
+    pending = [sha or ObjectID(name) for name, sha in repository.tips().items()]
+    while pending:
+        sha = pending.pop()
+        if sha in seen:
+            continue
+        seen.add(sha)
+        try:
+            thing = repository.objects.store[sha]
+            thing.check()  # which hashes it, too
+            pending += _links(thing)
+        except Exception as error:  # damage takes many forms in a parser; all are findings
+            yield sha, error if len(sha) == _ID else KeyError(sha)
+        else:
+            yield sha, thing
+
+
+def _links(thing: ShaFile) -> list[ObjectID]:
     """The objects that an object names."""
     if isinstance(thing, Commit):
         return [thing.tree, *thing.parents]
     if isinstance(thing, Tree):
         return [sha for _, mode, sha in thing.iteritems() if sha and mode != _SUBMODULE]
-    if isinstance(thing, Tag):
-        return [thing.object[1]]
-    return []
+    return [thing.object[1]] if isinstance(thing, Tag) else []
 
 
 def _check(
     repository: Repository, files: BigFiles, sizes: dict[str, int | str], report: Fsck
 ) -> Iterator[str]:
     """The problems of one repository; `sizes` of big files as `_check_files` found them."""
-    seen: set[ObjectID] = set()
-    pending = list(repository.tips())
-    if not pending:
+    if not repository.tips():
         yield "no reference at all"
-    while pending:
-        sha = pending.pop()
-        if sha in seen:
-            continue
-        seen.add(sha)
+    for sha, thing in _walk(repository):
         report.objects += 1
-        try:
-            thing = repository.objects.store[sha]
-            thing.check()  # which hashes it, too
-            pending += links(thing)
-        except KeyError:
+        if isinstance(thing, KeyError):
             yield f"object {sha.decode()} is missing"
-            continue
-        except Exception as error:  # damage takes many forms in a parser; all are findings
-            yield f"object {sha.decode()} is damaged: {error!r}"
-            continue
-        if isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
+        elif isinstance(thing, Exception):
+            yield f"object {sha.decode()} is damaged: {thing!r}"
+        elif isinstance(thing, Blob) and (lfs := repository.objects.content(sha).lfs):
             if lfs not in sizes:  # missing, or it came after the others were listed
                 sizes[lfs] = _check_file(files, lfs)
             if sizes[lfs] != (size := repository.objects.content(sha).size):

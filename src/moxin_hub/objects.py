@@ -1,16 +1,15 @@
 """Git objects of one repository: read through dulwich, written so that they survive a stop."""
 
-from __future__ import annotations
-
 import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from dulwich.object_store import DiskObjectStore
-from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.object_store import DiskObjectStore, peel_sha
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 
 from moxin_hub import durable
 
@@ -20,6 +19,7 @@ _POINTER = re.compile(
 _LARGEST_POINTER = 200  # bytes
 _MOST_KNOWN = 1 << 16
 _MOST_TREES = 256
+_Kind = TypeVar("_Kind", bound=ShaFile)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class Content:
     size: int  # bytes of the file a user sees
     lfs: str | None
     blob_size: int  # bytes of the git object: of the pointer, for a big file
+
+    @property
+    def about_lfs(self) -> dict[str, object]:
+        """What clients are told if it is a big file; each has its own name for the digest."""
+        if self.lfs is None:
+            return {}
+        digests = {"oid": self.lfs, "sha256": self.lfs}
+        return {"lfs": {**digests, "size": self.size, "pointerSize": self.blob_size}}
 
 
 # The same id means the same bytes in every repository, for ever: one memory for all of them.
@@ -74,42 +82,26 @@ class Objects:
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             yield ObjectID((path.parent.name + path.name).encode())
 
-    def get(self, sha: ObjectID) -> ShaFile | None:
-        try:
-            return self.store[sha]
-        except (KeyError, ValueError):
-            return None
-
     def commit(self, sha: ObjectID) -> Commit:
-        found = self.store[sha]
-        if not isinstance(found, Commit):
-            raise KeyError(sha)
-        return found
+        return self._read(sha, Commit)
 
     def tree(self, sha: ObjectID) -> Tree:
-        known = self._trees.get(sha)
-        if known is not None:
-            return known
-        found = self.store[sha]
-        if not isinstance(found, Tree):
-            raise KeyError(sha)
-        if len(self._trees) >= _MOST_TREES:
-            self._trees.clear()
-        self._trees[sha] = found
-        return found
+        if sha not in self._trees:
+            if len(self._trees) >= _MOST_TREES:
+                self._trees.clear()
+            self._trees[sha] = self._read(sha, Tree)
+        return self._trees[sha]
 
     def blob(self, sha: ObjectID) -> bytes:
-        found = self.store[sha]
-        if not isinstance(found, Blob):
-            raise KeyError(sha)
-        return found.data
+        return self._read(sha, Blob).data
 
     def peel(self, sha: ObjectID) -> ObjectID | None:
         """The commit that `sha` is, or that the tag `sha` points to; else None."""
-        found = self.get(sha)
-        while isinstance(found, Tag):
-            found = self.get(found.object[1])
-        return found.id if isinstance(found, Commit) else None
+        try:
+            peeled = peel_sha(self.store, sha)[1]
+        except (KeyError, ValueError):
+            return None
+        return peeled.id if isinstance(peeled, Commit) else None
 
     def content(self, sha: ObjectID) -> Content:
         """Size and kind of a blob, from its first bytes."""
@@ -117,14 +109,11 @@ class Objects:
         if known is None:
             if len(_KNOWN) >= _MOST_KNOWN:
                 _KNOWN.clear()
-            known = _KNOWN[sha] = self._inspect(sha)
+            size, start = self._peek(sha)
+            match = _POINTER.fullmatch(start[:size]) if size < _LARGEST_POINTER else None
+            known = Content(int(match[2]), match[1].decode(), size) if match else None
+            known = _KNOWN[sha] = known or Content(size, None, size)
         return known
-
-    def _inspect(self, sha: ObjectID) -> Content:
-        size, start = self._peek(sha)
-        if size < _LARGEST_POINTER and (found := _POINTER.fullmatch(start[:size])):
-            return Content(int(found[2]), found[1].decode(), size)
-        return Content(size, None, size)
 
     def _peek(self, sha: ObjectID) -> tuple[int, bytes]:
         """A blob's size and its first bytes: all of a pointer, at least."""
@@ -136,3 +125,9 @@ class Objects:
             return len(data), data[:_LARGEST_POINTER]
         header, _, data = start.partition(b"\0")
         return int(header.split()[1]), data
+
+    def _read(self, sha: ObjectID, kind: type[_Kind]) -> _Kind:
+        thing = self.store[sha]
+        if not isinstance(thing, kind):
+            raise KeyError(sha)
+        return thing

@@ -1,6 +1,4 @@
-"""One git repository of the Hub: its revisions, branches, tags, pull requests and history."""
-
-from __future__ import annotations
+"""One git repository of the Hub: its revisions, branches, tags and history."""
 
 import contextlib
 import re
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from dulwich.file import FileLocked
 from dulwich.objects import Commit, ObjectID, Tag
-from dulwich.refs import DiskRefsContainer, Ref, check_ref_format
+from dulwich.refs import DiskRefsContainer, Ref, SymrefLoop, check_ref_format
 
 from moxin_hub import durable
 from moxin_hub.errors import HubError, bad_request, revision_not_found
@@ -25,7 +23,6 @@ MAIN = "refs/heads/main"
 NAMELESS = "_"
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")
-_FULL = ("refs/heads/", "refs/tags/", "refs/pr/", "refs/convert/")
 
 
 @dataclass(frozen=True)
@@ -33,21 +30,26 @@ class Info:
     """What a repository's hub.json says; the folder's name has the lower-case id."""
 
     id: str  # NAMESPACE/NAME, as written by its maker
-    type: str  # model, dataset or space
+    type: str  # model or dataset; a space that an older Hub made stays, and is not served
     key: str  # the random `_id`, which survives a move
     created: str
     visibility: str = "public"
-    gated: str | bool = False
-    sdk: str | None = None
+    gated: str | bool = False  # as an older Hub was told
+    sdk: str | None = None  # of a space
 
     @property
     def is_private(self) -> bool:
-        return self.visibility != "public"  # `protected` spaces, too
+        return self.visibility != "public" or bool(self.gated)
 
     @property
     def prefix(self) -> str:
         """What stands before the id in a URL."""
         return "" if self.type == "model" else f"{self.type}s/"
+
+    @property
+    def name(self) -> str:
+        """The id with what stands before it."""
+        return self.prefix + self.id
 
     @property
     def path(self) -> str:
@@ -73,64 +75,55 @@ class Repository:
         self.objects = Objects(folder)
         self._refs = DiskRefsContainer(folder)
 
-    # Reading
-
     def resolve(self, revision: str) -> ObjectID:
         """The commit of a branch, a tag, a full reference or a commit id (7 digits or more).
 
         Raises:
             HubError: 404 (RevisionNotFound).
         """
+        names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
+        targets = [target for target in map(self.target, names) if target is not None]
         if _SHA.fullmatch(revision):
-            candidate: ObjectID | None = ObjectID(revision.encode())
-        else:
-            names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
-            if revision.startswith(_FULL):
-                names.insert(0, revision)
-            candidate = next(filter(None, map(self.target, names)), None)
-            if candidate is None and _SHORT_SHA.fullmatch(revision):
-                candidate = self._expand(revision)
-        commit = self.objects.peel(candidate) if candidate is not None else None
+            targets = [ObjectID(revision.encode())]
+        elif not targets and _SHORT_SHA.fullmatch(revision):
+            targets = list(self.objects.store.iter_prefix(revision.encode()))
+            targets = targets if len(targets) == 1 else []
+        commit = self.objects.peel(targets[0]) if targets else None
         if commit is None:
             raise revision_not_found(revision)
         return commit
 
+    def at(self, revision: str) -> Commit:
+        """As `resolve`, the commit itself."""
+        return self.objects.commit(self.resolve(revision))
+
     def target(self, ref: str) -> ObjectID | None:
         """What a full reference points at (for an annotated tag: the tag), None if missing."""
         name = _encode(ref)
-        if name is None:
-            return None
-        try:
-            return self._refs[name]
-        except (KeyError, ValueError):
-            return None
+        return self._follow(name) if name else None
 
     def references(self, base: str) -> list[Reference]:
         """References under `base`, such as refs/heads/, main first, then by name."""
-        found = []
-        for name in self._refs.subkeys(Ref(base.encode())):
-            ref = base + name.decode(errors="replace")
-            target = self.target(ref)
+        references = []
+        for key in self._refs.subkeys(Ref(base.encode())):
+            name = key.decode(errors="replace")
+            target = self.target(base + name)
             commit = self.objects.peel(target) if target is not None else None
             if commit is not None:
-                found.append(Reference(ref.removeprefix(base), ref, commit.decode()))
-        return sorted(found, key=lambda reference: (reference.ref != MAIN, reference.name))
+                references.append(Reference(name, base + name, commit.decode()))
+        return sorted(references, key=lambda reference: (reference.ref != MAIN, reference.name))
 
-    def tips(self) -> set[ObjectID]:
-        """What all references point at, tags not followed."""
-        targets = (self.target(name.decode()) for name in self._refs.allkeys() if name != b"HEAD")
-        return {target for target in targets if target is not None}
+    def tips(self) -> dict[bytes, ObjectID | None]:
+        """What each reference points at, tags not followed; None where that cannot be read."""
+        return {name: self._follow(name) for name in self._refs.allkeys() if name != b"HEAD"}
 
     def history(self, start: ObjectID) -> Iterator[Commit]:
         """A commit and its first parents, newest first."""
-        commit = self.objects.commit(start)
-        while True:
+        parents = [start]
+        while parents:
+            commit = self.objects.commit(parents[0])
             yield commit
-            if not commit.parents:
-                return
-            commit = self.objects.commit(commit.parents[0])
-
-    # Changing
+            parents = commit.parents
 
     def commit(self, tree: ObjectID, parents: list[ObjectID], message: str) -> ObjectID:
         """Writes a commit object; no reference points at it yet."""
@@ -160,7 +153,7 @@ class Repository:
                     raise HubError(409, f"Reference {ref} already exists")
             elif not self._refs.set_if_equals(name, old, new):
                 raise stale_parent()
-        except FileLocked:  # by a copy from another root, which works beside the server
+        except FileLocked:  # by git itself, at work in the folder
             raise stale_parent() from None
         self._sync(ref)
 
@@ -173,7 +166,7 @@ class Repository:
             self._sync(ref)
         return gone
 
-    def tag(self, name: str, commit: ObjectID, message: str | None) -> None:
+    def tag(self, name: str, commit: ObjectID, message: str) -> None:
         """Creates a tag, annotated if it has a message."""
         target = commit
         if message:
@@ -187,31 +180,22 @@ class Repository:
             target = self.objects.add(tag)
         self.move(f"refs/tags/{name}", None, target)
 
-    def squash(self, ref: str, message: str) -> ObjectID:
-        """Replaces a reference's history by one commit with the same tree."""
-        with self.lock:
-            head = self.target(ref)
-            if head is None:
-                raise revision_not_found(ref)
-            new = self.commit(self.objects.commit(head).tree, [], message)
-            self.move(ref, head, new)
-            return new
+    def _follow(self, name: Ref) -> ObjectID | None:
+        with contextlib.suppress(KeyError, ValueError, SymrefLoop):
+            return self._refs[name]
+        return None
 
     def _sync(self, ref: str) -> None:
         """Makes a change survive a power cut: dulwich syncs a reference's file, but no folder."""
         for folder in (self.folder / ref).parents:
             with contextlib.suppress(FileNotFoundError):  # empty folders go with their last one
-                durable.sync_folder(folder)
+                durable.sync(folder)
             if folder == self.folder:
                 return
 
     @property
     def _signature(self) -> bytes:
         return f"{self.user} <{self.user}@localhost>".encode()
-
-    def _expand(self, short: str) -> ObjectID | None:
-        found = list(self.objects.store.iter_prefix(short.encode()))
-        return found[0] if len(found) == 1 else None
 
 
 def check_name(name: str, kind: str) -> str:
@@ -223,11 +207,6 @@ def check_name(name: str, kind: str) -> str:
     if _encode(f"refs/heads/{name}") is None or name.startswith("refs/") or _SHA.fullmatch(name):
         raise bad_request(f"Invalid reference for a {kind}: {name!r}")
     return name
-
-
-def branch_ref(revision: str) -> str:
-    """The full reference that a writer means by `revision`: a branch or a pull request."""
-    return revision if revision.startswith("refs/") else f"refs/heads/{revision}"
 
 
 def stale_parent() -> HubError:

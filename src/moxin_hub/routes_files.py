@@ -1,38 +1,43 @@
 """Endpoints that carry files: what to upload how, big files in, commits in, files out."""
 
-from __future__ import annotations
-
 import base64
 import binascii
+from pathlib import Path
 from typing import Any
 
 from dulwich.objects import ObjectID
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from moxin_hub import attributes, lfs, purge, streaming, tree
+from moxin_hub import lfs, refused, tree
+from moxin_hub.attributes import Rules
 from moxin_hub.auth import Role
 from moxin_hub.commits import Draft
 from moxin_hub.errors import HubError, bad_request, entry_not_found
 from moxin_hub.lfs import Upload
-from moxin_hub.repository import Repository, timestamp
+from moxin_hub.repository import Repository
+from moxin_hub.streaming import StoredFile
 from moxin_hub.web import Call, Router, member
 
 router = Router()
 _MOST_FILES = 1000  # in one preupload or batch request
 _LARGEST_FILE = 1 << 45
+# A file is never rendered by a browser as a page of this Hub.
+_SHIELDS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 @router.add("POST", "/api/{type}/{repo}/preupload/{revision}", Role.WRITE)
 def preupload(call: Call) -> Response:
     """Which files of an upload are big, which are ignored, and what is there already."""
     body, repository = call.json(), call.repository
-    commit = repository.resolve(call.args["revision"])
-    root = repository.objects.commit(commit).tree
-    ignored = attributes.Ignored(
-        member(body, "gitIgnore", str, "") or _text(repository, root, ".gitignore")
-    )
-    rules = attributes.parse_attributes(_text(repository, root, ".gitattributes"))
+    commit = repository.at(call.args["revision"])
+    root = commit.tree
+    ignore = member(body, "gitIgnore", str, "").encode() or _text(repository, root, ".gitignore")
+    rules = Rules(_text(repository, root, ".gitattributes"), ignore)
     answer = []
     for file in _objects(body, "files"):
         path, size = member(file, "path", str), member(file, "size", int)
@@ -40,13 +45,13 @@ def preupload(call: Call) -> Response:
             sample = base64.b64decode(member(file, "sample", str, ""), validate=True)
         except (binascii.Error, ValueError):
             raise bad_request("`sample` is base64") from None
-        big = attributes.is_big(tree.check_path(path), size, sample, rules)
+        big = rules.is_big(tree.check_path(path), size, sample)
         item: dict[str, Any] = {"path": path, "uploadMode": "lfs" if big else "regular"}
-        item["shouldIgnore"] = path in ignored
+        item["shouldIgnore"] = rules.is_ignored(path)
         if (oid := _stored(call, root, path)) is not None:
             item["oid"] = oid
         answer.append(item)
-    return JSONResponse({"files": answer, "commitOid": commit.decode()})
+    return JSONResponse({"files": answer, "commitOid": commit.id.decode()})
 
 
 @router.add("POST", "/{prefix}{repo}.git/info/lfs/objects/batch", Role.WRITE)
@@ -58,22 +63,8 @@ def batch(call: Call) -> Response:
     if member(body, "hash_algo", str, "sha256") != "sha256":
         raise bad_request("Big files are named by their sha256")
     in_parts = "multipart" in member(body, "transfers", list, ["basic"])
-    answer = []
     with call.store.collecting():
-        for wanted in _objects(body, "objects"):
-            oid, size = member(wanted, "oid", str), member(wanted, "size", int)
-            if not 0 <= size < _LARGEST_FILE:
-                raise bad_request("`size` is out of range")
-            item: dict[str, Any] = {"oid": oid, "size": size}
-            if (stored := call.store.files.touch(oid)) is None:
-                try:
-                    upload = call.store.files.announce(oid, size)
-                    item["actions"] = {"upload": _action(call, upload, in_parts)}
-                except HubError as error:
-                    item["error"] = {"code": error.status, "message": error.message}
-            elif stored != size:
-                item["error"] = {"code": 422, "message": f"This object has {stored} bytes"}
-            answer.append(item)
+        answer = [_announced(call, wanted, in_parts) for wanted in _objects(body, "objects")]
     transfer = "multipart" if in_parts else "basic"
     answer_type = "application/vnd.git-lfs+json"
     return JSONResponse({"transfer": transfer, "objects": answer}, media_type=answer_type)
@@ -83,12 +74,12 @@ def batch(call: Call) -> Response:
 async def put(call: Call) -> Response:
     """One big file, or one part of it. The URL is signed and needs no token."""
     fields = call.gate.verify(dict(call.request.query_params))
-    upload = _upload(fields)
-    files = call.store.files
+    upload, etag = _upload(fields), fields["oid"]
     if "part" not in fields:
-        await files.receive(upload, call.request.stream())
-        return Response(headers={"ETag": f'"{upload.oid}"'})
-    etag = await files.receive_part(upload, int(fields["part"]), call.request.stream())
+        await call.store.files.receive(upload, call.request.stream())
+    else:
+        part, chunks = int(fields["part"]), call.request.stream()
+        etag = await call.store.files.receive_part(upload, part, chunks)
     return Response(headers={"ETag": f'"{etag}"'})
 
 
@@ -103,86 +94,63 @@ async def complete(call: Call) -> Response:
 
 @router.add("POST", "/api/{type}/{repo}/commit/{revision}", Role.WRITE)
 async def commit(call: Call) -> Response:
+    if call.flag("create_pr"):
+        raise refused.refusal(refused.DISCUSSIONS)
     draft = Draft(call.repository, call.store)
     await draft.read(call.request.stream())
-    create_pr = call.flag("create_pr")
-    result = await run_in_threadpool(draft.finish, call.args["revision"], create_pr)
-    answer: dict[str, Any] = {"success": True, "commitOid": result.commit}
-    answer["commitUrl"] = f"{call.home}/commit/{result.commit}"
-    answer["hookOutput"] = ""
-    if result.pull_request is not None:
-        answer["pullRequestUrl"] = f"{call.home}/discussions/{result.pull_request}"
-    return JSONResponse(answer)
+    made = (await run_in_threadpool(draft.finish, call.args["revision"])).decode()
+    url = f"{call.home}/commit/{made}"
+    return JSONResponse({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
 
 
-@router.add("GET", "/{prefix}{repo}/resolve/(?P<revision>refs/(?:pr|convert)/[^/]+)/{path*}")
 @router.add("GET", "/{prefix}{repo}/resolve/{revision}/{path*}")
 def resolve(call: Call) -> Response:
-    """A file's bytes, whole or in ranges."""
-    repository, request = call.repository, call.request
-    commit = repository.resolve(call.args["revision"])
-    headers = {"X-Repo-Commit": commit.decode()}
+    """A file's bytes, whole or in a range."""
+    objects, commit = call.repository.objects, call.repository.at(call.args["revision"])
+    headers = {"X-Repo-Commit": commit.id.decode()}
     try:
-        path = tree.check_path(call.args["path"])
-        found = tree.find(repository.objects, repository.objects.commit(commit).tree, path)
-        if found.is_folder:
+        entry = tree.find(objects, commit.tree, tree.check_path(call.args["path"]))
+        if entry.is_folder:
             raise entry_not_found()
-        source, size, etag = _source(call, found.oid)
+        source, size, etag = _source(call, entry.oid)
     except HubError as error:
         missing = error if error.status == 404 else entry_not_found()
         missing.headers.update(headers)
         raise missing from None
-    headers["ETag"] = f'"{etag}"'
-    headers["Content-Type"] = "application/octet-stream"
-    # A file is never rendered by a browser as a page of this Hub.
-    headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not isinstance(source, bytes):
-        headers["X-Linked-ETag"] = f'"{etag}"'
-        headers["X-Linked-Size"] = str(size)
-    span = streaming.requested(request, size, f'"{etag}"')
-    return streaming.FileResponse(source, span, headers, request.method == "HEAD")
+    headers |= {"ETag": f'"{etag}"', **_SHIELDS}
+    if isinstance(source, Path):
+        headers |= {"X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(size)}
+    return StoredFile(source, size, commit.commit_time, headers)
 
 
-@router.add("GET", "/api/{type}/{repo}/lfs-files")
-def list_big_files(call: Call) -> Response:
-    repository, answer = call.repository, []
-    for reference, entry in purge.big_files(repository):
-        content = repository.objects.content(entry.oid)
-        path = call.store.files.path(str(content.lfs))
-        item: dict[str, Any] = {"fileOid": entry.oid.decode(), "filename": entry.path}
-        item.update(oid=content.lfs, size=content.size, ref=reference.ref)
-        item["pushedAt"] = timestamp(path.stat().st_mtime if path.exists() else 0)
-        answer.append(item)
-    return JSONResponse(answer)
-
-
-@router.add("POST", "/api/{type}/{repo}/lfs-files/batch", Role.WRITE)
-def delete_big_files(call: Call) -> Response:
-    """Takes big files out of the whole history, the only way in which they leave a repository."""
-    wanted = member(call.json(), "deletions", dict)
-    if not member(wanted, "rewriteHistory", bool, True):
-        raise bad_request("The local Hub deletes big files with their history only")
-    names = member(wanted, "sha", list)
-    if len(names) > _MOST_FILES or not all(isinstance(name, str) for name in names):
-        raise bad_request(f"`sha` is a list of at most {_MOST_FILES} file ids")
-    there = {entry.oid for _, entry in purge.big_files(call.repository)}
-    with call.store.collecting():
-        purge.purge(call.repository, there & {name.encode() for name in names})
-    return JSONResponse({})
-
-
-def _source(call: Call, blob: ObjectID) -> tuple[Any, int, str]:
+def _source(call: Call, blob: ObjectID) -> tuple[Path | bytes, int, str]:
     """Where a blob's bytes are (a path, or the bytes), their number, and their etag."""
-    content = call.repository.objects.content(blob)
+    objects, files = call.repository.objects, call.store.files
+    content = objects.content(blob)
     if content.lfs is None:
-        if call.request.method == "HEAD":
-            return b"", content.size, blob.decode()
-        return call.repository.objects.blob(blob), content.size, blob.decode()
-    if call.store.files.size(content.lfs) != content.size:
+        data = b"" if call.request.method == "HEAD" else objects.blob(blob)
+        return data, content.size, blob.decode()
+    if files.size(content.lfs) != content.size:
         raise entry_not_found("The bytes of this big file are not in this Hub")
-    return call.store.files.path(content.lfs), content.size, content.lfs
+    return files.path(content.lfs), content.size, content.lfs
+
+
+def _announced(call: Call, wanted: dict[str, Any], in_parts: bool) -> dict[str, Any]:
+    """A batch's answer about one object."""
+    oid, size = member(wanted, "oid", str), member(wanted, "size", int)
+    if not 0 <= size < _LARGEST_FILE:
+        raise bad_request("`size` is out of range")
+    item: dict[str, Any] = {"oid": oid, "size": size}
+    stored = call.store.files.touch(oid)
+    if stored is None:
+        try:
+            upload = call.store.files.announce(oid, size)
+            item["actions"] = {"upload": _action(call, upload, in_parts)}
+        except HubError as error:
+            item["error"] = {"code": error.status, "message": error.message}
+    elif stored != size:
+        item["error"] = {"code": 422, "message": f"This object has {stored} bytes"}
+    return item
 
 
 def _action(call: Call, upload: Upload, in_parts: bool) -> dict[str, Any]:
@@ -209,14 +177,10 @@ def _objects(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return items
 
 
-def _text(repository: Repository, root: ObjectID, path: str) -> str:
-    """A small text file of a tree, "" if it is not there."""
-    try:
-        return repository.objects.blob(tree.find(repository.objects, root, path).oid).decode(
-            errors="replace"
-        )
-    except (HubError, KeyError):
-        return ""
+def _text(repository: Repository, root: ObjectID, path: str) -> bytes:
+    """A small file of a tree, b"" if it is not there."""
+    entry = tree.look(repository.objects, root, path)
+    return repository.objects.blob(entry.oid) if entry and not entry.is_folder else b""
 
 
 def _stored(call: Call, root: ObjectID, path: str) -> str | None:
@@ -225,13 +189,10 @@ def _stored(call: Call, root: ObjectID, path: str) -> str | None:
     None also for a big file whose bytes were lost, so that the client sends them again.
     """
     objects = call.repository.objects
-    try:
-        found = tree.find(objects, root, path)
-    except HubError:
+    entry = tree.look(objects, root, path)
+    if entry is None or entry.is_folder:
         return None
-    if found.is_folder:
-        return None
-    content = objects.content(found.oid)
+    content = objects.content(entry.oid)
     if content.lfs is None:
-        return found.oid.decode()
+        return entry.oid.decode()
     return content.lfs if call.store.files.size(content.lfs) == content.size else None

@@ -1,45 +1,32 @@
-"""Endpoints that read and change git: trees, paths, history, branches, tags, squashing."""
+"""Endpoints that read and change git: trees, paths, history, branches and tags."""
 
-from __future__ import annotations
-
+import contextlib
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from dulwich.objects import Commit, ObjectID
+from dulwich.objects import Commit
 from starlette.responses import JSONResponse, Response
 
 from moxin_hub import tree
 from moxin_hub.auth import Role
-from moxin_hub.errors import (
-    HubError,
-    bad_request,
-    entry_not_found,
-    revision_not_found,
-)
-from moxin_hub.repository import (
-    MAIN,
-    Reference,
-    Repository,
-    branch_ref,
-    check_name,
-    committed_at,
-    title_and_message,
-)
+from moxin_hub.errors import HubError, entry_not_found, revision_not_found
+from moxin_hub.repository import MAIN, Repository, check_name, committed_at, title_and_message
 from moxin_hub.web import Call, Router, member, page_link
 
 router = Router()
 _PAGE = 1000  # entries of a listing
 _PAGE_EXPANDED = 50  # with the last commit of each entry, which costs a walk through history
 _COMMITS = 100
+_BASES = {"branches": "heads", "tags": "tags", "converts": "convert", "pullRequests": "pr"}
 
 
 @router.add("GET", "/api/{type}/{repo}/tree/{revision}/{path*}")
 def list_tree(call: Call) -> Response:
-    repository = call.repository
-    commit = repository.resolve(call.args["revision"])
-    path = call.args["path"].strip("/")
-    folder = tree.find(repository.objects, repository.objects.commit(commit).tree, path)
+    repository, path = call.repository, call.args["path"].strip("/")
+    commit = repository.at(call.args["revision"])
+    folder = tree.find(repository.objects, commit.tree, path)
     if not folder.is_folder:
         raise entry_not_found()
     recursive, expand = call.flag("recursive"), call.flag("expand")
@@ -50,17 +37,17 @@ def list_tree(call: Call) -> Response:
     more = {}
     if len(page) > limit:
         # The next page names the commit: a push in between changes nothing in this listing.
-        where = f"/api/{call.args['type']}/{repository.info.id}/tree/{commit.decode()}"
+        where = f"/api/{call.args['type']}/{repository.info.id}/tree/{commit.id.decode()}"
         where += f"/{quote(path, safe='')}" if path else ""
         query = {"recursive": recursive, "expand": expand, "limit": limit, "cursor": start + limit}
         more = page_link(call, where, query)
-    return JSONResponse(_describe(repository, commit, page[:limit], expand), headers=more)
+    return JSONResponse(_described(repository, commit, page[:limit], expand), headers=more)
 
 
 @router.add("POST", "/api/{type}/{repo}/paths-info/{revision}")
 def paths_info(call: Call) -> Response:
     repository = call.repository
-    commit = repository.resolve(call.args["revision"])
+    commit = repository.at(call.args["revision"])
     if call.request.headers.get("content-type", "").startswith("application/json"):
         form = call.json()
         paths, expand = member(form, "paths", list, []), bool(form.get("expand"))
@@ -68,29 +55,25 @@ def paths_info(call: Call) -> Response:
         fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
         paths = fields.get("paths", [])
         expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
-    root = repository.objects.commit(commit).tree
-    found = []
+    entries = []
     for path in paths:
-        try:
-            found.append(tree.find(repository.objects, root, tree.check_path(str(path).strip("/"))))
-        except HubError:
-            continue  # unknown paths are left out
-    return JSONResponse(_describe(repository, commit, found, expand))
+        with contextlib.suppress(HubError):  # unknown paths are left out
+            known = tree.check_path(str(path).strip("/"))
+            entries.append(tree.find(repository.objects, commit.tree, known))
+    return JSONResponse(_described(repository, commit, entries, expand))
 
 
 @router.add("GET", "/api/{type}/{repo}/refs")
 def references(call: Call) -> Response:
-    def listed(base: str) -> list[dict[str, str]]:
-        return [_reference(found) for found in call.repository.references(base)]
+    """Branches, tags, and what an older Hub left of pull requests."""
 
-    answer = {
-        "branches": listed("refs/heads/"),
-        "tags": listed("refs/tags/"),
-        "converts": listed("refs/convert/"),
-    }
-    if call.flag("include_prs"):
-        answer["pullRequests"] = listed("refs/pr/")
-    return JSONResponse(answer)
+    def listed(base: str) -> list[dict[str, str]]:
+        return [
+            {"name": reference.name, "ref": reference.ref, "targetCommit": reference.commit}
+            for reference in call.repository.references(f"refs/{base}/")
+        ]
+
+    return JSONResponse({name: listed(base) for name, base in _BASES.items()})
 
 
 @router.add("GET", "/api/{type}/{repo}/commits/{revision}")
@@ -99,41 +82,25 @@ def commits(call: Call) -> Response:
     limit = call.number("limit", _COMMITS, _COMMITS)
     start = repository.resolve(call.query("after") or call.args["revision"])
     page = list(islice(repository.history(start), limit + 1))
+    formatted = {"expand[]": "formatted"} if call.query("expand[]") == "formatted" else {}
     more = {}
     if len(page) > limit:
         where = f"/api/{call.args['type']}/{repository.info.id}/commits/{start.decode()}"
-        query: dict[str, str | int] = {"limit": limit, "after": page[limit].id.decode()}
-        if call.query("expand[]"):
-            query["expand[]"] = "formatted"
-        more = page_link(call, where, query)
-    formatted = call.query("expand[]") == "formatted"
-    return JSONResponse(
-        [_commit(commit, formatted, repository.user) for commit in page[:limit]], headers=more
-    )
+        more = page_link(
+            call, where, {"limit": limit, "after": page[limit].id.decode(), **formatted}
+        )
+    answer = [_commit(commit, bool(formatted), repository.user) for commit in page[:limit]]
+    return JSONResponse(answer, headers=more)
 
 
 @router.add("POST", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
 def create_branch(call: Call) -> Response:
-    repository, body = call.repository, call.json()
+    repository = call.repository
     name = check_name(call.args["name"], "branch")
     with call.store.collecting(), repository.lock:
-        if member(body, "emptyBranch", bool, False):
-            start = list(repository.history(repository.resolve("main")))[-1].id
-        else:
-            start = repository.resolve(member(body, "startingPoint", str, "main"))
+        start = repository.resolve(member(call.json(), "startingPoint", str, "main"))
         repository.move(f"refs/heads/{name}", None, start)
     return JSONResponse({}, 201)
-
-
-@router.add("DELETE", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
-def delete_branch(call: Call) -> Response:
-    ref = f"refs/heads/{call.args['name']}"
-    if ref == MAIN:
-        raise HubError(403, f"Cannot delete {MAIN}")
-    with call.repository.lock:
-        if not call.repository.delete(ref):
-            raise revision_not_found(call.args["name"])
-    return JSONResponse({})
 
 
 @router.add("POST", "/api/{type}/{repo}/tag/{revision*}", Role.WRITE)
@@ -142,35 +109,32 @@ def create_tag(call: Call) -> Response:
     with call.store.collecting(), repository.lock:
         commit = repository.resolve(call.args["revision"])
         name = check_name(member(body, "tag", str), "tag")
-        repository.tag(name, commit, member(body, "message", str, "") or None)
+        repository.tag(name, commit, member(body, "message", str, ""))
     return JSONResponse({}, 201)
+
+
+@router.add("DELETE", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
+def delete_branch(call: Call) -> Response:
+    return _delete(call, "refs/heads/")
 
 
 @router.add("DELETE", "/api/{type}/{repo}/tag/{name*}", Role.WRITE)
 def delete_tag(call: Call) -> Response:
+    return _delete(call, "refs/tags/")
+
+
+def _delete(call: Call, base: str) -> Response:
+    name = call.args["name"]
+    if base + name == MAIN:
+        raise HubError(403, f"Cannot delete {MAIN}")
     with call.repository.lock:
-        if not call.repository.delete(f"refs/tags/{call.args['name']}"):
-            raise revision_not_found(call.args["name"])
+        if not call.repository.delete(base + name):
+            raise revision_not_found(name)
     return JSONResponse({})
 
 
-@router.add("POST", "/api/{type}/{repo}/super-squash/{branch*}", Role.WRITE)
-def super_squash(call: Call) -> Response:
-    repository, branch = call.repository, call.args["branch"]
-    ref = branch_ref(branch)
-    if not ref.startswith(("refs/heads/", "refs/pr/")):
-        raise bad_request(f"Invalid reference for a branch: {branch!r}")
-    if repository.target(ref) is None:
-        repository.resolve(branch)  # a tag or a commit exists, but has no history to squash
-        raise bad_request(f"Invalid reference for a branch: {branch!r}")
-    message = member(call.json(), "message", str, "") or f"Super-squash branch '{branch}'"
-    with call.store.collecting():
-        new = repository.squash(ref, message)
-    return JSONResponse({"commitId": new.decode()})
-
-
-def _describe(
-    repository: Repository, commit: ObjectID, entries: list[tree.Entry], expand: bool
+def _described(
+    repository: Repository, commit: Commit, entries: list[tree.Entry], expand: bool
 ) -> list[dict[str, Any]]:
     last = _last_commits(repository, commit, [entry.path for entry in entries]) if expand else {}
     answer = []
@@ -178,61 +142,39 @@ def _describe(
         item: dict[str, Any] = {"type": "directory", "oid": entry.oid.decode(), "size": 0}
         if not entry.is_folder:
             content = repository.objects.content(entry.oid)
-            item.update(type="file", size=content.size)
-            if content.lfs is not None:
-                pointer = {"pointerSize": content.blob_size}
-                item["lfs"] = {"oid": content.lfs, "size": content.size, **pointer}
-        item["path"] = entry.path
-        if entry.path in last:
-            found = last[entry.path]
-            title, _ = title_and_message(found)
-            item["lastCommit"] = {"id": found.id.decode(), "title": title}
-            item["lastCommit"]["date"] = committed_at(found)
-        answer.append(item)
+            item |= {"type": "file", "size": content.size, **content.about_lfs}
+        if expand:
+            made = last[entry.path]
+            about = {"title": title_and_message(made)[0], "date": committed_at(made)}
+            item["lastCommit"] = {"id": made.id.decode(), **about}
+        answer.append({**item, "path": entry.path})
     return answer
 
 
-def _last_commits(repository: Repository, start: ObjectID, paths: list[str]) -> dict[str, Commit]:
+def _last_commits(repository: Repository, start: Commit, paths: Iterable[str]) -> dict[str, Commit]:
     """Path → the newest commit that changed it, following first parents."""
-
-    def look(commit: Commit, path: str) -> ObjectID | None:
-        try:
-            return tree.find(repository.objects, commit.tree, path).oid
-        except HubError:
-            return None
-
-    found: dict[str, Commit] = {}
-    newer: Commit | None = None
-    state: dict[str, ObjectID | None] = {}
-    for commit in repository.history(start):
-        if newer is None:
-            state = {path: look(commit, path) for path in paths}
-        else:
-            for path in [path for path, oid in state.items() if look(commit, path) != oid]:
-                found[path] = newer
-                del state[path]
-        newer = commit
-        if not state:
+    entries = {path: tree.look(repository.objects, start.tree, path) for path in paths}
+    last: dict[str, Commit] = {}
+    newer = start
+    for commit in islice(repository.history(start.id), 1, None):
+        for path, entry in list(entries.items()):
+            if tree.look(repository.objects, commit.tree, path) != entry:
+                last[path] = newer
+                del entries[path]
+        if not entries:
             break
-    if newer is not None:
-        found.update(dict.fromkeys(state, newer))
-    return found
-
-
-def _reference(found: Reference) -> dict[str, str]:
-    return {"name": found.name, "ref": found.ref, "targetCommit": found.commit}
+        newer = commit
+    return last | dict.fromkeys(entries, newer)
 
 
 def _commit(commit: Commit, formatted: bool, user: str) -> dict[str, Any]:
     title, message = title_and_message(commit)
     author = commit.author.decode(errors="replace").partition(" <")[0] or user
-    answer: dict[str, Any] = {
+    answer = {
         "id": commit.id.decode(),
         "title": title,
         "message": message,
         "date": committed_at(commit),
         "authors": [{"user": author}],
     }
-    if formatted:
-        answer["formatted"] = {"title": title, "message": message}
-    return answer
+    return answer | ({"formatted": {"title": title, "message": message}} if formatted else {})

@@ -1,13 +1,12 @@
 """Endpoints about repositories as a whole: who am I, create, move, delete, settings, info, list."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
+from dulwich.objects import Commit
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from moxin_hub import card, tree
+from moxin_hub import card, refused, tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError, bad_request
 from moxin_hub.launcher import ALIVE_ROUTE
@@ -30,17 +29,14 @@ async def alive(call: Call) -> Response:
 
 @router.add("GET", "/api/whoami-v2", Role.READ)
 def whoami(call: Call) -> Response:
-    user = call.store.user
     ids = call.store.sound(lambda repository: repository.info.id)
-    others = {name for repo in ids if (name := repo.rpartition("/")[0]) not in ("", user)}
+    others = {repo.rpartition("/")[0] for repo in ids} - {"", call.store.user}
     token = {"displayName": "local", "role": "write" if call.role is Role.WRITE else "read"}
     return JSONResponse(
         {
             "type": "user",
-            "id": user,
-            "name": user,
-            "fullname": user,
             "isPro": False,
+            **dict.fromkeys(("id", "name", "fullname"), call.store.user),
             "orgs": [{"type": "org", "name": name, "fullname": name} for name in sorted(others)],
             "auth": {"type": "access_token", "accessToken": token},
         }
@@ -51,14 +47,11 @@ def whoami(call: Call) -> Response:
 def create(call: Call) -> Response:
     body = call.json()
     kind, repo_id = _kind(body), _id_of(body, call.store.user)
-    visibility = _visibility(body) or "public"
-    sdk = member(body, "sdk", str, "") or None
     try:
-        info = call.store.create(kind, repo_id, visibility, sdk).info
+        info = call.store.create(kind, repo_id, _visibility(body) or "public").info
     except HubError as error:
         if error.status == 409:  # the client reads the address from this answer as well
-            found = call.store.get(kind, repo_id).info
-            error.more["url"] = f"{call.endpoint}/{found.path}"
+            error.more["url"] = f"{call.endpoint}/{call.store.get(kind, repo_id).info.path}"
         raise
     address = f"{call.endpoint}/{info.path}"
     return JSONResponse({"url": address, "name": info.id, "id": info.key})
@@ -82,15 +75,13 @@ def move(call: Call) -> Response:
 @router.add("PUT", "/api/{type}/{repo}/settings", Role.WRITE)
 def settings(call: Call) -> Response:
     body = call.json()
-    changes: dict[str, str | bool] = {}
-    if (visibility := _visibility(body)) is not None:
-        changes["visibility"] = visibility
-    if body.get("gated") is not None:
-        if body["gated"] not in ("auto", "manual", False):
-            raise bad_request("`gated` is auto, manual or false")
-        changes["gated"] = body["gated"]
-    call.store.update(call.repository, **changes)
-    return JSONResponse(changes)
+    if body.get("gated"):
+        raise refused.refusal(refused.GATING)
+    visibility = _visibility(body)
+    if visibility is None:
+        return JSONResponse({})
+    call.store.update(call.repository, visibility=visibility, gated=False)
+    return JSONResponse({"visibility": visibility})
 
 
 @router.add("GET", "/api/{type}/{repo}/auth-check")
@@ -104,10 +95,9 @@ def may(call: Call) -> Response:
 def validate_yaml(call: Call) -> Response:
     """Whether the metadata of a card can be read, and names its licence as the public Hub does."""
     text = member(call.json(), "content", str)
-    error = card.fault(text)
-    errors = [{"message": f"Error: {error}"}] if error else []
-    bare = {"message": "empty or missing yaml metadata in repo card"}
-    warnings = [bare] if card.is_bare(text) else []
+    fault, warning = card.fault(text), card.warning(text)
+    errors = [{"message": f"Error: {fault}"}] if fault else []
+    warnings = [{"message": warning}] if warning else []
     status = 400 if errors else 200
     if call.request.headers.get("accept") == "text/plain":  # what RepoCard.validate() asks for
         lines = (f"- {item['message']}\n" for item in errors + warnings)
@@ -117,71 +107,66 @@ def validate_yaml(call: Call) -> Response:
 
 @router.add("GET", "/api/{type}")
 def list_repositories(call: Call) -> Response:
-    kind = call.args["type"].removesuffix("s")
-    author = (call.query("author") or "").lower()
-    search = (call.query("search") or "").lower()
     query = call.request.query_params
-    wanted = [*query.getlist("filter"), *query.getlist("pipeline_tag")]
+    kind = call.args["type"].removesuffix("s")
+    author, search = (query.get(name, "").lower() for name in ("author", "search"))
+    wanted = {*query.getlist("filter"), *query.getlist("pipeline_tag")}
 
     def shown(repository: Repository) -> dict[str, Any] | None:
         info = repository.info
         if info.type != kind or (info.is_private and call.role < Role.READ):
             return None
-        if author not in ("", info.id.rpartition("/")[0].lower()) or search not in info.id.lower():
+        namespace = info.id.rpartition("/")[0].lower()
+        if author not in ("", namespace) or search not in info.id.lower():
             return None
-        summary = _summary(repository)
-        return summary if all(tag in summary["tags"] for tag in wanted) else None
+        summary = _summary(repository, repository.at("main"))
+        return summary if wanted <= set(summary["tags"]) else None
 
-    found = [summary for summary in call.store.sound(shown) if summary is not None]
-    found.sort(key=lambda summary: summary["lastModified"], reverse=True)
+    summaries = [summary for summary in call.store.sound(shown) if summary is not None]
+    summaries.sort(key=lambda summary: summary["lastModified"], reverse=True)
     start, limit = call.number("skip", 0, 1 << 40), call.number("limit", 1000, 1000)
     more = {}
-    if start + limit < len(found) and call.query("limit") is None:
+    if start + limit < len(summaries) and call.query("limit") is None:
         more = page_link(call, f"/api/{call.args['type']}", {"skip": start + limit, "limit": limit})
-    return JSONResponse(found[start : start + limit], headers=more)
+    return JSONResponse(summaries[start : start + limit], headers=more)
 
 
 @router.add("GET", "/api/{type}/{repo}")
 @router.add("GET", "/api/{type}/{repo}/revision/{revision}")
 def repository_info(call: Call) -> Response:
-    repository = call.repository
-    head = repository.resolve(call.args.get("revision") or "main")
-    answer = _summary(repository, call.args.get("revision") or "main")
-    root = repository.objects.commit(head).tree
-    siblings: list[dict[str, Any]] = []
-    for entry in tree.walk(repository.objects, root, "", recursive=True):
-        if entry.is_folder:
-            continue
-        sibling: dict[str, Any] = {"rfilename": entry.path}
-        if call.flag("blobs"):
-            content = repository.objects.content(entry.oid)
-            sibling.update(size=content.size, blobId=entry.oid.decode())
-            if content.lfs is not None:
-                pointer = {"pointerSize": content.blob_size}
-                sibling["lfs"] = {"sha256": content.lfs, "size": content.size, **pointer}
-        siblings.append(sibling)
-    answer["siblings"] = siblings
-    query = call.request.query_params
-    if expand := [*query.getlist("expand"), *query.getlist("expand[]")]:
-        always = {"_id", "id", "modelId"}
-        answer = {name: value for name, value in answer.items() if name in {*always, *expand}}
+    repository, query = call.repository, call.request.query_params
+    commit = repository.at(call.args.get("revision") or "main")
+    answer = _summary(repository, commit)
+    answer["siblings"] = [
+        _sibling(repository, entry, call.flag("blobs"))
+        for entry in tree.walk(repository.objects, commit.tree, "", recursive=True)
+        if not entry.is_folder
+    ]
+    if expand := {*query.getlist("expand"), *query.getlist("expand[]")}:
+        expand |= {"_id", "id", "modelId"}
+        answer = {name: value for name, value in answer.items() if name in expand}
     return JSONResponse(answer)
 
 
-def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
+def _sibling(repository: Repository, entry: tree.Entry, with_blob: bool) -> dict[str, Any]:
+    if not with_blob:
+        return {"rfilename": entry.path}
+    content = repository.objects.content(entry.oid)
+    blob = {"size": content.size, "blobId": entry.oid.decode()}
+    return {"rfilename": entry.path, **blob, **content.about_lfs}
+
+
+def _summary(repository: Repository, commit: Commit) -> dict[str, Any]:
     info = repository.info
-    head = repository.resolve(revision)
-    commit = repository.objects.commit(head)
     data = card.metadata(repository, commit.tree)
-    namespace = info.id.rpartition("/")[0]
     answer: dict[str, Any] = {
         "_id": info.key,
         "id": info.id,
-        "author": namespace or None,
-        "sha": head.decode(),
+        "author": info.id.rpartition("/")[0] or None,
+        "sha": commit.id.decode(),
         "private": info.is_private,
-        "visibility": info.visibility,
-        "gated": info.gated,
+        "visibility": "private" if info.is_private else "public",
+        "gated": False,
         "disabled": False,
         "downloads": 0,
         "likes": 0,
@@ -191,20 +176,17 @@ def _summary(repository: Repository, revision: str = "main") -> dict[str, Any]:
     }
     if info.type == "model":
         answer["modelId"] = info.id
-        for name in ("pipeline_tag", "library_name"):
-            if isinstance(data.get(name), str):
-                answer[name] = data[name]
+        names = ("pipeline_tag", "library_name")
+        answer |= {name: data[name] for name in names if isinstance(data.get(name), str)}
         if "model-index" in data:
             answer["model-index"] = data["model-index"]
-    if info.type == "space":
-        answer["sdk"] = info.sdk
-    if data:
-        answer["cardData"] = data
-    return answer
+    return answer | ({"cardData": data} if data else {})
 
 
 def _kind(body: dict[str, Any]) -> str:
     kind = member(body, "type", str, "model")
+    if kind == "space":
+        raise refused.refusal(refused.SPACES)
     if kind not in TYPES:
         raise bad_request(f"The local Hub has no repositories of type {kind[:50]!r}")
     return kind
@@ -218,10 +200,9 @@ def _id_of(body: dict[str, Any], user: str) -> str:
 
 def _visibility(body: dict[str, Any]) -> str | None:
     """The visibility asked for, in the words of today or in those of older clients."""
-    if (visibility := member(body, "visibility", str, "")) != "":
-        if visibility not in ("public", "private", "protected"):
-            raise bad_request("`visibility` is public, private or protected")
-        return visibility
     if body.get("private") is not None:
         return "private" if member(body, "private", bool) else "public"
-    return None
+    visibility = member(body, "visibility", str, "") or None
+    if visibility not in ("public", "private", None):
+        raise bad_request("`visibility` is public or private")
+    return visibility

@@ -1,7 +1,5 @@
 """All repositories under one root: finding, creating, moving and deleting them."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl
@@ -28,10 +26,9 @@ from moxin_hub.repository import MAIN, NAMELESS, Info, Repository, timestamp
 from moxin_hub.tree import Editor
 
 log = logging.getLogger(__name__)
-_Found = TypeVar("_Found")
-TYPES = ("model", "dataset", "space")
+_Read = TypeVar("_Read")
+TYPES = ("model", "dataset")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
-_STALE_SECONDS = 3600.0
 _RESERVED = frozenset({"api", "datasets", "spaces", "models", "kernels", "buckets", "lfs"})
 _MOST_MOVES = 10  # old ids followed in a row
 
@@ -69,29 +66,29 @@ class Store:
         """The repository in a folder; RuntimeError if its `hub.json` is damaged."""
         return Repository(folder, self._info(folder), self._lock(folder), self.user)
 
-    def folders(self) -> Iterator[Path]:
-        """The folder of each repository, damaged ones included."""
-        for kind in TYPES:
-            yield from sorted(self._kind(kind).glob("*/*.git"))
+    def folders(self) -> list[Path]:
+        """The folder of each repository: damaged ones included, and those of a type not served."""
+        return sorted((self.root / "repositories").glob("*/*/*.git"))
 
     def __iter__(self) -> Iterator[Repository]:
         for folder in self.folders():
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 yield self.open(folder)
 
-    def sound(self, read: Callable[[Repository], _Found]) -> Iterator[_Found]:
-        """What `read` finds in each repository; a damaged one is left out, and logged."""
+    def sound(self, read: Callable[[Repository], _Read]) -> Iterator[_Read]:
+        """What `read` makes of each repository served; a damaged one is left out, and logged."""
         for folder in self.folders():
-            try:
-                found = read(self.open(folder))
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-            except Exception as error:  # damage takes many forms in a parser
-                log.warning("%s is damaged (see `moxin hub fsck`): %r", folder, error)
-                continue
-            yield found
+            if folder.parent.parent.name.removesuffix("s") in TYPES:
+                try:
+                    result = read(self.open(folder))
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                except Exception as error:  # damage takes many forms in a parser
+                    log.warning("%s is damaged (see `moxin hub fsck`): %r", folder, error)
+                    continue
+                yield result
 
-    def create(self, kind: str, repo_id: str, visibility: str, sdk: str | None) -> Repository:
+    def create(self, kind: str, repo_id: str, visibility: str) -> Repository:
         """A new repository with its initial commit; it appears whole or not at all.
 
         Raises:
@@ -99,27 +96,25 @@ class Store:
         """
         folder = self._folder(kind, repo_id)
         created = timestamp(time.time())
-        info = Info(repo_id, kind, secrets.token_hex(12), created, visibility, False, sdk)
+        info = Info(repo_id, kind, secrets.token_hex(12), created, visibility)
         durable.make_folders(folder.parent)
         temporary = durable.temporary_name(self._trash)
         temporary.mkdir(mode=0o700)
         try:
             Repo.init_bare(temporary, default_branch=b"main").close()
             new = Repository(temporary, info, threading.RLock(), self.user)
-            editor = Editor(new.objects, None)
+            editor = Editor(new.objects)
             editor.put(".gitattributes", new.objects.add(Blob.from_string(DEFAULT[kind].encode())))
-            if kind == "space":  # as the public Hub has it; its settings are the card's metadata
-                about = f"---\ntitle: {repo_id.rpartition('/')[2]}\nsdk: {sdk or 'static'}\n---\n"
-                editor.put("README.md", new.objects.add(Blob.from_string(about.encode())))
             new.move(MAIN, None, new.commit(editor.write(), [], "initial commit"))
             durable.write_json(temporary / "hub.json", dataclasses.asdict(info))
-            durable.sync_all(temporary)
+            for path in (*temporary.rglob("*"), temporary):
+                durable.sync(path)
             with self._lock(folder):
                 if folder.exists():
                     raise HubError(409, "You already created this repo", url=info.path)
                 temporary.rename(folder)
                 folder.with_suffix(".moved").unlink(missing_ok=True)
-                durable.sync_folder(folder.parent)
+                durable.sync(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return self.get(kind, repo_id)
@@ -131,7 +126,7 @@ class Store:
                 raise repo_not_found()
             doomed = durable.temporary_name(self._trash)
             repository.folder.rename(doomed)
-            durable.sync_folder(repository.folder.parent)
+            durable.sync(repository.folder.parent)
         shutil.rmtree(doomed, ignore_errors=True)
 
     def move(self, repository: Repository, repo_id: str) -> None:
@@ -151,7 +146,7 @@ class Store:
             self.update(repository, id=repo_id)
             repository.folder.rename(target)
             for folder in {target.parent, repository.folder.parent}:
-                durable.sync_folder(folder)
+                durable.sync(folder)
             if target != repository.folder:  # the old id goes on leading here
                 leads_to = repository.folder.with_suffix(".moved")
                 durable.write(leads_to, repo_id.encode(), via=self._trash)
@@ -171,23 +166,16 @@ class Store:
             yield
 
     def recover(self) -> None:
-        """Clears what a killed server left half-done; only the one server of a root may call it.
-
-        Young temporary files stay: a copy from another root works beside the server.
-        """
-        old = time.time() - _STALE_SECONDS
-        durable.sweep((path for path in self._trash.iterdir() if path.is_file()), old)
+        """Clears what a killed server left half-done; only the one server of a root may call it."""
         for doomed in self._trash.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # a new repository that is finished now
-                if doomed.stat().st_mtime < old:
-                    shutil.rmtree(doomed, ignore_errors=True)
-        for kind in TYPES:
-            for folder in self._kind(kind).glob("*/*.git"):
-                for pattern in ("*.lock", "refs/**/*.lock"):
-                    for stale in folder.glob(pattern):
-                        stale.unlink(missing_ok=True)
-                for pattern in ("tmp-*", "*/tmp-*"):
-                    durable.sweep(folder.glob(pattern), old)
+            if doomed.is_dir():
+                shutil.rmtree(doomed, ignore_errors=True)
+            else:
+                doomed.unlink()
+        for folder in self.folders():
+            for pattern in ("*.lock", "refs/**/*.lock", "tmp-*", "*/tmp-*"):
+                for stale in folder.glob(pattern):
+                    stale.unlink(missing_ok=True)
         self.files.sweep()
 
     def _kind(self, kind: str) -> Path:

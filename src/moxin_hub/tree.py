@@ -48,21 +48,29 @@ def check_path(path: str) -> str:
     return path
 
 
+def look(objects: Objects, root: ObjectID, path: str) -> Entry | None:
+    """The entry at `path` ("" is the root), None if there is none."""
+    sha, mode = root, _FOLDER
+    for name in path.split("/") if path else ():
+        if not stat.S_ISDIR(mode):
+            return None
+        try:
+            mode, sha = objects.tree(sha)[name.encode(errors="surrogatepass")]
+        except KeyError:
+            return None
+    return Entry(path, sha, stat.S_ISDIR(mode))
+
+
 def find(objects: Objects, root: ObjectID, path: str) -> Entry:
-    """The entry at `path` ("" is the root).
+    """As `look`.
 
     Raises:
         HubError: 404 (EntryNotFound) if there is none.
     """
-    sha, mode = root, _FOLDER
-    for name in path.split("/") if path else ():
-        if not stat.S_ISDIR(mode):
-            raise entry_not_found()
-        try:
-            mode, sha = objects.tree(sha)[name.encode(errors="surrogatepass")]
-        except KeyError:
-            raise entry_not_found() from None
-    return Entry(path, sha, stat.S_ISDIR(mode))
+    entry = look(objects, root, path)
+    if entry is None:
+        raise entry_not_found()
+    return entry
 
 
 def walk(objects: Objects, root: ObjectID, prefix: str, recursive: bool) -> Iterator[Entry]:
@@ -77,27 +85,31 @@ def walk(objects: Objects, root: ObjectID, prefix: str, recursive: bool) -> Iter
 
 @dataclass
 class Editor:
-    """A tree that is being changed; only the folders that changes touch are read and rewritten."""
+    """A folder that is being changed; only the folders that changes touch are read and rewritten.
+
+    An entry is (mode, id) as the tree `base` has it, or the editor of a folder that was entered.
+    """
 
     objects: Objects
-    base: ObjectID | None
-    files: dict[bytes, tuple[int, ObjectID]] = field(init=False)
-    folders: dict[bytes, Editor] = field(init=False, default_factory=dict)
+    base: ObjectID | None = None
+    entries: dict[bytes, tuple[int, ObjectID] | Editor] = field(init=False)
 
     def __post_init__(self) -> None:
         tree = self.objects.tree(self.base) if self.base is not None else Tree()
-        self.files = {name: (mode, sha) for name, mode, sha in tree.iteritems()}
+        self.entries = {name: (mode, sha) for name, mode, sha in tree.iteritems()}
 
     def put(self, path: str, blob: ObjectID) -> None:
         """Places a blob; a folder of that name gives way to it, as a file does to a folder."""
         *parents, name = path.encode().split(b"/")
-        editor = self
+        folder = self
         for parent in parents:
-            editor = editor._enter(parent) or editor._make(parent)
-        editor.folders.pop(name, None)
-        editor.files[name] = (_FILE, blob)
+            inner = folder._enter(parent)
+            if inner is None:
+                inner = folder.entries[parent] = Editor(self.objects)
+            folder = inner
+        folder.entries[name] = (_FILE, blob)
 
-    def remove(self, path: str, folder: bool) -> None:
+    def remove(self, path: str, is_folder: bool) -> None:
         """Takes away a file, or a folder with all it holds.
 
         A folder may be called a file, as by clients that cannot tell; a file no folder.
@@ -106,44 +118,33 @@ class Editor:
             HubError: 404 (EntryNotFound) if it is not there.
         """
         *parents, name = path.encode().split(b"/")
-        editor: Editor | None = self
+        folder: Editor | None = self
         for parent in parents:
-            editor = editor._enter(parent) if editor else None
-        if editor is not None:
-            if name in editor.folders:
-                del editor.folders[name]
-                return
-            mode, _ = editor.files.get(name, (None, None))
-            if mode is not None and (stat.S_ISDIR(mode) or not folder):
-                del editor.files[name]
-                return
-        kind = "folder" if folder else "file"
-        raise entry_not_found(f"A {kind} with this name doesn't exist: {path}")
+            folder = folder._enter(parent) if folder else None
+        if folder is None or not (
+            folder._enter(name) or (name in folder.entries and not is_folder)
+        ):
+            kind = "folder" if is_folder else "file"
+            raise entry_not_found(f"A {kind} with this name doesn't exist: {path}")
+        del folder.entries[name]
 
     def write(self) -> ObjectID:
         """Stores the changed trees and returns the new root; folders left empty are dropped."""
         tree = Tree()
-        for name, (mode, sha) in self.files.items():
-            tree.add(name, mode, sha)
-        for name, editor in self.folders.items():
-            if not editor.is_empty:
-                tree.add(name, _FOLDER, editor.write())
+        for name, entry in self.entries.items():
+            if not isinstance(entry, Editor):
+                tree.add(name, *entry)
+            elif not entry.is_empty:
+                tree.add(name, _FOLDER, entry.write())
         return self.objects.add(tree)
 
     @property
     def is_empty(self) -> bool:
-        return not self.files and all(editor.is_empty for editor in self.folders.values())
+        return all(isinstance(entry, Editor) and entry.is_empty for entry in self.entries.values())
 
     def _enter(self, name: bytes) -> Editor | None:
-        if name not in self.folders:
-            mode, sha = self.files.get(name, (None, None))
-            if mode is None or not stat.S_ISDIR(mode):
-                return None
-            del self.files[name]
-            self.folders[name] = Editor(self.objects, sha)
-        return self.folders[name]
-
-    def _make(self, name: bytes) -> Editor:
-        self.files.pop(name, None)
-        self.folders[name] = Editor(self.objects, None)
-        return self.folders[name]
+        """The editor of a folder in this one, None if there is no such folder."""
+        entry = self.entries.get(name)
+        if isinstance(entry, tuple) and stat.S_ISDIR(entry[0]):
+            entry = self.entries[name] = Editor(self.objects, entry[1])
+        return entry if isinstance(entry, Editor) else None

@@ -1,4 +1,4 @@
-"""From a raw request to a handler and back: routing, limits, ranges and errors."""
+"""From a raw request to a handler and back: routing, limits and errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from starlette.responses import JSONResponse, Response
 
 from moxin_hub.auth import Gate, Role
 from moxin_hub.errors import HubError, bad_request, repo_not_found
-from moxin_hub.repository import Repository
+from moxin_hub.repository import NAMELESS, Repository
 from moxin_hub.store import Store
 
 _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
 _MOST_DIGITS = 40
+# A path that may name a repository without a namespace, such as /api/models/gpt2/refs.
+_NAMELESS = re.compile(
+    r"(/(?:api/)?(?:(?P<type>models|datasets)/)?)(?P<repo>[^/]+?)((?:\.git)?(?:/.*)?)",
+    re.DOTALL,
+)
 T = TypeVar("T")
 
 
@@ -34,13 +39,8 @@ class Call:
     gate: Gate
     role: Role
     args: dict[str, str]  # the decoded parts of the path
-    found: Repository | None = None
+    repository: Repository = field(init=False)  # of routes that name one
     body: bytes = b""
-
-    @property
-    def repository(self) -> Repository:
-        assert self.found is not None  # noqa: S101
-        return self.found
 
     @property
     def endpoint(self) -> str:
@@ -107,7 +107,6 @@ class Route:
 
     method: str
     pattern: re.Pattern[str]
-    nameless: re.Pattern[str] | None  # the same with an id that has no namespace
     role: Role
     handler: Handler
 
@@ -124,19 +123,14 @@ class Router:
         `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
         path, or the model type. With Role.NOBODY anybody may read what is public.
         """
-        pattern = path.replace("{type}", "(?P<type>models|datasets|spaces)")
-        pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets|spaces)/)?")
+        pattern = path.replace("{type}", "(?P<type>models|datasets)")
+        pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets)/)?")
+        pattern = pattern.replace("{repo}", "(?P<repo>(?!api/|lfs/)[^/]+/[^/]+?)")
         pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
-
-        def compiled(repo: str) -> re.Pattern[str]:
-            named = pattern.replace("{repo}", f"(?P<repo>{repo})")
-            return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", named), re.DOTALL)
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
 
         def register(handler: Handler) -> Handler:
-            nameless = compiled("[^/]+?") if "{repo}" in path else None
-            self.routes.append(
-                Route(method, compiled("(?!api/|lfs/)[^/]+/[^/]+?"), nameless, role, handler)
-            )
+            self.routes.append(Route(method, re.compile(pattern, re.DOTALL), role, handler))
             return handler
 
         return register
@@ -149,36 +143,40 @@ class Router:
         """
         method = "GET" if call.request.method == "HEAD" else call.request.method
         matches = self._matches(call, raw_path)
-        for route, found in matches:
+        for route, match in matches:
             if route.method == method:
-                call.args = {name: decode(value or "") for name, value in found.groupdict().items()}
+                call.args = {name: decode(part or "") for name, part in match.groupdict().items()}
                 return await self._run(route, call)
         if matches:
             raise HubError(405, "Method not allowed")
-        if any(route.nameless and route.nameless.fullmatch(raw_path) for route in self.routes):
-            raise unknown_repo(call)
         raise HubError(404, "The local Hub has no such endpoint")
 
     def _matches(self, call: Call, raw_path: str) -> list[tuple[Route, re.Match[str]]]:
-        """The routes of a path; `gpt2/refs` means the references of gpt2 if that is a repository.
+        """The routes of a path; an id without a namespace gets `_` for one.
 
-        Only without it the path may mean a repository `refs` in a namespace `gpt2`.
+        `gpt2/refs` means the references of gpt2 if that is a repository, and only without it a
+        repository `refs` in a namespace `gpt2`.
         """
-        nameless = [
-            (route, found)
-            for route in self.routes
-            if route.nameless is not None
-            and (found := route.nameless.fullmatch(raw_path))
-            and _names_repository(call, found)
-        ]
-        return nameless or [
-            (route, found) for route in self.routes if (found := route.pattern.fullmatch(raw_path))
-        ]
+        paths = [raw_path]
+        if nameless := _NAMELESS.fullmatch(raw_path):
+            before, kind, repo, after = nameless.groups()
+            paths.append(f"{before}{NAMELESS}/{repo}{after}")
+            with contextlib.suppress(HubError):
+                call.store.get(kind_of(kind), decode(repo))
+                paths.reverse()
+        for path in paths:
+            matches = [
+                (route, match) for route in self.routes if (match := route.pattern.fullmatch(path))
+            ]
+            if matches:
+                return matches
+        return []
 
     async def _run(self, route: Route, call: Call) -> Response:
-        if "repo" in call.args:
-            call.found = await run_in_threadpool(self._open, route, call)
-        elif call.role < route.role:
+        named = "repo" in call.args
+        if named:
+            call.repository = await run_in_threadpool(_open, call)
+        if call.role < route.role:
             raise forbidden(call.role)
         try:
             if inspect.iscoroutinefunction(route.handler):
@@ -187,31 +185,20 @@ class Router:
             await call.read_body()
             return await run_in_threadpool(route.handler, call)  # type: ignore[arg-type]
         except (FileNotFoundError, KeyError):
-            if call.found is not None and not call.found.folder.exists():
+            if named and not call.repository.folder.exists():
                 raise repo_not_found() from None  # deleted or moved meanwhile
             raise
 
-    @staticmethod
-    def _open(route: Route, call: Call) -> Repository:
-        kind = kind_of(call.args.get("type"))
-        try:
-            found = call.store.get(kind, call.args["repo"], moved=True)
-        except HubError:
-            found = None
-        if found is None or (found.info.is_private and call.role < Role.READ):
-            # A stranger cannot tell a private repository from a missing one.
-            raise unknown_repo(call)
-        if call.role < route.role:
-            raise forbidden(call.role)
-        return found
 
-
-def _names_repository(call: Call, found: re.Match[str]) -> bool:
+def _open(call: Call) -> Repository:
+    """The repository that a path names; to a stranger a private one is as one that is missing."""
     try:
-        call.store.get(kind_of(found.groupdict().get("type")), decode(found["repo"]))
+        opened = call.store.get(kind_of(call.args.get("type")), call.args["repo"], moved=True)
     except HubError:
-        return False
-    return True
+        raise unknown_repo(call) from None
+    if opened.info.is_private and call.role < Role.READ:
+        raise unknown_repo(call)
+    return opened
 
 
 def kind_of(plural: str | None) -> str:
@@ -264,13 +251,9 @@ def member(body: dict[str, Any], name: str, kind: type[T], default: T | None = N
 
 
 def error_response(error: HubError) -> Response:
-    headers = {
-        "X-Error-Message": error.message.encode("ascii", "replace").decode(),
-        **error.headers,
-    }
-    headers["X-Error-Message"] = re.sub(r"[\x00-\x1f\x7f]", " ", headers["X-Error-Message"])[:500]
-    if error.code is not None:
-        headers["X-Error-Code"] = error.code
+    message = re.sub(r"[^\x20-\x7e]", "?", error.message)[:500]
+    code = {} if error.code is None else {"X-Error-Code": error.code}
+    headers = {"X-Error-Message": message, **code, **error.headers}
     return JSONResponse({"error": error.message, **error.more}, error.status, headers)
 
 

@@ -6,12 +6,12 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moxin_recipes import environment
 from moxin_recipes.hub import commands as hub_commands
-from moxin_recipes.recipe import filling, reading
 from moxin_recipes.recipe.strict import RecipeError
 
 if TYPE_CHECKING:
@@ -27,48 +27,54 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
 
-    def command(name: str, about: str, **defaults: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, about: str, act: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        made.set_defaults(**defaults)
+        made.set_defaults(act=act)
         return made
 
-    def which_hub(of: argparse.ArgumentParser) -> None:
-        of.add_argument("--hub", help="local, hf, or the URL of a Hub")
-        of.add_argument("--namespace", help="namespace of repositories named without one")
+    _on_ladders(command)
+    score = command("score", "Score given completions with a reward, as training does.", _score)
+    score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
+    score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
+    tokenizer = command("tokenizer", "Build a tokenizer: mistral, the exact 32k one.", _tokenizer)
+    tokenizer.add_argument("name", choices=["mistral"])
+    tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
+    hub = commands.add_parser("hub", help="The embedded Hub.", allow_abbrev=False)
+    hub_commands.add_to(hub)
+    return top
 
-    run = command("run", "Run the stages of a ladder that are not done yet.", act=_run)
+
+def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that read recipes and talk to a Hub."""
+    run = command("run", "Run the stages of a ladder that are not done yet.", _run)
     run.add_argument("ladder", type=Path)
     run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
     run.add_argument("--only", action="append", default=[], metavar="STAGE")
     run.add_argument("--force", action="append", default=[], metavar="STAGE")
     run.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    which_hub(run)
     check = command(
-        "check", "Check recipes against the installed libraries, without a GPU.", act=_check
+        "check", "Check recipes against the installed libraries, without a GPU.", _check
     )
     check.add_argument("ladder", type=Path, help="a folder of recipes, or one recipe")
     check.add_argument("--online", action="store_true", help="unresolved inputs are errors")
-    which_hub(check)
-    status = command("status", "Show each stage: done or not, where, and its scores.", act=_status)
+    status = command("status", "Show each stage: done or not, where, and its scores.", _status)
     status.add_argument("ladder", type=Path)
     status.add_argument("--json", action="store_true")
-    which_hub(status)
-    score = command("score", "Score given completions with a reward, as training does.", act=_score)
-    score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
-    score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
-    tokenizer = command(
-        "tokenizer", "Build a tokenizer: mistral, the exact 32k one.", act=_tokenizer
+    status.add_argument(
+        "--remove-leftovers",
+        action="store_true",
+        help="delete unfinished local work that was made under other values",
     )
-    tokenizer.add_argument("name", choices=["mistral"])
-    tokenizer.add_argument("--out", type=Path, required=True, metavar="DIR")
-    samples = command("samples", "Show which documents a step of pretraining read.", act=_samples)
+    samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
     samples.add_argument("--rank", type=int, help="only what this process read")
     samples.add_argument("--json", action="store_true")
-    which_hub(samples)
-    hub_commands.add_to(command("hub", "The embedded Hub."))
-    return top
+    for with_hub in (run, check, status, samples):
+        with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
+        with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
 
 def main() -> None:
@@ -99,28 +105,28 @@ def _choose_hub(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from moxin_recipes import ladder, status
     from moxin_recipes.hub import session
+    from moxin_recipes.ladder import run, status
     from moxin_recipes.views import figure
 
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
-    ladder.run(
+    run.run(
         options.ladder,
         start=options.start,
         only=options.only,
         force=options.force,
         accelerate_config=options.accelerate_config,
     )
-    found = status.states(options.ladder)
+    states = status.states(options.ladder, options.accelerate_config)
     console = _console()
-    console.print(status.table(found))
-    for met, sentence in status.targets(options.ladder, found):
+    console.print(status.table(states))
+    for met, sentence in status.targets(options.ladder, states):
         word = {True: "met   ", False: "missed", None: "–     "}[met]
         console.print(f"{word} {sentence}", highlight=False, soft_wrap=True)
     picture = environment.home() / "report" / f"{options.ladder.resolve().name}.png"
-    if figure.draw(found, picture):
+    if figure.draw(states, picture):
         console.print(f"curves: {picture}", highlight=False, soft_wrap=True)
 
 
@@ -132,15 +138,19 @@ def _console() -> "Console":
 
 
 def _status(options: argparse.Namespace) -> None:
-    from moxin_recipes import status
     from moxin_recipes.hub import session
+    from moxin_recipes.ladder import status
 
     session.start()
-    found = status.states(options.ladder)
+    states = status.states(options.ladder)
+    if options.remove_leftovers:
+        status.remove_leftovers(states)
     if options.json:
-        sys.stdout.write(json.dumps(status.rows(found), indent=1) + "\n")
+        sys.stdout.write(json.dumps(status.rows(states), indent=1) + "\n")
         return
-    _console().print(status.table(found))
+    _console().print(status.table(states))
+    for line in status.leftover_lines(states):
+        _console().print(f"unfinished under other values: {line}", highlight=False, soft_wrap=True)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
@@ -153,44 +163,21 @@ def _tokenizer(options: argparse.Namespace) -> None:
 
 def _samples(options: argparse.Namespace) -> None:
     from moxin_recipes.hub import session
-    from moxin_recipes.tokens import read_at_step
+    from moxin_recipes.ladder import documents_read
 
     session.start()
-    parent, spans = read_at_step.of_step(options.recipe, options.step, options.rank)
+    parent, spans = documents_read.of_step(options.recipe, options.step, options.rank)
     if options.json:
-        sys.stdout.write(json.dumps(read_at_step.rows(spans), indent=1) + "\n")
+        sys.stdout.write(json.dumps(documents_read.rows(spans), indent=1) + "\n")
         return
     title = f"step {options.step}, tokens of {parent.repo}@{parent.commit[:12]}"
-    _console().print(read_at_step.table(title, spans))
+    _console().print(documents_read.table(title, spans))
 
 
 def _check(options: argparse.Namespace) -> None:
-    from moxin_recipes import ladder
-    from moxin_recipes.hub import pull, session
+    from moxin_recipes.ladder import check
 
-    one = options.ladder.is_file()
-    recipes = [reading.load(options.ladder)] if one else ladder.read(options.ladder)
-    for of in recipes:
-        processes = ladder.processes(ladder.launcher_file(of))
-        filling.fill(of, processes, on_hardware=False)
-        steps = ""
-        if of.stage in reading.TRAINING_STAGES:
-            micro, count = filling.batches(of, processes)
-            steps = f", {processes} processes × {micro} sequences × {count} accumulations"
-        log.info("%-22s %s%s: ok", of.name, of.stage, steps)
-    ladder.check_mixtures(recipes)
-    ladder.check_rewards(recipes)
-    session.start()
-    unresolved = []
-    for reference in ladder.check_references(recipes):
-        try:
-            found = pull.resolve(reference)
-            log.info("  %s: %s@%s", reference.key, found.repo, found.commit)
-        except session.MissingError:
-            unresolved.append(f"{reference.key}: {reference.repo}@{reference.revision}")
-            log.info("  unresolved  %s", unresolved[-1])
-    if unresolved and options.online:
-        sys.exit(f"error: {len(unresolved)} inputs are unresolved, the first: {unresolved[0]}")
+    check.check(options.ladder, options.online)
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -199,3 +186,7 @@ def _score(options: argparse.Namespace) -> None:
     for row in rows.scored(options.reward, options.file):
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ before that. Two doors call `choose()`: the command line, and the launch of a st
 (`stages/__init__.py`). An import of the package changes no variable and writes no file.
 """
 
-import ctypes
 import logging
 import os
 import sys
@@ -23,8 +22,6 @@ _SWITCHED_OFF = (
     "HUGGINGFACE_CO_STAGING",
 )
 _OURS = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", *_SWITCHED_OFF)
-# mallopt(3): sizes from which memory is mapped by itself, and given back from the heap's top.
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _MOST = -3, -1, 2**31 - 1
 _CALLERS = {name: os.environ.get(name) for name in _OURS}
 
 
@@ -114,19 +111,6 @@ def _has_token() -> bool:
     stored = Path(os.environ.get("HF_TOKEN_PATH", folder / "token"))
     named = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     return any(os.environ.get(name) for name in named) or stored.is_file()
-
-
-def keep_freed_memory() -> None:
-    """On a CPU launch: has glibc keep what is freed, for the next step to use again.
-
-    Otherwise each buffer of some megabytes goes back to the kernel and comes anew, zeroed page by
-    page, at every step (`python -m bench train_step` has the figures). A process then stays as
-    large as it ever was; on GPU nodes, whose weights pass through here once, nothing is changed.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
-    if mallopt and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(parameter, _MOST)
 
 
 def log_to_stderr() -> None:

@@ -1,7 +1,6 @@
 """What all stages share: start, inputs, resume, training, the final push."""
 
 import errno
-import fcntl
 import functools
 import json
 import logging
@@ -11,18 +10,27 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from moxin_recipes import environment
+from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.recipe import filling, reading
-from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe import door, resume
+from moxin_recipes.recipe.base import StageKeys
+from moxin_recipes.recipe.identity import identity
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import Recipe, read
 from moxin_recipes.recipe.strict import RecipeError
 
+if TYPE_CHECKING:
+    from trl import ModelConfig
+
 log = logging.getLogger(__name__)
+K = TypeVar("K", bound=StageKeys)
+A = TypeVar("A")
 # What tells a process that it is one of several.
 _DISTRIBUTED = (
     "RANK",
@@ -34,47 +42,47 @@ _DISTRIBUTED = (
 )
 
 
-class Run:
+class Run(Generic[K, A]):
     """One launch of one recipe in this process.
 
-    `arguments` is the stage's own dataclass, `trainer_arguments` those of transformers and TRL;
-    `parents` are the pinned inputs and `key` decides skip and resume.
+    `keys` are the stage's own, `args` the trainer's dataclass (None where nothing is trained) and
+    `model_config` TRL's. `parents` are the pinned inputs; `identity` decides skip and resume.
     """
 
-    def __init__(self, of: Recipe) -> None:
-        self.recipe = of
+    args: A
+
+    def __init__(self, recipe: Recipe[K]) -> None:
+        self.recipe, self.keys = recipe, recipe.keys
         self.rank = int(os.environ.get("RANK", "0"))
-        self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.arguments, *self.trainer_arguments = filling.fill(of, self.processes)
+        launcher = Launcher.of_environment()
+        self.processes = launcher.processes
+        self.libraries = door.check(recipe, launcher)
         session.start(self.rank)
-        self.parents = [resolve(reference) for reference in of.references]
-        self.key = of.key([(parent.key, parent.payload) for parent in self.parents])
-        self.folder = of.output_dir
-        self.state = self.folder / f"state-{self.key[:12]}"
-        self.state.mkdir(parents=True, exist_ok=True)
-        self._lock = self._alone()
-        if self.trainer_arguments:
-            # Checkpoints of another recipe or other inputs are never found, so never resumed from.
-            self.trainer_arguments[-1].output_dir = str(self.state)
+        self.parents = [resolve(reference) for reference in recipe.references]
+        payloads = [(parent.key, parent.payload) for parent in self.parents]
+        self.identity = identity(recipe, payloads, launcher)
+        self.key = self.identity.key
+        self.folder = recipe.output_dir
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state = resume.state_folder(self.folder, self.key)
+        # The lock lasts as long as this object.
+        self._lock = resume.lock(self.folder) if self.is_main else None
         if self.is_main:
+            resume.adopt(self.folder, self.identity)
             where = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
             log.info("Hub %s, namespace %s, key %s", where, session.namespace(), self.key[:12])
+        if self.libraries:
+            # Checkpoints of another recipe or other inputs are never looked at.
+            self.libraries[-1].output_dir = str(self.state)
+            self.args = self.libraries[-1]
         self.seconds_before = 0.0
         self._began = time.monotonic()
 
-    def _alone(self) -> IO[str] | None:
-        """Holds the stage's folder: two runs of one stage at a time would mix their files."""
-        if not self.is_main:
-            return None
-        lock = (self.folder / ".lock").open("w")
-        try:
-            # Of this process alone: what it forked, as a loader's workers, may outlive it a while.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"{self.folder}: another process runs this stage; wait for it, or end it"
-            ) from None
-        return lock
+    @property
+    def model_config(self) -> "ModelConfig":
+        """How TRL's stages load the model."""
+        (config, _) = self.libraries
+        return config
 
     @property
     def seconds(self) -> float:
@@ -116,7 +124,7 @@ class Run:
         """What transformers and TRL made of the recipe, defaults of this version included."""
         elsewhere = ("_", "hub_", "push_", "output_", "logging_dir", "run_name")
         values: dict[str, Any] = {}
-        for filled in self.trainer_arguments:
+        for filled in self.libraries:
             values |= {
                 name: value
                 for name, value in vars(filled).items()
@@ -133,7 +141,7 @@ class Run:
         """
         if not self.is_main:
             return
-        if not self.arguments.push_to_hub:
+        if not self.keys.push_to_hub:
             log.info("not pushed (push_to_hub: false); the result is in %s", self.folder)
             return
         tags = (self.recipe.tag, f"done-{self.key[:12]}")
@@ -142,34 +150,39 @@ class Run:
                 push,
                 folder,
                 self.recipe.values[hub_key],
-                reading.output_type(hub_key),
+                self.recipe.output_type(hub_key),
                 self.manifest(**facts),
-                private=self.arguments.hub_private_repo,
+                private=self.keys.hub_private_repo,
                 tags=tags,
             )
             patiently(send, PATIENCE)
         shutil.rmtree(self.state)
 
 
-def launch(main: Callable[[Run], None]) -> None:
+def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
     """The command line of a stage module: `--config RECIPE [--key value …]`.
 
-    Bad input ends with one line on standard error and exit code 1. Stages that do not train are
-    one process: other ranks leave before any collective.
+    `kind` are the keys of the stage. Bad input ends with one line on standard error and exit code
+    1. Stages that do not train are one process: other ranks leave before any collective.
     """
     environment.log_to_stderr()
     folder = environment.home()
     try:
-        of = _recipe_of_command_line(sys.argv[1:])
-        folder = of.output_dir
-        if of.stage not in reading.TRAINING_STAGES:
-            if os.environ.get("RANK", "0") != "0":
-                return
+        recipe = _recipe_of_command_line(sys.argv[1:])
+        if not isinstance(recipe.keys, kind):
+            raise RecipeError(
+                f"{recipe.path}: `stage: {recipe.stage}`: another module runs it, "
+                f"moxin_recipes.stages.{recipe.stage}"
+            )
+        folder = recipe.output_dir
+        if recipe.trains:
+            keep_freed_memory()
+        elif os.environ.get("RANK", "0") != "0":
+            return
+        else:
             for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
                 os.environ.pop(name, None)
-        else:
-            environment.keep_freed_memory()
-        main(Run(of))
+        main(Run(cast(Recipe[K], recipe)))
     except (RecipeError, session.HubError) as error:
         sys.exit(f"error: {error}")
     except Exception as error:
@@ -193,27 +206,13 @@ def _disk_is_full(error: BaseException | None, folder: Path) -> bool:
     return shutil.disk_usage(exists).free < 4096  # torch says only that a write failed
 
 
-def _recipe_of_command_line(words: list[str]) -> Recipe:
+def _recipe_of_command_line(words: list[str]) -> Recipe[StageKeys]:
     words = [part for word in words for part in _split_config(word)]
     if "--config" not in words or words.index("--config") + 1 == len(words):
         raise RecipeError("give the recipe: --config recipes/LADDER/STAGE.yaml [--key value …]")
     at = words.index("--config")
-    return reading.load(Path(words[at + 1]), words[:at] + words[at + 2 :])
+    return read(Path(words[at + 1]), words[:at] + words[at + 2 :])
 
 
 def _split_config(word: str) -> list[str]:
     return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader sees all of it or the file before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(path)
-
-
-def clear(folder: Path) -> Path:
-    """An empty folder at this path."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -49,16 +49,16 @@ def test_rows_hold_whole_chats_in_an_order_of_each_epoch(
 def test_a_row_is_a_function_of_seed_and_place(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    found = [
+    row_sets = [
         rows_of(numbered(tokenizer, 64, folder), 64, 2, seed, 1)
         for folder, seed in ((tmp_path / "a", 1), (tmp_path / "a", 1), (tmp_path / "b", 1))
     ]
-    for other in found[1:]:
+    for other in row_sets[1:]:
         for place in (len(other) - 1, 0, 3):  # in any order
-            for key, value in found[0][place].items():
+            for key, value in row_sets[0][place].items():
                 assert (other[place][key] == value).all()
     other = rows_of(numbered(tokenizer, 64, tmp_path / "a"), 64, 2, 2, 1)
-    assert (other[0]["input_ids"] != found[0][0]["input_ids"]).any()
+    assert (other[0]["input_ids"] != row_sets[0][0]["input_ids"]).any()
 
 
 def test_chats_are_encoded_once(
@@ -112,17 +112,19 @@ def test_chats_of_a_last_batch_that_is_not_full_are_listed(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     encoded = numbered(tokenizer, 32, tmp_path)
-    whole = rows_of(encoded, 32, 1, 1, 1)
+    all_rows = rows_of(encoded, 32, 1, 1, 1)
     rows = rows_of(encoded, 32, 1, 1, 4)
-    assert 0 < len(whole) - len(rows) < 4
-    answers = tokenizer.batch_decode([whole[i]["input_ids"] for i in range(len(rows), len(whole))])
+    assert 0 < len(all_rows) - len(rows) < 4
+    answers = tokenizer.batch_decode(
+        [all_rows[i]["input_ids"] for i in range(len(rows), len(all_rows))]
+    )
     tail = [int(part.split("</s>")[0]) for text in answers for part in text.split("nt|>\n")[1:]]
     assert rows.left_out().to_dict() == {
         "chat": sorted(tail),
         "reason": ["last batch not full"] * len(tail),
     }
     assert rows.counts == {"chats": 30, "left out (last batch not full)": len(tail)}
-    assert whole.counts == {"chats": 30}
+    assert all_rows.counts == {"chats": 30}
     twice = rows_of(encoded, 32, 2, 1, 4)  # what one epoch leaves out is in a row of the other
     assert twice.left_out()["chat"][:] == []
 

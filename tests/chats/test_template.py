@@ -26,15 +26,15 @@ def test_the_prompt_is_how_a_chat_begins(tokenizer: PreTrainedTokenizerBase) -> 
     prompt = tokenizer.apply_chat_template(
         turns("how?"), tokenize=False, add_generation_prompt=True
     )
-    whole = tokenizer.apply_chat_template(turns("how?", "so"), tokenize=False)
-    assert whole == f"{prompt}so</s>"
+    chat = tokenizer.apply_chat_template(turns("how?", "so"), tokenize=False)
+    assert chat == f"{prompt}so</s>"
 
 
 def test_turns_in_the_sharegpt_way(tokenizer: PreTrainedTokenizerBase) -> None:
-    said = [{"from": "human", "value": "how?"}, {"from": "gpt", "value": "so"}]
-    wanted = turns("how?", "so")
-    assert template.messages_of({"conversations": said, "label": "x"}) == wanted
-    assert template.messages_of({"messages": wanted}) == wanted
+    conversation = [{"from": "human", "value": "how?"}, {"from": "gpt", "value": "so"}]
+    expected = turns("how?", "so")
+    assert template.messages_of({"conversations": conversation, "label": "x"}) == expected
+    assert template.messages_of({"messages": expected}) == expected
 
 
 def test_role_tags_are_text_and_the_end_is_learned_once(

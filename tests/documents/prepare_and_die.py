@@ -20,13 +20,7 @@ from datatrove.io import DataFolder
 from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.executors import Local
 from moxin_recipes.documents.pipeline import Documents, cut
-from moxin_recipes.recipe.data_arguments import (
-    Bloom,
-    DocumentArguments,
-    EvaluationSet,
-    Minhash,
-    Source,
-)
+from moxin_recipes.recipe.keys.data import Bloom, DocumentKeys, EvaluationSet, Minhash, Source
 from moxin_recipes.tokens.write import _Shards as Shards
 from moxin_recipes.tokens.write import train_tokenizer
 
@@ -46,7 +40,7 @@ STEPS = (
     "tokens-maths-text",
 )
 SHARD_TOKENS = 2_000  # several files a task
-OWN = DocumentArguments(
+OWN = DocumentKeys(
     sources=[
         Source(
             name="pydoc-topics",

@@ -22,7 +22,7 @@ from moxin_recipes.documents.filters.lines import Lines
 from moxin_recipes.documents.filters.short import Short
 from moxin_recipes.documents.normalize import Normalize
 from moxin_recipes.documents.readers import Reader
-from moxin_recipes.recipe.data_arguments import Source
+from moxin_recipes.recipe.keys.data import Source
 
 
 def document(text: str, **metadata: Any) -> Document:

@@ -8,14 +8,16 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
-from moxin_recipes import ladder
 from moxin_recipes.documents import sources
 from moxin_recipes.documents.columns import Removed
 from moxin_recipes.documents.readers import Reader
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe import filling, reading
-from moxin_recipes.recipe.data_arguments import Minhash, Source
+from moxin_recipes.ladder import order
+from moxin_recipes.recipe.identity import identity
+from moxin_recipes.recipe.keys.data import DataKeys, Minhash, Source
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import Recipe, read
 from moxin_recipes.recipe.strict import RecipeError
 
 FOLDERS = sorted(path.parent for path in (ROOT / "recipes").glob("*/00-data.yaml"))
@@ -23,18 +25,19 @@ FOLDERS = sorted(path.parent for path in (ROOT / "recipes").glob("*/00-data.yaml
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_every_folder_with_data_is_accepted(folder: Path) -> None:
-    recipes = ladder.read(folder)
-    ladder.check_references(recipes)
-    ladder.check_mixtures(recipes)
-    (own,) = filling.fill(recipes[0], 1)
-    names = {name for source in own.sources for name in source.dedup}
-    assert isinstance(own.minhash, Minhash) == ("minhash" in names)
+    recipes = order.read(folder)
+    order.outside_inputs(recipes)
+    order.check_mixtures(recipes)
+    keys = recipes[0].keys
+    keys.check()
+    names = {name for source in keys.sources for name in source.dedup}
+    assert isinstance(keys.minhash, Minhash) == ("minhash" in names)
 
 
-def changed(folder: Path, **values: Any) -> reading.Recipe:
+def changed(folder: Path, **values: Any) -> Recipe[Any]:
     nano = yaml.safe_load((ROOT / "recipes" / "moxin-nano" / "00-data.yaml").read_text())
     (folder / "00-data.yaml").write_text(yaml.safe_dump({**nano, **values}))
-    return reading.load(folder / "00-data.yaml")
+    return read(folder / "00-data.yaml")
 
 
 @pytest.mark.parametrize(
@@ -51,16 +54,17 @@ def changed(folder: Path, **values: Any) -> reading.Recipe:
 )
 def test_a_wrong_nested_key_is_named(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError) as error:
-        reading.check(changed(tmp_path, **values))
+        changed(tmp_path, **values)
     assert message in str(error.value)
 
 
 def test_where_it_runs_changes_no_key_and_all_inputs_are_pinned(tmp_path: Path) -> None:
-    key = changed(tmp_path).key([])
-    there = changed(tmp_path, executor="slurm", slurm_partition="cpu", workers=500)
-    assert there.key([]) == key
-    assert changed(tmp_path, tasks=2).key([]) != key  # documents are in another order
-    large = reading.load(ROOT / "recipes" / "moxin-7b-rebuild-dclm" / "00-data.yaml")
+    def key(**values: Any) -> str:
+        return identity(changed(tmp_path, **values), [], Launcher()).key
+
+    assert key(executor="slurm", slurm_partition="cpu", workers=500) == key()
+    assert key(tasks=2) != key()  # documents are in another order
+    large = read(ROOT / "recipes" / "moxin-7b-rebuild-dclm" / "00-data.yaml")
     assert [(r.key, r.type) for r in large.references] == [
         ("tokenizer_name_or_path", "model"),
         ("sources[0]", "dataset"),
@@ -103,11 +107,10 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_templates_of_the_training_splits_give_the_right_answer(tmp_path: Path) -> None:
-    (own,) = filling.fill(
-        reading.load(ROOT / "recipes" / "moxin-7b-trainsplit" / "00-data.yaml"), 1
-    )
-    assert [source.name for source in own.sources] == list(ROWS)
-    for source in own.sources:
+    keys = read(ROOT / "recipes" / "moxin-7b-trainsplit" / "00-data.yaml").keys
+    assert isinstance(keys, DataKeys)
+    assert [source.name for source in keys.sources] == list(ROWS)
+    for source in keys.sources:
         row, text = ROWS[source.name]
         lines = orjson.dumps(row) + b"\n" + orjson.dumps({"other": 1})
         (tmp_path / "a.jsonl").write_bytes(lines)

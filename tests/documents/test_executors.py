@@ -18,7 +18,7 @@ from moxin_recipes.documents.executors import executor
 from moxin_recipes.documents.filters.short import Short
 from moxin_recipes.documents.local import LocalReader
 from moxin_recipes.documents.pipeline import rows
-from moxin_recipes.recipe.data_arguments import DocumentArguments
+from moxin_recipes.recipe.keys.data import DocumentKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -58,9 +58,9 @@ exec "$@"
 def test_slurm_runs_each_task_once_and_names_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = executor(DocumentArguments(sources=[]), tmp_path / "here")
+    here = executor(DocumentKeys(sources=[]), tmp_path / "here")
     here("step", blocks(tmp_path / "local"), 2)
-    own = DocumentArguments(sources=[], executor="slurm", workers=2)
+    own = DocumentKeys(sources=[], executor="slurm", workers=2)
     with pytest.raises(RecipeError, match="`slurm_partition`: name the partition"):
         executor(own, tmp_path)("step", blocks(tmp_path), 2)
     own.slurm_partition = "cpu"
@@ -91,11 +91,11 @@ class Sleep(PipelineStep):
 
 def wait_in_workers(folder: str) -> None:
     """Called in a process of its own."""
-    executor(DocumentArguments(sources=[], workers=2), Path(folder))("step", [Sleep()], 2)
+    executor(DocumentKeys(sources=[], workers=2), Path(folder))("step", [Sleep()], 2)
 
 
 def test_workers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
-    code = f"from tests.data.test_executors import wait_in_workers as w; w({str(tmp_path)!r})"
+    code = f"from tests.documents.test_executors import wait_in_workers as w; w({str(tmp_path)!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     logs = tmp_path / "step" / "logs"
     while len(list(logs.glob("*.log"))) < 2:

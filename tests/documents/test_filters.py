@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from datatrove.data import Document
+from tests.conftest import ROOT
 
+from moxin_recipes.documents import filters
 from moxin_recipes.documents.columns import Removed
-from moxin_recipes.documents.filters import by_name
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Model, Source
+from moxin_recipes.recipe.keys.data import DocumentKeys, Model, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 GOOD = (
@@ -23,9 +25,10 @@ GOOD = (
 
 def verdict(name: str, text: str, folder: Path, model: Model | None = None, **more: Any) -> Any:
     """What the filter of that name says of a text."""
-    own = DocumentArguments(sources=[], classifier=model)
+    own = DocumentKeys(sources=[], classifier=model)
     removed = Removed(str(folder), name)
-    made = by_name.block(name, Source(name="web"), own, removed, lambda key, patterns: folder)
+    given = filters.Given(Source(name="web"), own, removed, lambda key, patterns: folder)
+    made = filters.block(name, given)
     return made.filter(Document(text, "id", metadata=more))
 
 
@@ -63,6 +66,31 @@ def test_addresses_on_the_ban_lists_go(tmp_path: Path) -> None:
     kept, reason = verdict("url", GOOD, tmp_path, url="https://example.org/free-porn-videos")
     assert not kept
     assert reason.startswith("url: ")
+
+
+def test_a_filter_is_a_file_and_its_name_costs_nothing() -> None:
+    """`check` asks for the names before anything heavy is loaded; every recipe's name is there."""
+    code = "import sys; from moxin_recipes.documents import filters; print(*filters.names()); " + (
+        "print({'datatrove', 'torch', 'numpy'} & set(sys.modules) or 'light')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, loaded = done.stdout.splitlines()
+    assert loaded == "light"
+    used: set[str] = set()
+    for path in (ROOT / "recipes").glob("*/00-data.yaml"):
+        for source in yaml.safe_load(path.read_text()).get("sources", []):
+            used |= {*source.get("filters", []), *source.get("late_filters", [])}
+    assert len(used) > 5
+    assert used <= set(names.split())
+
+
+def test_blank_lines_are_taken_out_and_no_document(tmp_path: Path) -> None:
+    document = Document("one\n\n\n\ntwo\n\nthree", "id")
+    given = filters.Given(
+        Source(name="web"), DocumentKeys(), Removed(str(tmp_path), "x"), lambda *_: tmp_path
+    )
+    assert filters.block("blank_lines", given).filter(document) is True
+    assert document.text == "one\n\ntwo\n\nthree"
 
 
 @pytest.mark.parametrize(

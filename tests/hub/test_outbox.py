@@ -12,6 +12,7 @@ from tests.hub.test_push_and_pull import MANIFEST
 
 from moxin_recipes.hub import outbox, push, session
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.hub.retention import Retention
 from moxin_recipes.hub.session import AwayError, HubError
 
 
@@ -110,7 +111,7 @@ def test_only_the_newest_of_this_key_are_kept(tmp_path: Path, weights: Path) -> 
         other.add([weights], f"p-step-{step:06d}", **options("out-d", key="another"))
     other.add([weights], "q-step-000001", **options("out-d"))
     other.finish()
-    box = Outbox(tmp_path / "outbox", keep=2)
+    box = Outbox(tmp_path / "outbox", Retention(2))
     for step in (2, 3, 4, 5):
         box.add([weights], f"p-step-{step:06d}", **options("out-d"))
     box.finish()
@@ -125,7 +126,7 @@ def test_a_long_absence_fills_no_disk(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Away(monkeypatch, tmp_path / "outbox")
-    box = Outbox(tmp_path / "outbox", keep=2)
+    box = Outbox(tmp_path / "outbox", Retention(2))
     box.add([weights], "p-step-000001", **options("out-f"))
     assert hub.tried.wait(20)  # it is on its way, and stays so
     for step in (2, 3, 4, 5):

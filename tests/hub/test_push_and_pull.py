@@ -10,7 +10,7 @@ from moxin_recipes.hub import session
 from moxin_recipes.hub.manifest import payload_digest, payload_files
 from moxin_recipes.hub.pull import Parent, commit_of, download, read_manifest, resolve
 from moxin_recipes.hub.push import move_tag, push
-from moxin_recipes.recipe.reading import Reference
+from moxin_recipes.recipe.fields import Reference
 
 MANIFEST: dict[str, Any] = {
     "stage": "sft",

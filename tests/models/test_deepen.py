@@ -20,7 +20,8 @@ from transformers import (
 
 from moxin_recipes.hub import session
 from moxin_recipes.models.deepen import Layer, block_expansion, deepened, depth_upscaling
-from moxin_recipes.recipe import filling, reading
+from moxin_recipes.models.scratch import mistral_config
+from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run
 from moxin_recipes.stages import init
@@ -76,11 +77,11 @@ def test_solars_forty_eight_layers() -> None:
     assert depth_upscaling(6, 8)[3:5] == [Layer(3), Layer(2)]
 
 
-@pytest.mark.parametrize("wanted", [32, 65, 20])
-def test_a_number_of_layers_that_cannot_be(wanted: int) -> None:
+@pytest.mark.parametrize("target_layers", [32, 65, 20])
+def test_a_number_of_layers_that_cannot_be(target_layers: int) -> None:
     for plan in (block_expansion, depth_upscaling):
         with pytest.raises(RecipeError, match="`num_hidden_layers`"):
-            plan(32, wanted)
+            plan(32, target_layers)
 
 
 @pytest.mark.parametrize("kind", ["mistral", "llama"])
@@ -119,8 +120,8 @@ def test_upscaling_takes_the_right_layers_and_says_what_it_changed(tmp_path: Pat
 
 
 def test_the_seven_b_recipes_have_their_parameters() -> None:
-    own, *_ = filling.fill(reading.load(ROOT / "recipes/moxin-7b/10-init.yaml"), 1)
-    arm, *_ = filling.fill(reading.load(ROOT / "recipes/moxin-7b-expanded/10-init.yaml"), 1)
+    own = read(ROOT / "recipes/moxin-7b/10-init.yaml").keys
+    arm = read(ROOT / "recipes/moxin-7b-expanded/10-init.yaml").keys
 
     class Vocabulary:
         """What the config takes from Mistral's tokenizer."""
@@ -130,7 +131,7 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
         def __len__(self) -> int:
             return 32_000
 
-    config = init.mistral_config(own, Vocabulary())  # type: ignore[arg-type]
+    config = mistral_config(own, Vocabulary())  # type: ignore[arg-type]
     with torch.device("meta"):
         assert MistralForCausalLM(config).num_parameters() == 8_114_180_096 == own.parameters
         config.num_hidden_layers = 32
@@ -142,7 +143,7 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
 
 
 def test_the_smollm2_arm_has_its_parameters() -> None:
-    own, *_ = filling.fill(reading.load(ROOT / "recipes/smollm2-135m-expanded/11-expand.yaml"), 1)
+    own = read(ROOT / "recipes/smollm2-135m-expanded/11-expand.yaml").keys
     config = LlamaConfig(
         vocab_size=49152,
         hidden_size=576,
@@ -163,7 +164,7 @@ def stage(folder: Path, **values: Any) -> tuple[dict[str, Any], Path, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"stage": "init", **values}))
     out = folder / "out"
-    init.main(Run(reading.load(path, ["--output_dir", str(out)])))
+    init.main(Run(read(path, ["--output_dir", str(out)])))
     return json.loads((out / "moxin.json").read_text()), out, (out / "README.md").read_text()
 
 
@@ -201,8 +202,8 @@ def test_the_stage_averages_models_of_the_hub(
     keys = {"method": "average", "hub_model_id": "mean-base"}
     manifest, out, _ = stage(tmp_path, **keys, models=three)
     assert [parent["repo"] for parent in manifest["parents"]] == [f"local/{r}" for r in three]
-    found = AutoModelForCausalLM.from_pretrained(out).state_dict()
-    for name, weight in found.items():
+    averaged = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    for name, weight in averaged.items():
         mean = sum(net.state_dict()[name].double() for net in nets) / 3
         assert torch.equal(weight, mean.float()), name
     _, out, _ = stage(tmp_path, **keys, models=["seed-1", "seed-1", "seed-1"])

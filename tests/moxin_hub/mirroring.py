@@ -13,8 +13,8 @@ from urllib.parse import quote
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from running_hub import Hub
 
-ALPHA, GSM8K, SPACE = ("model", "local/alpha"), ("dataset", "openai/gsm8k"), ("space", "local/show")
-REPOS = ["local/alpha", "datasets/openai/gsm8k", "spaces/local/show"]
+ALPHA, GSM8K = ("model", "local/alpha"), ("dataset", "openai/gsm8k")
+REPOS = ["local/alpha", "datasets/openai/gsm8k"]
 
 # `moxin` that dies by SIGKILL: right before the first call that its allowance does not cover, or
 # right after it, when the work is done but nobody was told. What counts is what changes a Hub.
@@ -42,13 +42,10 @@ def choose_first(**options):
     choose(**options)
     from huggingface_hub import HfApi
     from moxin_recipes.hub import side
-    from moxin_hub import durable, lfs
     made = ("repo", "commit", "branch", "tag")
     for name in (*(f"create_{kind}" for kind in made), "preupload_lfs_files"):
         mortal(HfApi, name)
     mortal(side, "http_get")
-    mortal(durable, "write")
-    mortal(lfs.BigFiles, "_keep")
 environment.choose_none = choose_first
 cli.main()
 """
@@ -84,7 +81,7 @@ def commit(api: HfApi, repo: tuple[str, str], branch: str, title: str, **files: 
 
 
 def seed(api: HfApi) -> None:
-    """A private model with a forked and a deleted branch, a public dataset, a space."""
+    """A private model with a forked and a deleted branch, and a public dataset."""
     big = {n: hashlib.shake_256(b"%d" % n).digest(300_000) for n in range(5)}
     api.create_repo(ALPHA[1], private=True)
     commit(api, ALPHA, "main", "config", **{"config.json": b"{}", "README.md": b"# Alpha\n"})
@@ -111,18 +108,13 @@ def seed(api: HfApi) -> None:
     for n in range(3):
         files = {"main/train.jsonl": rows * (n + 1), f"data/{n}.parquet": big[n]}
         commit(api, GSM8K, "main", f"version {n}", **files)
-    api.create_repo(SPACE[1], repo_type="space", space_sdk="static")
-    commit(api, SPACE, "main", "page", **{"index.html": b"<p>hello</p>"})
 
 
 def contents(hub: Hub, only: str = "") -> dict[str, Any]:
     """All repositories: visibility, and of each branch and tag the history, with every sha256."""
     api, found = hub.api(), {}
     digests: dict[str, str] = {}
-    for kind, listed in (
-        *(("model", api.list_models()), ("dataset", api.list_datasets())),
-        ("space", api.list_spaces()),
-    ):
+    for kind, listed in (("model", api.list_models()), ("dataset", api.list_datasets())):
         for repo in listed:
             if only and repo.id != only:
                 continue
@@ -150,5 +142,5 @@ def contents(hub: Hub, only: str = "") -> dict[str, Any]:
                     )
                 revisions[ref.ref] = history
             info = api.repo_info(repo.id, repo_type=kind)
-            found[prefix + repo.id] = (info.private, getattr(info, "sdk", None), revisions)
+            found[prefix + repo.id] = (info.private, revisions)
     return found

@@ -159,7 +159,7 @@ def test_nothing_is_left_to_a_power_cut(tmp_path: Path, monkeypatch: pytest.Monk
         return {path.stat().st_ino for path in paths}
 
     store = Store(tmp_path)
-    repository = store.create("model", "local/kept", "public", None)
+    repository = store.create("model", "local/kept", "public")
     folder = repository.folder
     assert inodes(folder, folder.parent, folder.parent.parent, *folder.rglob("*")) <= set(synced)
     head = repository.resolve("main")

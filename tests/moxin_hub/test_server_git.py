@@ -188,20 +188,6 @@ def test_tags(api: HfApi, repo: str) -> None:
         api.create_commit(repo, [add("x", "2")], commit_message="x", revision="done-0123456789ab")
 
 
-def test_super_squash(api: HfApi, repo: str) -> None:
-    for number in range(5):
-        api.create_commit(repo, [add("x", str(number))], commit_message=f"number {number}")
-    api.create_tag(repo, tag="before")
-    api.super_squash_history(repo, commit_message="all of it")
-    assert [commit.title for commit in api.list_repo_commits(repo)] == ["all of it"]
-    assert len(api.list_repo_commits(repo, revision="before")) == 6
-    assert read(api, repo, "x") == b"4"
-    with pytest.raises(RevisionNotFoundError):
-        api.super_squash_history(repo, branch="nowhere")
-    with pytest.raises(BadRequestError):
-        api.super_squash_history(repo, branch="before")
-
-
 def test_trees_and_paths(api: HfApi, repo: str) -> None:
     api.create_commit(
         repo, [add(f"d/{i:04}.txt", str(i)) for i in range(1100)], commit_message="many"
@@ -240,29 +226,3 @@ def test_history_is_paged(hub: Hub, api: HfApi, repo: str) -> None:
         assert hub.request("POST", f"/api/models/{repo}/commit/main", body)[0] == 200
     titles = [commit.title for commit in api.list_repo_commits(repo)]
     assert titles == [f"n{number}" for number in reversed(range(120))] + ["initial commit"]
-
-
-def test_big_files_leave_the_whole_history(api: HfApi, repo: str) -> None:
-    kept = api.create_commit(repo, [add("d/kept.bin", b"\0kept")], commit_message="kept").oid
-    api.create_commit(repo, [add("d/gone.bin", b"\0gone"), add("text", "1")], commit_message="both")
-    api.create_tag(repo, tag="v1", tag_message="annotated")
-    api.create_branch(repo, branch="other")
-    last = api.create_commit(repo, [add("text", "2")], commit_message="last").oid
-    files = {file.filename: file for file in api.list_lfs_files(repo)}
-    assert set(files) == {"d/kept.bin", "d/gone.bin"}
-    assert (files["d/gone.bin"].size, files["d/gone.bin"].ref) == (5, "refs/heads/main")
-    api.permanently_delete_lfs_files(repo, [files["d/gone.bin"]])
-    for revision in ("main", "other", "v1"):
-        assert set(api.list_repo_files(repo, revision=revision)) == {
-            ".gitattributes", "d/kept.bin", "text",
-        }  # fmt: skip
-    commits = api.list_repo_commits(repo)
-    assert [commit.title for commit in commits] == ["last", "both", "kept", "initial commit"]
-    assert commits[0].commit_id != last
-    assert commits[2].commit_id == kept  # older than the file: as it was
-    assert [file.filename for file in api.list_lfs_files(repo)] == ["d/kept.bin"]
-    assert read(api, repo, "text", "v1") == b"1"
-    api.permanently_delete_lfs_files(repo, list(api.list_lfs_files(repo)))
-    assert set(api.list_repo_files(repo)) == {".gitattributes", "text"}
-    with pytest.raises(BadRequestError, match="with their history only"):
-        api.permanently_delete_lfs_files(repo, files.values(), rewrite_history=False)

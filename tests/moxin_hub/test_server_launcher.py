@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.server
 import os
 import signal
@@ -189,3 +190,18 @@ def test_the_launcher_is_cheap_and_plain() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+def test_the_two_packages_know_nothing_of_each_other_but_the_launcher() -> None:
+    source = Path(launcher.__file__).parents[1]
+    for path in (source / "moxin_hub").rglob("*.py"):
+        assert "moxin_recipes" not in path.read_text(), path
+    for path in (source / "moxin_recipes").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            hubs = [name.split(".") for name in names if name.split(".")[0] == "moxin_hub"]
+            assert all(parts[1:2] == ["launcher"] for parts in hubs), path

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from dulwich.objects import Blob
@@ -49,6 +52,60 @@ def test_fsck_finds_every_kind_of_damage(fresh_hub: Hub) -> None:
     assert f"object {infos['b.txt'].blob_id} is damaged" in problems
 
 
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        *((b"", "refs/heads/damaged"), (b"\n", "refs/heads/damaged"), (b"abc\n", "abc")),
+        *((b"ref: refs/heads/none\n", "refs/heads/damaged"), (b"0" * 40 + b"\n", "0" * 40)),
+        (b"ref: refs/heads/damaged\n", "refs/heads/damaged"),
+    ],
+)
+def test_a_damaged_reference_is_no_licence_to_collect(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    """Nobody knows what it led to, which may be all that is garbage otherwise."""
+    repository = Store(tmp_path).create("model", "local/damaged", "public")
+    repository.move("refs/heads/damaged", None, repository.resolve("main"))
+    (repository.folder / "refs/heads/damaged").write_bytes(content)
+    assert maintenance.fsck(tmp_path).problems == [f"local/damaged: object {name} is missing"]
+    with pytest.raises(RuntimeError, match=f"object {name} is missing or damaged"):
+        maintenance.gc(tmp_path, grace=-1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param([sys.executable, "-m", "moxin_hub"], id="moxin_hub"),
+        pytest.param([str(Path(sys.executable).with_name("moxin")), "hub"], id="moxin hub"),
+    ],
+)
+def test_the_commands_say_what_they_did(fresh_hub: Hub, tmp_path: Path, command: list[str]) -> None:
+    api = fresh_hub.api()
+    repo = api.create_repo("moxin-org/said").repo_id
+    api.upload_file(path_or_fileobj=b"\0big", path_in_repo="x.bin", repo_id=repo)
+
+    def said(action: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*command, action, "--root", str(fresh_hub.root)],
+            env={**os.environ, "MOXIN_HOME": str(tmp_path / "home"), "MOXIN_HUB": "local"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    counts = "1 repositories, 6 objects, 1 big files, 4 bytes: 0 problems\n"
+    nothing = "deleted 0 objects and 0 big files, 0 bytes, and 0 files of unfinished uploads\n"
+    assert said("fsck") == (0, counts, "")
+    assert said("gc") == (0, nothing, "")
+    missing = "0" * 39 + "1"
+    [head] = fresh_hub.root.glob("repositories/models/moxin-org/said.git/refs/heads/main")
+    head.write_text(missing + "\n")
+    code, out, _ = said("fsck")
+    assert (code, out.splitlines()[-1]) == (1, f"{repo}: object {missing} is missing")
+    assert said("gc") == (1, "", f"error: {repo}: object {missing} is missing or damaged\n")
+
+
 def test_fsck_beside_a_push_and_a_lost_file_sent_again(
     fresh_hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +125,7 @@ def test_fsck_beside_a_push_and_a_lost_file_sent_again(
 
 def test_gc_takes_garbage_only(fresh_hub: Hub) -> None:
     api = fresh_hub.api()
-    for name in ("kept", "squashed", "deleted"):
+    for name in ("kept", "shortened", "deleted"):
         repo = api.create_repo(f"moxin-org/{name}").repo_id
         for version in range(3):
             content = f"{name} {version}".encode() * 100
@@ -81,24 +138,30 @@ def test_gc_takes_garbage_only(fresh_hub: Hub) -> None:
                 ],
                 commit_message=str(version),
             )
-    api.create_tag("moxin-org/squashed", tag="v1", tag_message="kept", revision="main")
-    api.create_commit(
-        "moxin-org/squashed", [CommitOperationAdd("x.bin", b"\0new")], commit_message="new"
-    )
+    past = api.list_repo_commits("moxin-org/shortened")
+    api.create_tag("moxin-org/shortened", tag="v1", tag_message="kept", revision="main")
+    api.create_branch("moxin-org/shortened", branch="first", revision=past[-1].commit_id)
     assert maintenance.gc(fresh_hub.root).files == 0
     api.delete_repo("moxin-org/deleted")
-    api.delete_tag("moxin-org/squashed", tag="v1")
-    api.super_squash_history("moxin-org/squashed")
+    api.delete_tag("moxin-org/shortened", tag="v1")
+    # As after a squash by an older Hub: the branch begins anew, without its past.
+    main = fresh_hub.root / "repositories/models/moxin-org/shortened.git/refs/heads/main"
+    main.write_text(past[-1].commit_id + "\n")
+    api.create_commit(
+        "moxin-org/shortened",
+        [CommitOperationAdd("x.bin", b"\0new"), CommitOperationAdd("shared.bin", b"\0shared")],
+        commit_message="new",
+    )
     # Young garbage stays: it might belong to a commit on its way.
     assert maintenance.gc(fresh_hub.root) == maintenance.Gc()
     taken = maintenance.gc(fresh_hub.root, grace=-1)
-    assert taken.files == 3 + 3  # what the deleted repository had, and the squashed one's past
+    assert taken.files == 3 + 3  # what the deleted repository had, and the shortened one's past
     assert taken.objects > 10
     assert maintenance.fsck(fresh_hub.root).problems == []
     assert maintenance.gc(fresh_hub.root, grace=-1) == maintenance.Gc()
     files = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
     assert files.cat_file("moxin-org/kept/x.bin") == b"\0" + b"kept 2" * 100
-    assert files.cat_file("moxin-org/squashed/shared.bin") == b"\0shared"
+    assert files.cat_file("moxin-org/shortened/shared.bin") == b"\0shared"
     assert len(api.list_repo_commits("moxin-org/kept")) == 4
 
 

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 from running_hub import Hub
 
-from moxin_hub import app
+from moxin_hub import app, attributes
 
 _SECRET = b"a very private sentence"
 _REPO = "moxin-org/secret"
@@ -41,35 +41,27 @@ def _probes(repo: str) -> list[tuple[str, str]]:
         ("GET", f"{api}/commits/main"),
         ("GET", f"{api}/auth-check"),
         ("GET", f"{api}/auth-check/write"),
-        ("GET", f"{api}/discussions"),
-        ("GET", f"{api}/discussions/1"),
-        ("POST", f"{api}/discussions"),
-        ("POST", f"{api}/discussions/1/comment"),
-        ("POST", f"{api}/discussions/1/comment/0/edit"),
-        ("POST", f"{api}/discussions/1/comment/0/hide"),
-        ("POST", f"{api}/discussions/1/title"),
-        ("POST", f"{api}/discussions/1/status"),
-        ("POST", f"{api}/discussions/1/merge"),
-        ("GET", f"{api}/lfs-files"),
-        ("POST", f"{api}/lfs-files/batch"),
         ("POST", f"{api}/paths-info/main"),
         ("POST", f"{api}/branch/b"),
         ("DELETE", f"{api}/branch/b"),
         ("POST", f"{api}/tag/main"),
         ("DELETE", f"{api}/tag/t"),
-        ("POST", f"{api}/super-squash/main"),
         ("PUT", f"{api}/settings"),
         ("POST", f"{api}/preupload/main"),
         ("POST", f"{api}/commit/main"),
         ("POST", f"/{repo}.git/info/lfs/objects/batch"),
         ("GET", f"/{repo}/resolve/main/plain.txt"),
-        ("GET", f"/{repo}/resolve/refs/pr/1/plain.txt"),
         ("GET", f"/{repo}"),
         ("GET", f"/{repo}/tree/main"),
         ("GET", f"/{repo}/commit/main"),
         ("GET", f"/{repo}/blob/main/plain.txt"),
         ("HEAD", f"/{repo}/resolve/main/big.bin"),
         ("GET", f"/{repo}/resolve/main/big.bin"),
+        *(
+            (method, f"{api}/{left_out}")
+            for left_out in ("discussions", "super-squash/main", "lfs-files", "user-access-request")
+            for method in ("GET", "POST", "PUT", "DELETE")
+        ),
     ]
 
 
@@ -202,6 +194,12 @@ def test_limits(private: Hub) -> None:
         _HEADER + b'{"key": "file", "value": {"path": "x", "content": "!!"}}',
     ):
         assert private.request("POST", commit, body)[0] == 400, body
+
+
+def test_a_pattern_that_is_made_to_be_slow_ends() -> None:
+    rules = attributes.Rules(b"*a" * 40 + b"b filter=lfs\n*.log filter=lfs\n*.log !filter", b"")
+    assert not rules.is_big("a" * 250, 5, b"x")
+    assert not rules.is_big("x.log", 5, b"x")
 
 
 def test_no_token_in_the_log(private: Hub) -> None:

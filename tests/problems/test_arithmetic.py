@@ -75,8 +75,8 @@ def test_no_evaluation_item_occurs_in_any_training_row(seed: int) -> None:
 
 def test_the_split_ignores_wording_and_order_of_terms() -> None:
     for problem in arithmetic.problems("test", 0, 200, CHAINS):
-        first, *rest = problem.terms
-        turned = Problem("".join([first, *reversed(rest)]), "Add it all up!")
+        first, *others = problem.terms
+        turned = Problem("".join([first, *reversed(others)]), "Add it all up!")
         assert arithmetic.split_of(turned) == "test"
 
 
@@ -89,8 +89,8 @@ def test_no_line_of_a_chain_is_a_one_step_question() -> None:
 
 def test_there_are_enough_evaluation_items() -> None:
     for steps in ((1,), (3,), (4,), (5,), (6,)):
-        found = arithmetic.problems("test", 0, 400, steps)
-        assert len({p.expression for p in found}) == 400
+        problems = arithmetic.problems("test", 0, 400, steps)
+        assert len({p.expression for p in problems}) == 400
     with pytest.raises(ValueError, match="only"):
         arithmetic.problems("test", 0, 5_000, (1,))
     with pytest.raises(ValueError, match="steps must lie in"):
@@ -139,10 +139,10 @@ def test_chats_work_chains_out_where_they_are_wanted() -> None:
 
 def test_choices_hold_the_right_answer_once() -> None:
     for row in arithmetic_rows.choice_rows(0, 400):
-        found = _SUM.search(row["question"])
-        assert found
+        expression = _SUM.search(row["question"])
+        assert expression
         assert len(set(row["choices"])) == 4
-        right = f"{found.group()}={_evaluate(found.group())}"
+        right = f"{expression.group()}={_evaluate(expression.group())}"
         assert row["choices"][row["label"]] == right
 
 

@@ -9,8 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from moxin_recipes.problems import arithmetic, arithmetic_rows, sets
-from moxin_recipes.recipe.arguments import DataArguments
-from moxin_recipes.recipe.data_arguments import Source
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 
 SUM = re.compile(r"\d+(?:[+-]\d+)+")
 
@@ -21,7 +20,7 @@ def sums(value: Any) -> set[str]:
         return set().union(*(sums(inner) for inner in value.values()), set())
     if isinstance(value, list):
         return set().union(*(sums(inner) for inner in value), set())
-    return {arithmetic.Problem(found, "").canonical for found in SUM.findall(str(value))}
+    return {arithmetic.Problem(expression, "").canonical for expression in SUM.findall(str(value))}
 
 
 def steps_of_chains() -> set[str]:
@@ -37,7 +36,7 @@ def steps_of_chains() -> set[str]:
 
 @pytest.mark.parametrize("seed", [42, 7])
 def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
-    own = DataArguments(
+    keys = DataKeys(
         stage="data",
         sources=[Source(name="maths-text")],
         hub_corpus_id="c",
@@ -54,9 +53,9 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
         chat_steps=[2, 3, 4, 5, 6],
         longer_steps=[5, 6],
     )
-    sets.chat(tmp_path / "chat", own)
-    sets.preferences(tmp_path / "preferences", own)
-    sets.problems(tmp_path / "problems", own)
+    sets.chat(tmp_path / "chat", keys)
+    sets.preferences(tmp_path / "preferences", keys)
+    sets.problems(tmp_path / "problems", keys)
 
     def rows(name: str, split: str) -> list[Any]:
         return list(
@@ -81,7 +80,7 @@ def test_no_evaluation_item_is_trained_on(tmp_path: Path, seed: int) -> None:
         "preferences": sums(rows("preferences", "train")),
         "distilled": sums(problems) | sums(taught),
         "rl": sums(rows("problems/problems", "rl")),
-        "tokenizer": sums(sets.sample_texts(own)),
+        "tokenizer": sums(sets.sample_texts(keys)),
     }
     held_out = (
         sums(rows("problems/problems", "test"))

@@ -12,8 +12,7 @@ from datasets import Dataset
 from moxin_recipes import rewards
 from moxin_recipes.problems import arithmetic, arithmetic_rows, sets, stories
 from moxin_recipes.problems.arithmetic import Problem
-from moxin_recipes.recipe.arguments import DataArguments
-from moxin_recipes.recipe.data_arguments import Source
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -48,9 +47,9 @@ def test_the_story_says_what_the_expression_computes(steps: int) -> None:
 
 
 def test_a_split_knows_no_order_of_terms_or_factors() -> None:
-    one, other = Problem("3*8-2*6+5", ""), Problem("5+8*3-6*2", "another story")
-    assert one.canonical == other.canonical
-    assert one.canonical != Problem("3*8+2*6-5", "").canonical
+    story, other = Problem("3*8-2*6+5", ""), Problem("5+8*3-6*2", "another story")
+    assert story.canonical == other.canonical
+    assert story.canonical != Problem("3*8+2*6-5", "").canonical
     assert Problem("24+3*8", "").canonical == Problem("3*8+24", "").canonical  # terms of one value
 
 
@@ -59,7 +58,7 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def test_no_held_out_numbers_are_in_a_training_row(tmp_path: Path) -> None:
-    own = DataArguments(
+    keys = DataKeys(
         stage="data",
         problem_kind="stories",
         hub_problems_id="p",
@@ -71,10 +70,10 @@ def test_no_held_out_numbers_are_in_a_training_row(tmp_path: Path) -> None:
         chain_steps=[2, 3],
         rl_steps=[2, 3],
     )
-    sets.chat(tmp_path / "chat", own)
-    sets.preferences(tmp_path / "preferences", own)
-    sets.problems(tmp_path / "sets", own)
-    found = {
+    sets.chat(tmp_path / "chat", keys)
+    sets.preferences(tmp_path / "preferences", keys)
+    sets.problems(tmp_path / "sets", keys)
+    sums = {
         name: {Problem(row["expression"], "").canonical for row in rows(tmp_path, place)}
         for name, place in {
             name: f"sets/problems/{name}" for name in ("train", "rl", "test", "one_step")
@@ -84,19 +83,19 @@ def test_no_held_out_numbers_are_in_a_training_row(tmp_path: Path) -> None:
     equations += [row["chosen"][0]["content"] for row in rows(tmp_path, "preferences/train")]
     asked = [text.partition("=")[0] for text in equations if re.search(r"\d[*+-]\d", text)]
     trained = {Problem(text, "").canonical for text in asked}
-    assert min(len(trained), *map(len, found.values())) >= 140
-    assert not trained & (found["one_step"] | found["test"])
-    assert not found["train"] & found["rl"]
-    assert not (found["train"] | found["rl"]) & found["test"]
+    assert min(len(trained), *map(len, sums.values())) >= 140
+    assert not trained & (sums["one_step"] | sums["test"])
+    assert not sums["train"] & sums["rl"]
+    assert not (sums["train"] | sums["rl"]) & sums["test"]
 
 
 def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
     problems = arithmetic.problems("rl", 0, 20, (3,), stories.draw)
-    said = [
+    solutions = [
         arithmetic_rows.teacher(problem, 1, random.Random(0), 0, 0, 0)[0] for problem in problems
     ]
-    found = rewards.score("math", said, [problem.answer for problem in problems])
-    assert [score.reward for score in found] == [1] * 20
+    scores = rewards.score("math", solutions, [problem.answer for problem in problems])
+    assert [score.reward for score in scores] == [1] * 20
 
 
 @pytest.mark.parametrize(
@@ -115,4 +114,4 @@ def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
 )
 def test_recipes_that_leave_a_part_out_are_errors(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
-        DataArguments(stage="data", **values)
+        DataKeys(stage="data", **values)

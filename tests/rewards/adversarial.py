@@ -23,7 +23,7 @@ def _boxed(text: str) -> str:
 
 def _right(rng: random.Random) -> Attack:
     a, b = rng.randint(2, 99), rng.randint(2, 9)
-    given, answer = rng.choice(
+    candidate, answer = rng.choice(
         [
             (f"\\frac{{{a * b}}}{{{b}}}", str(a)),
             (f"{a}.0", str(a)),
@@ -34,7 +34,7 @@ def _right(rng: random.Random) -> Attack:
             (f"2^{{{b}}}", str(2**b)),
         ]
     )
-    return Attack("right", _boxed(given), answer, 1)
+    return Attack("right", _boxed(candidate), answer, 1)
 
 
 def _nested(rng: random.Random) -> Attack:
@@ -46,7 +46,7 @@ def _nested(rng: random.Random) -> Attack:
 
 
 def _power(rng: random.Random) -> Attack:
-    given = rng.choice(
+    candidate = rng.choice(
         [
             "9^{9^{9^{9^{9}}}}",
             "10^{10^{10}} - 10^{10^{10}} + 3",
@@ -59,7 +59,7 @@ def _power(rng: random.Random) -> Attack:
         ]
     )
     # No whole number: for one, sums and the like are refused before the verifier sees them.
-    return Attack("power", _boxed(given), f"{rng.randint(4, 9)}.5", 0)
+    return Attack("power", _boxed(candidate), f"{rng.randint(4, 9)}.5", 0)
 
 
 def _megabyte(rng: random.Random) -> Attack:
@@ -71,7 +71,7 @@ def _megabyte(rng: random.Random) -> Attack:
 
 
 def _unclosed(rng: random.Random) -> Attack:
-    given = rng.choice(
+    candidate = rng.choice(
         [
             "\\boxed{6",
             "\\boxed{\\frac{1}{2",
@@ -85,11 +85,11 @@ def _unclosed(rng: random.Random) -> Attack:
             "\\boxed{6\\frac}{2}",
         ]
     )
-    return Attack("unclosed", THOUGHT + given, "61", 0)
+    return Attack("unclosed", THOUGHT + candidate, "61", 0)
 
 
 def _lookalike(rng: random.Random) -> Attack:
-    given, answer = rng.choice(
+    candidate, answer = rng.choice(
         [
             ("１２", "12"),
             ("१२", "12"),
@@ -102,12 +102,14 @@ def _lookalike(rng: random.Random) -> Attack:
             ("𝟏𝟐", "12"),
         ]
     )
-    return Attack("look-alike", _boxed(given), answer, 0)
+    return Attack("look-alike", _boxed(candidate), answer, 0)
 
 
 def _malformed(rng: random.Random) -> Attack:
-    given = rng.choice(["\\boxed{6}", "<think>\\boxed{6}</think>", "<think>\\boxed{6}", "6", ""])
-    return Attack("malformed", given, "6", 0)
+    candidate = rng.choice(
+        ["\\boxed{6}", "<think>\\boxed{6}</think>", "<think>\\boxed{6}", "6", ""]
+    )
+    return Attack("malformed", candidate, "6", 0)
 
 
 _KINDS: list[tuple[Callable[[random.Random], Attack], int]] = [

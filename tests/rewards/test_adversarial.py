@@ -12,12 +12,15 @@ from moxin_recipes.rewards import answers
 
 def _all_hold(count: int, limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "SECONDS_AN_ANSWER", limit)
-    found = attacks(count)
-    completions, wanted = [a.completion for a in found], [a.answer for a in found]
+    attack_list = attacks(count)
+    completions, right_answers = (
+        [a.completion for a in attack_list],
+        [a.answer for a in attack_list],
+    )
     began = time.monotonic()
-    scores = rewards.score("math", completions, wanted)
+    scores = rewards.score("math", completions, right_answers)
     took = time.monotonic() - began
-    for attack, score in zip(found, scores, strict=True):
+    for attack, score in zip(attack_list, scores, strict=True):
         assert score.reward == attack.reward, (attack.kind, attack.completion[:100], score)
         # On a busy machine the kill itself may come late; that no answer goes on for longer is
         # what counts, and the next test looks for those that might.

@@ -44,15 +44,20 @@ def test_neither_the_question_nor_a_second_guess_is_an_answer() -> None:
         *("\\frac{1}{2}\\cdot 24", "9--3", "36 \\div 3"),
     )
     guesses = ("3=12", "x=3=12", "3 \\\\ 12", "3 \\to 12", "3 | 12", "3 & 12", "3 . 12")
-    wrong = [(given, "12") for given in (*questions, *guesses)]
+    wrong = [(candidate, "12") for candidate in (*questions, *guesses)]
     wrong += [("3=\\frac{1}{2}", "\\frac{1}{2}"), ("3 \\\\ \\frac{1}{2}", "\\frac{1}{2}")]
     right = [
         *("x=12", "x_1 = 12", "f(3)=12", "m\\angle A = 12", "x+y=12", "x=\\frac{24}{2}"),
         *("\\frac{\\sqrt{576}}{2}", "\\frac{-24}{-2}", "36/3", "12.0", "\\\\frac{24}{2}"),
         *("12 \\text{ cm}^2", "12\\,\\text{kg}\\cdot\\text{m}", "12^\\circ", "12_{10}", "12 \\\\"),
     ]
-    pairs = [*wrong, *((given, "12") for given in right), ("1{,}200", "1200"), ("2^{3}", "8")]
-    completions = [f"<think>a</think>\\boxed{{{given}}}" for given, _ in pairs]
+    pairs = [
+        *wrong,
+        *((candidate, "12") for candidate in right),
+        ("1{,}200", "1200"),
+        ("2^{3}", "8"),
+    ]
+    completions = [f"<think>a</think>\\boxed{{{candidate}}}" for candidate, _ in pairs]
     scores = rewards.score("math", completions, [answer for _, answer in pairs])
     for place, (pair, score) in enumerate(zip(pairs, scores, strict=True)):
         assert score.reward == (place >= len(wrong)), (pair, score)
@@ -65,10 +70,10 @@ def test_a_batch_keeps_its_order_whatever_takes_long_or_is_killed(
     hanging = "<think></think>\\boxed{9^{9^{9^{9^{9}}}}}"
     right = [f"<think></think>\\boxed{{\\frac{{{2 * n}}}{{2}}}}" for n in range(1, 21)]
     completions = [right[0], hanging, *right[1:10], hanging, *right[10:]]
-    wanted = ["1", "5", *map(str, range(2, 11)), "5", *map(str, range(11, 21))]
-    found = rewards.score("math", completions, wanted)
-    assert [score.reward for score in found] == [float("frac" in text) for text in completions]
-    assert [score.reason for score in found].count(rewards.TIMED_OUT) == 2
+    right_answers = ["1", "5", *map(str, range(2, 11)), "5", *map(str, range(11, 21))]
+    scores = rewards.score("math", completions, right_answers)
+    assert [score.reward for score in scores] == [float("frac" in text) for text in completions]
+    assert [score.reason for score in scores].count(rewards.TIMED_OUT) == 2
 
 
 def test_format() -> None:
@@ -81,14 +86,14 @@ def test_as_trl_calls_it() -> None:
     turns = [[{"role": "assistant", "content": "<think>x</think>\\boxed{2}"}], "\\boxed{2}"]
     metrics: dict[str, float] = {}
     columns: dict[str, list[str]] = {}
-    found = reward(
+    reward_values = reward(
         completions=turns,
         answer=["2", "2"],
         prompts=[],
         log_metric=metrics.__setitem__,
         log_extra=columns.__setitem__,
     )
-    assert found == [1.0, 0.0]
+    assert reward_values == [1.0, 0.0]
     assert reward.__name__ == "math"
     assert metrics == {"rewards/math/timeouts": 0.0}
     assert columns == {"math_reason": ["equal", "no </think>"]}
@@ -103,8 +108,8 @@ def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "    return [1.0 for c in completions]\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = rewards.score("own_rewards:short", ["yes", "not at all"], ["", ""])
-    assert [score.reward for score in found] == [1.0, 0.0]
+    scores = rewards.score("own_rewards:short", ["yes", "not at all"], ["", ""])
+    assert [score.reward for score in scores] == [1.0, 0.0]
     assert rewards.for_trl("own_rewards:short").__name__ == "own_rewards:short"
     with pytest.raises(RecipeError, match="must give one Score for each completion"):
         rewards.score("own_rewards:floats", ["yes"], [""])

@@ -42,18 +42,18 @@ def test_a_worker_that_was_killed_is_replaced() -> None:
 def test_what_kills_its_worker_twice_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool("compare", 1)
     pool.run([RIGHT])
-    given = pools._Worker.give
+    original_give = pools._Worker.give
 
     def killed(worker: pools._Worker, place: int, job: Job) -> None:
-        given(worker, place, job)
+        original_give(worker, place, job)
         if job is not RIGHT:
             worker.process.kill()
 
     monkeypatch.setattr(pools._Worker, "give", killed)
     deadly = Job([("x", "y")], 20.0)
-    found = pool.run([RIGHT, deadly, RIGHT])
-    assert [results[0].output for results in found] == ["equal", "", "equal"]
-    assert found[1][0].failure == DIED
+    job_results = pool.run([RIGHT, deadly, RIGHT])
+    assert [results[0].output for results in job_results] == ["equal", "", "equal"]
+    assert job_results[1][0].failure == DIED
     pool.close()
 
 

@@ -1,7 +1,6 @@
 """The preflight: lets a sound set-up pass unchanged, and names what is wrong with another."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +11,9 @@ from trl import GRPOConfig
 
 from moxin_recipes import rewards
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import Score, known_answers, preflight
-from moxin_recipes.stages import grpo
 
 TESTS = '{"inputs": ["1"], "outputs": ["2"]}'
 
@@ -56,23 +55,6 @@ def test_a_model_that_cannot_end(tmp_path: Path) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
     with pytest.raises(RecipeError, match="<think> must not be special tokens"):
         preflight.check_ending(tmp_path, tokenizer, ["math"])
-
-
-def test_a_checkpoint_between_two_updates_on_one_generation() -> None:
-    def args(save_steps: int) -> GRPOConfig:
-        return GRPOConfig(
-            use_cpu=True,
-            num_generations=4,
-            per_device_train_batch_size=4,
-            gradient_accumulation_steps=2,
-            generation_batch_size=16,  # two updates
-            save_steps=save_steps,
-        )
-
-    preflight.check_saves(args(6))
-    preflight.check_saves(GRPOConfig(use_cpu=True, save_steps=0.1))  # a share of all steps
-    with pytest.raises(RecipeError, match=r"lasts 2 updates.* a multiple of 2"):
-        preflight.check_saves(args(3))
 
 
 def trained(
@@ -147,12 +129,9 @@ def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
         "---\nconfigs:\n- config_name: pass_rates\n  data_files: pass_rates/train.parquet\n---\n"
     )
 
-    def run(least: float, most: float) -> SimpleNamespace:
-        own = SimpleNamespace(pass_rates_name="rates", min_pass_rate=least, max_pass_rate=most)
-        return SimpleNamespace(arguments=own, pull=lambda key: tmp_path)
-
     problems = Dataset.from_dict({"problem": names})
-    assert grpo.with_a_signal(run(0.1, 0.9), problems)["problem"] == ["often", "new"]
-    assert grpo.with_a_signal(run(0.0, 1.0), problems)["problem"] == names
+    assert prompts.with_a_signal(problems, tmp_path, 0.1, 0.9)["problem"] == ["often", "new"]
+    assert prompts.with_a_signal(problems, tmp_path, 0.0, 1.0)["problem"] == names
+    assert prompts.with_a_signal(problems, None, 0.1, 0.2)["problem"] == names
     with pytest.raises(RecipeError, match="no problem lies between them"):
-        grpo.with_a_signal(run(0.1, 0.2), problems.select([0, 1]))
+        prompts.with_a_signal(problems.select([0, 1]), tmp_path, 0.1, 0.2)

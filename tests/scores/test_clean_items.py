@@ -12,10 +12,10 @@ from lm_eval.tasks import TaskManager
 from tests.tiny import save_tiny_model
 
 from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, digest_of
-from moxin_recipes.problems.sets import write_split
-from moxin_recipes.recipe.arguments import Evaluation
+from moxin_recipes.hub.splits import write_split
+from moxin_recipes.recipe.keys.evaluate import Evaluation
 from moxin_recipes.scores.clean_items import SearchedItems, clean_score
-from moxin_recipes.stages.evaluate import rows_of
+from moxin_recipes.scores.rows import rows_of
 
 
 @pytest.fixture

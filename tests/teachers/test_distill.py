@@ -18,7 +18,7 @@ from tests.teachers import test_traces
 from tests.test_ladder import status
 from tests.tiny import save_tiny_model
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import ask, verified
 
@@ -82,14 +82,14 @@ def test_killed_and_started_again_it_asks_only_for_the_rest(
     assert len(set(rates["problem"])) == len(rates) == 120
     assert set(rates["samples"]) == {1}
     assert len(rows(out, "kept")) == 120
-    well = Counter(
+    answered_seeds = Counter(
         row["seed"]
         for row in map(json.loads, asked.read_text().splitlines())
         if row["did"] in ("", "slow")
     )
-    assert len(well) == 120
+    assert len(answered_seeds) == 120
     # Only those that were on their way at the kill were asked for twice.
-    assert sum(well.values()) - len(well) <= 16
+    assert sum(answered_seeds.values()) - len(answered_seeds) <= 16
     assert status(finished) == before
 
 
@@ -129,30 +129,30 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def own(**more: object) -> DistillArguments:
+def distill_keys(**more: object) -> DistillKeys:
     values = {"stage": "distill", "hub_dataset_id": "cot", "samples": 2, "concurrency": 4}
-    return DistillArguments(**values, max_new_tokens=6, temperature=1.0, **more)
+    return DistillKeys(**values, max_new_tokens=6, temperature=1.0, **more)
 
 
 PROBLEMS = Dataset.from_dict({"problem": [f"how many {n}?" for n in range(5)], "answer": ["1"] * 5})
-WHOLE = [(problem, sample) for problem in range(5) for sample in range(2)]
+ALL_SAMPLES = [(problem, sample) for problem in range(5) for sample in range(2)]
 
 
 def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None:
     run = SimpleNamespace(
-        arguments=own(teacher="transformers", model_name_or_path="tiny"),
+        keys=distill_keys(teacher="transformers", model_name_or_path="tiny"),
         folder=tmp_path,
         pull=lambda key: model,
         parent=lambda key: SimpleNamespace(payload="of the tiny model"),
     )
     answers = list(distill.collected(run, PROBLEMS))
-    assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
+    assert [(answer.problem, answer.sample) for answer in answers] == ALL_SAMPLES
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
     assert all(answer.prompt_tokens > 5 for answer in answers)
     assert len({answer.text for answer in answers}) > 5  # they are sampled
     (file,) = tmp_path.glob("samples-*.jsonl")
-    kept = file.read_bytes().splitlines(keepends=True)[:3]
-    file.write_bytes(b"".join(kept))  # as a kill leaves it; the rest is grouped anew
+    lines = file.read_bytes().splitlines(keepends=True)[:3]
+    file.write_bytes(b"".join(lines))  # as a kill leaves it; the rest is grouped anew
     assert list(distill.collected(run, PROBLEMS)) == answers
     tally = verified.write(tmp_path / "out", PROBLEMS, iter(answers), ["math"])
     cut = [answer.cut for answer in answers]
@@ -174,7 +174,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     )
     wait_for(port, server)
     run = SimpleNamespace(
-        arguments=own(
+        keys=distill_keys(
             teacher="endpoint", base_url=f"http://127.0.0.1:{port}/v1", teacher_model=str(model)
         ),
         folder=tmp_path,
@@ -182,7 +182,7 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
     answers = list(distill.collected(run, PROBLEMS))
     server.terminate()
     server.wait()
-    assert [(answer.problem, answer.sample) for answer in answers] == WHOLE
+    assert [(answer.problem, answer.sample) for answer in answers] == ALL_SAMPLES
     assert not any(answer.failure for answer in answers)
     assert any(answer.cut for answer in answers)
     assert all(1 <= answer.completion_tokens <= 6 for answer in answers)
@@ -192,4 +192,4 @@ def test_transformers_serve(model: Path, tmp_path: Path) -> None:
 
 def test_vllm_that_is_not_installed_is_named(model: Path) -> None:
     with pytest.raises(ask.RecipeError, match="`teacher: vllm` needs the extra"):
-        ask.Vllm(own(teacher="vllm"), model)
+        ask.Vllm(distill_keys(teacher="vllm"), model)

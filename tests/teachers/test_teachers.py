@@ -17,11 +17,11 @@ from datasets import Dataset
 from tests.conftest import ROOT
 from tests.faulty_endpoint import Server
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import distill
 from moxin_recipes.teachers import endpoint, verified
-from moxin_recipes.teachers.answers import Answer, Samples, file_name
+from moxin_recipes.teachers.answers import Answer, Answers, file_name
 
 SUMS = [f"What is {n}+{n % 7}?" for n in range(40)]
 PROBLEMS = Dataset.from_dict(
@@ -51,7 +51,7 @@ def serving(asked: Path, *, faults: bool = False, port: int = 0) -> Iterator[Ser
 def run(folder: Path, port: int, **more: Any) -> Any:
     """What `distill.collected` needs of a Run."""
     values = {"samples": 3, "concurrency": 8, **more}
-    own = DistillArguments(
+    distill_keys = DistillKeys(
         stage="distill",
         hub_dataset_id="cot",
         teacher="endpoint",
@@ -59,25 +59,25 @@ def run(folder: Path, port: int, **more: Any) -> Any:
         teacher_model="adder",
         **values,
     )
-    return SimpleNamespace(arguments=own, folder=folder)
+    return SimpleNamespace(keys=distill_keys, folder=folder)
 
 
 def keys(answers: list[Answer]) -> list[tuple[int, int]]:
     return [(answer.problem, answer.sample) for answer in answers]
 
 
-WHOLE = [(problem, sample) for problem in range(40) for sample in range(3)]
+ALL_SAMPLES = [(problem, sample) for problem in range(40) for sample in range(3)]
 
 
 def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
     with serving(tmp_path / "asked", faults=True) as server:
         answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
-    assert keys(answers) == WHOLE
+    assert keys(answers) == ALL_SAMPLES
     asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
     assert {row["did"] for row in asked} == {"429", "500", "truncated", "hang-up", "slow", ""}
-    well = Counter(row["seed"] for row in asked if row["did"] in ("", "slow"))
-    assert set(well.values()) == {1}  # what was answered is not asked again
-    assert len(well) == len(WHOLE)
+    answered_seeds = Counter(row["seed"] for row in asked if row["did"] in ("", "slow"))
+    assert set(answered_seeds.values()) == {1}  # what was answered is not asked again
+    assert len(answered_seeds) == len(ALL_SAMPLES)
     assert {row["token"] for row in asked} == {"Bearer none"}  # never the Hub's
     for answer in answers:
         assert answer.text.startswith("<think>\nI add.\n</think>")
@@ -88,7 +88,7 @@ def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
         "kept": 120,
         "prompt tokens": 840,
         "completion tokens": 600,
-        "retries": len(asked) - len(WHOLE),
+        "retries": len(asked) - len(ALL_SAMPLES),
     }
     rates = Dataset.from_parquet(str(folder / "pass_rates" / "train.parquet"))
     assert rates["problem"] == SUMS
@@ -104,20 +104,20 @@ def test_an_endpoint_that_dies_loses_nothing(tmp_path: Path) -> None:
     dying = subprocess.Popen([*program, "--die-after", "50"], cwd=ROOT)
     while not answers_at(port):
         assert dying.poll() is None
-    kept = []
+    counts = []
     for _ in range(2):
         with pytest.raises(RecipeError) as raised:
             list(distill.collected(run(tmp_path, port), PROBLEMS))
         (path,) = tmp_path.glob("samples-*.jsonl")
-        kept.append(len(Samples(path)))
+        counts.append(len(Answers(path)))
         assert f"`base_url`: http://127.0.0.1:{port}/v1 does not answer" in str(raised.value)
-        assert f"{kept[-1]} samples are kept in {path}" in str(raised.value)
+        assert f"{counts[-1]} samples are kept in {path}" in str(raised.value)
     assert dying.wait() == 1
-    assert 30 < kept[0] == kept[1] <= 50
+    assert 30 < counts[0] == counts[1] <= 50
     with serving(tmp_path / "later", port=port):
         answers = list(distill.collected(run(tmp_path, port), PROBLEMS))
-    assert keys(answers) == WHOLE
-    assert len((tmp_path / "later").read_text().splitlines()) == 120 - kept[0]
+    assert keys(answers) == ALL_SAMPLES
+    assert len((tmp_path / "later").read_text().splitlines()) == 120 - counts[0]
 
 
 def answers_at(port: int) -> bool:
@@ -140,7 +140,7 @@ def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> No
     rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
     assert rejected["problem"] == ["poison 400"] * 3
     (path,) = tmp_path.glob("samples-*.jsonl")
-    assert len(Samples(path)) == 6  # and it is asked again another time
+    assert len(Answers(path)) == 6  # and it is asked again another time
 
 
 def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_what_was_paid_for_is_used_while_the_same_is_asked(tmp_path: Path) -> No
             assert asked(samples=1, **other)[0] == 3
         problems = PROBLEMS.select([1, 2])
         assert asked(samples=1)[0] == 2
-    own = run(tmp_path, 1).arguments
-    assert file_name(own, SUMS, "one model") != file_name(own, SUMS, "another")
+    distill_keys = run(tmp_path, 1).keys
+    assert file_name(distill_keys, SUMS, "one model") != file_name(distill_keys, SUMS, "another")
 
 
 def test_rewards_are_tried_before_anything_is_paid_for(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_an_endpoint_that_answers_nothing_is_down(tmp_path: Path, fault: str) ->
             list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
         server.always = ""
         answers = list(distill.collected(run(tmp_path, server.server_port), PROBLEMS))
-    assert keys(answers) == WHOLE
+    assert keys(answers) == ALL_SAMPLES
     assert not any(answer.failure for answer in answers)
 
 
@@ -243,28 +243,28 @@ def test_the_token_comes_from_its_variable(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(endpoint.TOKEN, "sk-of-the-teacher")
     problems = PROBLEMS.select([0])
     with serving(tmp_path / "asked") as server:
-        own = run(tmp_path, server.server_port, prompt_suffix=" Box it.")
-        list(distill.collected(own, problems))
+        distill_keys = run(tmp_path, server.server_port, prompt_suffix=" Box it.")
+        list(distill.collected(distill_keys, problems))
     asked = json.loads((tmp_path / "asked").read_text().splitlines()[0])
     assert asked["token"] == "Bearer sk-of-the-teacher"
     assert asked["prompt"] == SUMS[0] + " Box it."
     with pytest.raises(RecipeError, match="secrets do not belong in a recipe"):
-        endpoint.Endpoint(run(tmp_path, 1).arguments.__class__(**vars(own.arguments) | {
+        endpoint.Endpoint(run(tmp_path, 1).keys.__class__(**vars(distill_keys.keys) | {
             "base_url": "http://me:secret@127.0.0.1/v1"
         }))  # fmt: skip
 
 
 def test_a_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
-    samples = Samples(path)
+    answers = Answers(path)
     for sample in (2, 0):
-        samples.add(Answer(0, sample, f"text {sample}\u2028 ä"))
-    samples.add(Answer(0, 2, "another"))
-    samples.add(Answer(0, 1, "", failure="refused"))
-    assert keys(list(samples)) == [(0, 0), (0, 1), (0, 2)]
+        answers.add(Answer(0, sample, f"text {sample}\u2028 ä"))
+    answers.add(Answer(0, 2, "another"))
+    answers.add(Answer(0, 1, "", failure="refused"))
+    assert keys(list(answers)) == [(0, 0), (0, 1), (0, 2)]
     with path.open("ab") as file:
         file.write(b'{"problem": 0, "sample": 3, "te')
-    again = Samples(path)
-    assert [answer.text for answer in again] == ["text 0\u2028 ä", "text 2\u2028 ä"]
-    again.add(Answer(0, 1, "text 1"))
-    assert keys(list(Samples(path))) == [(0, 0), (0, 1), (0, 2)]
+    reopened = Answers(path)
+    assert [answer.text for answer in reopened] == ["text 0\u2028 ä", "text 2\u2028 ä"]
+    reopened.add(Answer(0, 1, "text 1"))
+    assert keys(list(Answers(path))) == [(0, 0), (0, 1), (0, 2)]

@@ -59,8 +59,8 @@ class Reading:
 
     def expected(self, cache: Path, **task: Any) -> str:
         """Digest of the same places, read from the folder that was pushed."""
-        found, _ = self.end(self.begin(cache / "none", local=str(self.folder), **task))
-        return str(found["digest"])
+        result, _ = self.end(self.begin(cache / "none", local=str(self.folder), **task))
+        return str(result["digest"])
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,9 @@ def test_a_bounded_cache_fetches_each_shard_about_once_an_epoch(
 ) -> None:
     limit = 3 * 2 * GROUP * reading.largest  # three groups of both sources
     assert limit < sum(path.stat().st_size for path in reading.shards) * 0.6
-    found, log = reading.end(reading.begin(tmp_path / "cache", limit=limit))
-    assert found["digest"] == reading.expected(tmp_path)
-    assert 0 < found["most"] <= limit
+    result, log = reading.end(reading.begin(tmp_path / "cache", limit=limit))
+    assert result["digest"] == reading.expected(tmp_path)
+    assert 0 < result["most"] <= limit
     tokens = TokenFolder(reading.folder)
     epochs = order(tokens, GROUP).epochs(WINDOWS)
     counts = {name: len(tokens.shards(name, "train")) for name in epochs}
@@ -99,16 +99,16 @@ def test_two_processes_share_one_cache(reading: Reading, tmp_path: Path) -> None
     limit = 3 * 2 * GROUP * reading.largest
     both = [reading.begin(tmp_path, limit=limit, rank=rank, ranks=2) for rank in range(2)]
     for rank, process in enumerate(both):
-        found, _ = reading.end(process)
-        assert found["digest"] == reading.expected(tmp_path, rank=rank, ranks=2)
-        assert found["most"] <= limit
+        result, _ = reading.end(process)
+        assert result["digest"] == reading.expected(tmp_path, rank=rank, ranks=2)
+        assert result["most"] <= limit
 
 
 def test_deleted_and_killed_downloads_are_fetched_again(reading: Reading, tmp_path: Path) -> None:
     name = "0" * 64
     (tmp_path / f"{name}.900000.part" / "a").mkdir(parents=True)  # of a process that was killed
-    found, _ = reading.end(reading.begin(tmp_path, limit=900_000, delete=True, length=300))
-    assert found["digest"] == reading.expected(tmp_path, length=300)
+    result, _ = reading.end(reading.begin(tmp_path, limit=900_000, delete=True, length=300))
+    assert result["digest"] == reading.expected(tmp_path, length=300)
     assert not (tmp_path / f"{name}.900000.part").exists()
 
 
@@ -135,10 +135,10 @@ def test_training_waits_for_a_hub_that_does_not_answer(
             tries.append(path)
             if len(tries) <= failures:
                 raise httpx2.ConnectError("refused")
-            made = local_dir / path
-            made.parent.mkdir(exist_ok=True)
-            made.write_bytes(content if len(tries) > failures + 1 else content[:-2])
-            return str(made)
+            downloaded = local_dir / path
+            downloaded.parent.mkdir(exist_ok=True)
+            downloaded.write_bytes(content if len(tries) > failures + 1 else content[:-2])
+            return str(downloaded)
 
     files = {"a/train-00000-00000.bin": {"size": 200, "sha256": digest}}
     monkeypatch.setattr(cache, "read_manifest", lambda *_: {"files": files})
@@ -182,8 +182,8 @@ def test_a_hub_that_is_down_for_a_while(reading: Reading, tmp_path: Path, back: 
         assert "start it (`moxin hub serve`) or check the network" in errors
         return
     with serving(other.place):
-        found, _ = other.end(process)
-    assert found["digest"] == other.expected(tmp_path, length=50)
+        result, _ = other.end(process)
+    assert result["digest"] == other.expected(tmp_path, length=50)
 
 
 def write_recipe(folder: Path, **changes: Any) -> Path:

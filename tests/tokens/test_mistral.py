@@ -36,12 +36,12 @@ def hostile(rng: random.Random) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `moxin tokenizer mistral --out DIR` leaves."""
-    made = tmp_path_factory.mktemp("mistral")
+    out = tmp_path_factory.mktemp("mistral")
     moxin = Path(sys.executable).parent / "moxin"
-    command = [str(moxin), "tokenizer", "mistral", "--out", str(made)]
+    command = [str(moxin), "tokenizer", "mistral", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{made}: 32,000 pieces\n"
-    return made
+    assert done.stdout == f"{out}: 32,000 pieces\n"
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_tokenizer_equals_sentencepiece(
 def test_ids_are_sentencepieces_on_ten_thousand_hostile_strings(
     both: dict[str, encode.Encode], pieces: SentencePieceProcessor
 ) -> None:
-    found: list[str] = []
+    texts: list[str] = []
 
     @seed(0)
     @settings(
@@ -107,15 +107,15 @@ def test_ids_are_sentencepieces_on_ten_thousand_hostile_strings(
     @given(st.integers(0, 2**64))
     def collect(start: int) -> None:
         rng = random.Random(start)
-        found.extend(hostile(rng) for _ in range(12))
+        texts.extend(hostile(rng) for _ in range(12))
 
     collect()
-    distinct = list(dict.fromkeys(found))
-    assert len(found) >= 10_000
+    distinct = list(dict.fromkeys(texts))
+    assert len(texts) >= 10_000
     assert len(distinct) > 10_000
-    expected = [i for row in pieces.encode(found, num_threads=1) for i in row]
+    expected = [i for row in pieces.encode(texts, num_threads=1) for i in row]
     for name, encoded in both.items():
-        assert encoded(found)[0].tolist() == expected, name
+        assert encoded(texts)[0].tolist() == expected, name
 
 
 def test_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:

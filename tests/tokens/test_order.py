@@ -14,10 +14,10 @@ from tests.tiny import tiny_mistral
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import TrainingArguments
 
-from moxin_recipes.recipe.arguments import MixtureItem
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.mixture import Mixture
-from moxin_recipes.tokens.order import Order, Samples, shuffled
+from moxin_recipes.tokens.order import Locations, Order, shuffled
 from moxin_recipes.tokens.shards import TOKEN, Shard, TokenFolder
 from moxin_recipes.tokens.write import packed
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -43,9 +43,9 @@ def order(
     return Order(shards, items, context, seed, group)
 
 
-def rows(found: Samples) -> np.ndarray:
+def rows(locations: Locations) -> np.ndarray:
     """(places, 4): source, epoch, extent, start."""
-    return np.stack([found.source, found.epoch, found.extent, found.start], axis=1)
+    return np.stack([locations.source, locations.epoch, locations.extent, locations.start], axis=1)
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**31))
@@ -64,10 +64,10 @@ def test_shares_are_exact_in_every_window_of_ten_thousand() -> None:
 
 def test_each_window_once_an_epoch_and_none_left_out() -> None:
     mixed = order()
-    found = rows(mixed.locate_all(np.arange(30_000)))
-    assert len(np.unique(found, axis=0)) == len(found)
+    located_rows = rows(mixed.locate_all(np.arange(30_000)))
+    assert len(np.unique(located_rows, axis=0)) == len(located_rows)
     for which, extents in enumerate(mixed.extents):
-        first = found[(found[:, 0] == which) & (found[:, 1] == 0)]
+        first = located_rows[(located_rows[:, 0] == which) & (located_rows[:, 1] == 0)]
         assert len(first) == sum(extent.windows for extent in extents)
         for place, extent in enumerate(extents):
             starts = sorted(first[first[:, 2] == place][:, 3])
@@ -76,23 +76,23 @@ def test_each_window_once_an_epoch_and_none_left_out() -> None:
 
 
 def test_the_order_is_a_function_of_seed_and_index() -> None:
-    places = np.arange(5000)
-    one = rows(order().locate_all(places))
-    assert (one == rows(order().locate_all(places[::-1]))[::-1]).all()
-    assert (one != rows(order(seed=2).locate_all(places))).any()
+    indices = np.arange(5000)
+    located_rows = rows(order().locate_all(indices))
+    assert (located_rows == rows(order().locate_all(indices[::-1]))[::-1]).all()
+    assert (located_rows != rows(order(seed=2).locate_all(indices))).any()
     late = order().locate(10**12)
-    assert late == order().sample(order().locate_all(np.array([5, 10**12])), 1)
+    assert late == order().location(order().locate_all(np.array([5, 10**12])), 1)
 
 
 def test_a_group_of_shards_is_read_at_a_time() -> None:
     mixed = order(group=2)
-    now, later = mixed.shards_at(0)
+    current, later = mixed.shards_at(0)
     for index in range(3000):
-        before, announced = now, later
-        now, later = mixed.shards_at(index)
-        assert mixed.locate(index).shard in now
-        assert len(now) <= 2 * len(SHARDS)
-        assert set(now) <= set(before) | set(announced)  # nothing comes that was not announced
+        before, announced = current, later
+        current, later = mixed.shards_at(index)
+        assert mixed.locate(index).shard in current
+        assert len(current) <= 2 * len(SHARDS)
+        assert set(current) <= set(before) | set(announced)  # nothing comes that was not announced
 
 
 def test_phases_that_divide_a_source_do_not_overlap() -> None:
@@ -175,18 +175,18 @@ def mixture(tokens: TokenFolder, length: int = 300, **changes: dict[str, Any]) -
         MixtureItem(source=name, weight=weight, **changes.get(name, {}))
         for name, weight in WEIGHTS.items()
     ]
-    found = {name: tokens.shards(name, "train") for name in WEIGHTS}
-    return Mixture(tokens, Order(found, items, CONTEXT, 1, 2), length, bos=1)
+    shards = {name: tokens.shards(name, "train") for name in WEIGHTS}
+    return Mixture(tokens, Order(shards, items, CONTEXT, 1, 2), length, bos=1)
 
 
 def test_a_sequence_is_its_window_of_the_stream(tokens: TokenFolder, tmp_path: Path) -> None:
     mixed = mixture(tokens)
-    places = order().locate_all(np.arange(300))
+    locations = order().locate_all(np.arange(300))
     for index in (0, 299, 17):
-        sample = order().sample(places, index)
-        name = sample.shard.path.replace("train-", "train-00000-")
-        whole = np.fromfile(tmp_path / name, TOKEN)
-        expected = whole[sample.start : sample.start + CONTEXT]
+        location = order().location(locations, index)
+        name = location.shard.path.replace("train-", "train-00000-")
+        shard_ids = np.fromfile(tmp_path / name, TOKEN)
+        expected = shard_ids[location.start : location.start + CONTEXT]
         assert mixed[index]["input_ids"].tolist() == expected.tolist()
     assert mixed.facts()["b/tokens"] == 120 * CONTEXT
 

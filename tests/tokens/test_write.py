@@ -60,7 +60,7 @@ def test_shards_hold_whole_documents_and_their_index(
     folder = TokenFolder(tmp_path)
     shards = folder.shards("s", "train")
     assert len(shards) > 2
-    found = []
+    documents_read = []
     for shard in shards:
         ids = folder.read(shard, 0, shard.tokens)
         index = pq.read_table((tmp_path / shard.path).with_suffix(".parquet"))
@@ -74,12 +74,16 @@ def test_shards_hold_whole_documents_and_their_index(
         for row in rows:
             part = folder.read(shard, row["start"], row["tokens"])
             assert (part[0], part[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
-            found.append((row["id"], row["origin"], tokenizer.decode(part[1:-1]), row["bytes"]))
-    assert found == [(str(i), f"here/{i}", t, len(t.encode())) for i, t in enumerate(texts)]
+            documents_read.append(
+                (row["id"], row["origin"], tokenizer.decode(part[1:-1]), row["bytes"])
+            )
+    assert documents_read == [
+        (str(i), f"here/{i}", t, len(t.encode())) for i, t in enumerate(texts)
+    ]
     assert counts["documents"] == len(texts)
     assert counts["tokens"] == sum(shard.tokens for shard in shards)
     assert counts["bytes"] == sum(len(text.encode()) for text in texts)
-    notes = card_notes({f"s/train/{what}": number for what, number in counts.items()})
+    notes = card_notes({f"s/train/{statistic}": number for statistic, number in counts.items()})
     assert notes[3].startswith(f"| s/train | {len(texts)} | {counts['tokens']:,} | ")
 
 
@@ -107,14 +111,14 @@ def test_tasks_of_datatrove_write_what_one_process_writes(
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     step = WriteTokens(tmp_path / "two" / "s", "train", tmp_path / "tokenizer", 2000)
     for task in (0, 1, 1):  # the second one was killed behind its last file, and runs again
-        given = (
+        task_documents = (
             Document(text=row["text"], id=row["id"], metadata={"origin": row["origin"]})
             for row in rows[task::2]
         )
-        assert list(step.run(given, task, 2)) == []
-    whole = write_tokens(tmp_path / "one" / "s", "train", rows, tokenizer, 10**9)
+        assert list(step.run(task_documents, task, 2)) == []
+    one_task = write_tokens(tmp_path / "one" / "s", "train", rows, tokenizer, 10**9)
     together = counted(tmp_path / "two" / "s", "train")
-    assert {**together, "in_sequences": 0} == {**whole, "in_sequences": 0}
+    assert {**together, "in_sequences": 0} == {**one_task, "in_sequences": 0}
     index = [pq.read_table(path) for path in (tmp_path / "two" / "s").glob("*.parquet")]
     assert sorted(i for table in index for i in table["id"].to_pylist()) == sorted(
         row["id"] for row in rows

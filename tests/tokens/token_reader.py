@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes import environment
+
+# As the launch of a stage does, before the libraries are imported.
+if __name__ == "__main__":
+    environment.choose()
+
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import resolve
 from moxin_recipes.hub.push import push
-from moxin_recipes.recipe.arguments import MixtureItem
-from moxin_recipes.recipe.reading import Reference
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.tokens import cache
 from moxin_recipes.tokens.cache import HubTokens
 from moxin_recipes.tokens.mixture import Mixture
@@ -92,11 +98,11 @@ def held(folder: Path) -> int:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("moxin_recipes.tokens.cache").setLevel(logging.DEBUG)
-    given = json.loads(sys.argv[1])
-    if "pauses" in given:
-        cache.PAUSES = tuple(given["pauses"])
-    if "make" in given:
+    task_arguments = json.loads(sys.argv[1])
+    if "pauses" in task_arguments:
+        cache.PAUSES = tuple(task_arguments["pauses"])
+    if "make" in task_arguments:
         session.start(rank=1)
-        make(Path(given["make"]))
+        make(Path(task_arguments["make"]))
     else:
-        sys.stdout.write(json.dumps(read(given)))
+        sys.stdout.write(json.dumps(read(task_arguments)))

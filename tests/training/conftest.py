@@ -71,5 +71,5 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def gradient(before: torch.nn.Module, after: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What one step of `quiet` took away."""
-    then, now = weights(before), weights(after)
-    return {name: then[name] - now[name] for name in then}
+    start, end = weights(before), weights(after)
+    return {name: start[name] - end[name] for name in start}

@@ -17,7 +17,7 @@ def main() -> None:
     with torch.no_grad():
         net.model.embed_tokens.weight[POISON] = float("nan")
     rows = Rows(20, poisoned=(9,))  # in step 3; on two ranks only one of them reads it
-    of = trainer(
+    pretrainer = trainer(
         out,
         rows,
         net,
@@ -28,24 +28,24 @@ def main() -> None:
     )
     start = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     first: dict[str, list[float]] = {}
-    allows = of.guard.allows
+    allows = pretrainer.guard.allows
 
     def watching(step: int, loss: float, norm: float) -> bool:
         if step == start + 1:
             first.update({n: p.grad.flatten().tolist() for n, p in net.named_parameters()})
         return allows(step, loss, norm)
 
-    of.guard.allows = watching  # type: ignore[method-assign]
-    of.start_step = start
-    of.train(resume_from_checkpoint=str(out / f"checkpoint-{start}") if start else None)
-    found = {
+    pretrainer.guard.allows = watching  # type: ignore[method-assign]
+    pretrainer.start_step = start
+    pretrainer.train(resume_from_checkpoint=str(out / f"checkpoint-{start}") if start else None)
+    result = {
         "read": rows.read,
-        "loss": logged(of, "loss"),
+        "loss": logged(pretrainer, "loss"),
         "gradients": first,
-        "skipped": of.guard.skipped,
+        "skipped": pretrainer.guard.skipped,
         "weights": {n: p.flatten().tolist() for n, p in net.named_parameters()},
     }
-    (out / f"rank-{rank}-of-{ranks}.json").write_text(json.dumps(found))
+    (out / f"rank-{rank}-of-{ranks}.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ class Pretraining:
         """Runs the stage to its end; rank 0's log."""
         return self.warm.run(self._config(config), *self._stage(recipe))
 
-    def _config(self, given: Path | None) -> Path:
-        return given or ROOT / "accelerate_configs" / "cpu.yaml"
+    def _config(self, config: Path | None) -> Path:
+        return config or ROOT / "accelerate_configs" / "cpu.yaml"
 
     def _stage(self, recipe: Path) -> tuple[str, list[str], Path]:
         log = self.place.home / recipe.parent.name
@@ -104,8 +104,8 @@ def pretraining(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pretrainin
     modules = ["moxin_recipes.stages.pretrain", "tests.training.small"]
     environment = place.environment(MOXIN_HUB="local", OMP_NUM_THREADS="1")
     with Warm(modules, environment) as warm, contextlib.ExitStack() as hub:
-        found = Pretraining(place, warm, hub)
-        found.bring_hub_up()
+        home = Pretraining(place, warm, hub)
+        home.bring_hub_up()
         log = place.home / "fill"
-        warm.run(found._config(None), "tests.training.fill_hub", [str(base / "made")], log)
-        yield found
+        warm.run(home._config(None), "tests.training.fill_hub", [str(base / "made")], log)
+        yield home

@@ -18,7 +18,7 @@ VOCABULARY, LENGTH, BOS, POISON, NOISE = 64, 32, 1, 7, 40
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """`count` packed rows; those in `poisoned` have a token that nothing else has.
 
-    `read` lists the places that were asked for, in order.
+    `read` lists the indices that were asked for, in order.
     """
 
     def __init__(self, count: int, poisoned: tuple[int, ...] = (), easy: bool = False) -> None:
@@ -63,14 +63,16 @@ def trainer(folder: Path, rows: Any, net: MistralForCausalLM, **options: Any) ->
         "dataloader_pin_memory": False,
         **options,
     }
-    a_step = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
-    a_step *= int(os.environ.get("WORLD_SIZE", "1"))
-    args = TrainingArguments(output_dir=str(folder), max_steps=len(rows) // a_step, **values)
+    rows_per_step = values["per_device_train_batch_size"] * values.get(
+        "gradient_accumulation_steps", 1
+    )
+    rows_per_step *= int(os.environ.get("WORLD_SIZE", "1"))
+    args = TrainingArguments(output_dir=str(folder), max_steps=len(rows) // rows_per_step, **values)
     return PretrainTrainer(
         model=net, args=args, train_dataset=rows, max_skipped_steps=limit, **ours
     )
 
 
-def logged(of: PretrainTrainer, key: str) -> list[float]:
+def logged(pretrainer: PretrainTrainer, key: str) -> list[float]:
     """A value of each logged step."""
-    return [row[key] for row in of.state.log_history if "grad_norm" in row]
+    return [row[key] for row in pretrainer.state.log_history if "grad_norm" in row]

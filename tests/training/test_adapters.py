@@ -37,8 +37,8 @@ def sft(tiny: Tiny, folder: Path, values: dict[str, Any]) -> Trainer:
 
 
 def dpo(tiny: Tiny, folder: Path, values: dict[str, Any]) -> Trainer:
-    said = [[{"role": "assistant", "content": text}] for text in ("12", "13 or 13")]
-    pairs = [{"prompt": turns("how many?"), "chosen": said[0], "rejected": said[1]}] * 4
+    answers = [[{"role": "assistant", "content": text}] for text in ("12", "13 or 13")]
+    pairs = [{"prompt": turns("how many?"), "chosen": answers[0], "rejected": answers[1]}] * 4
     return DPOTrainer(
         model=tiny.model(),
         args=DPOConfig(**values, loss_type=["sigmoid_norm"], beta=5.0),

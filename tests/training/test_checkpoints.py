@@ -24,12 +24,12 @@ def seal(folder: Path, step: int, key: str = "k") -> Path:
 
 
 def run(folder: Path) -> Any:
-    return SimpleNamespace(state=folder, key="k")
+    return SimpleNamespace(state=folder, identity=SimpleNamespace(key="k", old_key="before"))
 
 
 def test_whole_ones_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
     before, last = seal(tmp_path, 9), seal(tmp_path, 100)
-    assert checkpoints.whole(run(tmp_path)) == [before, last]
+    assert checkpoints.intact(run(tmp_path)) == [before, last]
 
 
 @pytest.mark.parametrize(
@@ -46,25 +46,27 @@ def test_a_broken_one_is_named_and_the_one_before_is_used(
     before, last = seal(tmp_path, 9), seal(tmp_path, 100)
     harm(last)
     with caplog.at_level(logging.WARNING):
-        assert checkpoints.whole(run(tmp_path)) == [before]
+        assert checkpoints.intact(run(tmp_path)) == [before]
     assert word in caplog.text
 
 
 def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
     seal(tmp_path, 5, key="other")
-    assert checkpoints.whole(run(tmp_path)) == []
+    assert checkpoints.intact(run(tmp_path)) == []
+    of_the_first_form = seal(tmp_path, 6, key="before")
+    assert checkpoints.intact(run(tmp_path)) == [of_the_first_form]
 
 
 def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
-    own = SimpleNamespace(push_to_hub=True, push_checkpoints=True, keep_checkpoints=None)
-    of = SimpleNamespace(stage="sft")
-    one: Any = SimpleNamespace(state=tmp_path, is_main=True, arguments=own, recipe=of)
+    keys = SimpleNamespace(push_to_hub=True, push_checkpoints=True, keep_checkpoints=None)
+    recipe = SimpleNamespace(stage="sft")
+    sft: Any = SimpleNamespace(state=tmp_path, is_main=True, keys=keys, recipe=recipe)
     trainer: Any = SimpleNamespace(model=None)
     sharded = tmp_path / "checkpoint-8"
     (sharded / "pytorch_model_fsdp_0").mkdir(parents=True)  # empty: to merge it is an error
     (tmp_path / "outbox").mkdir()
     (tmp_path / "outbox" / "step-000008.sent").touch()
-    again = checkpoints.Checkpoints(one, trainer)
+    again = checkpoints.Checkpoints(sft, trainer)
     again.push_again([sharded])
     again._wait()  # raises what happened there
 

@@ -65,16 +65,16 @@ def test_sharded_training_is_that_of_one_process(pretraining: Pretraining, tmp_p
         "pytorch_model_fsdp_0",
     }
     assert "going on from" in pretraining.run(recipe, file)
-    found = json.loads(pretraining.ask(SAME).splitlines()[-1])
-    one, two = (losses(pretraining.folder(name)) for name in ("alone", "sharded"))
-    assert len(one) == len(two) == 24
-    assert two == pytest.approx(one, abs=1e-4)
+    report = json.loads(pretraining.ask(SAME).splitlines()[-1])
+    one_process, two_processes = (losses(pretraining.folder(name)) for name in ("alone", "sharded"))
+    assert len(one_process) == len(two_processes) == 24
+    assert two_processes == pytest.approx(one_process, abs=1e-4)
     steps = ["phase-step-000008", "phase-step-000016", "phase-step-000024"]
-    assert found["branches"] == sorted(["main", *steps])
-    assert found["branches kept"] == ["main", "phase-step-000024"]
-    assert found["kind"] == "MistralForCausalLM"
-    assert found["same"]
-    assert found["moved"]
-    assert found["config"]
-    assert found["furthest from one process"] < 1e-4
-    assert not [name for name in found["files"] if name.endswith((".distcp", ".bin", ".pt"))]
+    assert report["branches"] == sorted(["main", *steps])
+    assert report["branches kept"] == ["main", "phase-step-000024"]
+    assert report["kind"] == "MistralForCausalLM"
+    assert report["same"]
+    assert report["moved"]
+    assert report["config"]
+    assert report["furthest from one process"] < 1e-4
+    assert not [name for name in report["files"] if name.endswith((".distcp", ".bin", ".pt"))]

@@ -12,7 +12,7 @@ from tests.warm import Process, wait_for
 
 STEPS = [10, 20, 30, 40, 50, 60, 70, 80]
 NUMBERS = {"max_steps": 80, "save_steps": 10}
-THERE = """
+READ_REVISIONS = """
 import hashlib, json, sys
 from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
@@ -40,12 +40,14 @@ def wait_for_any(folder: Path, pattern: str, process: Process) -> None:
 def undisturbed(pretraining: Pretraining) -> dict[str, list[str]]:
     """Branch → payload and summary, where the Hub was up all the time."""
     pretraining.run(pretraining.recipe("up", **NUMBERS))
-    return there(pretraining, "up")
+    return revisions_on_hub(pretraining, "up")
 
 
-def there(pretraining: Pretraining, repo: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = json.loads(pretraining.ask(THERE, repo).splitlines()[-1])
-    return found
+def revisions_on_hub(pretraining: Pretraining, repo: str) -> dict[str, list[str]]:
+    revisions: dict[str, list[str]] = json.loads(
+        pretraining.ask(READ_REVISIONS, repo).splitlines()[-1]
+    )
+    return revisions
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["it waits at its end", "killed meanwhile"])
@@ -73,6 +75,6 @@ def test_everything_arrives(
         pretraining.bring_hub_up()
         assert process.wait() == 0, process.log.read_text()[-3000:]
         assert "the Hub at http://127.0.0.1" in process.log.read_text()
-    found = there(pretraining, repo)
-    assert set(found) == {"main", *(f"phase-step-{step:06d}" for step in STEPS)}
-    assert found == undisturbed
+    revisions = revisions_on_hub(pretraining, repo)
+    assert set(revisions) == {"main", *(f"phase-step-{step:06d}" for step in STEPS)}
+    assert revisions == undisturbed

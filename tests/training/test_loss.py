@@ -10,7 +10,7 @@ from transformers import MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import loss
-from moxin_recipes.training.loss import fuse_loss, next_token_loss, places
+from moxin_recipes.training.loss import answer_positions, fuse_loss, next_token_loss
 from moxin_recipes.training.trainers import PretrainTrainer
 
 VOCABULARY, ROWS, LENGTH = 211, 3, 50
@@ -46,29 +46,33 @@ def test_the_model_gives_the_same_loss_and_gradients(
     plain, fused = model(tied), model(tied)
     fuse_loss(fused)
     count = {} if items is None else {"num_items_in_batch": items}
-    given = batch()
-    expected = plain(**given, use_cache=False, **count)
-    only = {"answers": places(given["labels"])} if answers else {}
-    found = fused(**given, use_cache=False, **count, **only)
-    assert found.logits is None
-    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
+    inputs = batch()
+    expected = plain(**inputs, use_cache=False, **count)
+    only = {"answers": answer_positions(inputs["labels"])} if answers else {}
+    output = fused(**inputs, use_cache=False, **count, **only)
+    assert output.logits is None
+    torch.testing.assert_close(output.loss, expected.loss, rtol=1e-6, atol=0)
     expected.loss.backward()
-    found.loss.backward()
-    for (name, one), two in zip(plain.named_parameters(), fused.parameters(), strict=True):
-        torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-6, msg=name)
+    output.loss.backward()
+    for (name, plain_parameter), fused_parameter in zip(
+        plain.named_parameters(), fused.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            fused_parameter.grad, plain_parameter.grad, rtol=1e-5, atol=1e-6, msg=name
+        )
 
 
 def test_places_are_those_before_a_label_and_never_none() -> None:
     labels = torch.tensor([[5, -100, 6, 7], [-100, -100, -100, 8]])
-    assert places(labels).tolist() == [1, 2, 6]
+    assert answer_positions(labels).tolist() == [1, 2, 6]
     nothing = torch.full((2, 4), -100)
-    assert places(nothing).tolist() == [0]
+    assert answer_positions(nothing).tolist() == [0]
     fused = model(tied=False)
     fuse_loss(fused)
     ids = {"input_ids": torch.ones_like(nothing), "labels": nothing}
-    found = fused(**ids, answers=places(nothing), num_items_in_batch=3, use_cache=False)
-    found.loss.backward()
-    assert found.loss == 0
+    output = fused(**ids, answers=answer_positions(nothing), num_items_in_batch=3, use_cache=False)
+    output.loss.backward()
+    assert output.loss == 0
     assert all(not parameter.grad.any() for parameter in fused.parameters())
 
 
@@ -80,16 +84,16 @@ def test_z_loss_is_what_its_formula_says() -> None:
     targets[::4] = -100
     results = []
     for by_hand in (True, False):
-        one, two = hidden.float().requires_grad_(), weight.float().requires_grad_()
+        hidden_leaf, weight_leaf = hidden.float().requires_grad_(), weight.float().requires_grad_()
         if by_hand:
-            scores = (one @ two.T).log_softmax(-1)
+            scores = (hidden_leaf @ weight_leaf.T).log_softmax(-1)
             known = targets >= 0
-            normaliser = (one @ two.T).exp().sum(-1).log()[known]
+            normaliser = (hidden_leaf @ weight_leaf.T).exp().sum(-1).log()[known]
             value = -scores[known, targets[known]].sum() + 0.01 * (normaliser**2).sum()
         else:
-            value = next_token_loss(one, two, targets, z_loss=0.01)
+            value = next_token_loss(hidden_leaf, weight_leaf, targets, z_loss=0.01)
         value.backward()
-        results.append((value.detach(), one.grad, two.grad))
+        results.append((value.detach(), hidden_leaf.grad, weight_leaf.grad))
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
 
 
@@ -103,18 +107,20 @@ def test_in_16_bits_nothing_is_summed_in_16_bits(autocast: bool, dtype: torch.dt
     results = []
     for plain in (True, False):
         kind = torch.float32 if autocast and not plain else dtype
-        one, two = (part.detach().to(kind).requires_grad_() for part in (hidden, weight))
+        hidden_leaf, weight_leaf = (
+            part.detach().to(kind).requires_grad_() for part in (hidden, weight)
+        )
         if plain:
-            scores = (one @ two.T).float()
+            scores = (hidden_leaf @ weight_leaf.T).float()
             value = torch.nn.functional.cross_entropy(scores, targets, reduction="sum")
         else:
             with torch.autocast("cpu", dtype, enabled=autocast):
-                value = next_token_loss(one, two, targets)
+                value = next_token_loss(hidden_leaf, weight_leaf, targets)
         (value / 999).backward()
-        results.append((value.detach(), one.grad, two.grad))
-    (value, *_), (found, *_) = results
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, value, rtol=1e-6, atol=0)
+        results.append((value.detach(), hidden_leaf.grad, weight_leaf.grad))
+    (value, *_), (fused_value, *_) = results
+    assert fused_value.dtype == torch.float32
+    torch.testing.assert_close(fused_value, value, rtol=1e-6, atol=0)
     for plain, other in zip(results[0][1:], results[1][1:], strict=True):
         difference = (other.float() - plain.float()).norm() / plain.float().norm()
         # One rounding to bfloat16, at the end, is .0018.
@@ -171,7 +177,7 @@ def test_the_trainer_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     net = model(tied=False)
     monkeypatch.setattr(type(net), "loss_function", broken)
     args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to="none")
-    one = {key: value[0] for key, value in batch().items()}
-    rows = [{**one, "position_ids": torch.arange(LENGTH)}] * 4
+    row = {key: value[0] for key, value in batch().items()}
+    rows = [{**row, "position_ids": torch.arange(LENGTH)}] * 4
     trainer = PretrainTrainer(model=net, args=args, train_dataset=rows)
     assert trainer.train().training_loss > 0

@@ -8,15 +8,15 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.optimizers import Muon, orthogonal
 from moxin_recipes.training.trainers import PretrainTrainer
 
 
-def own(**keys: Any) -> PretrainArguments:
-    return PretrainArguments(
+def keys(**changes: Any) -> PretrainKeys:
+    return PretrainKeys(
         stage="pretrain",
         hub_model_id="m",
         global_batch_size=2,
@@ -24,7 +24,7 @@ def own(**keys: Any) -> PretrainArguments:
         model_name_or_path="m",
         context_length=16,
         mixture=[MixtureItem(source="s", weight=1.0)],
-        **({"optimizer": "muon"} | keys),
+        **({"optimizer": "muon"} | changes),
     )
 
 
@@ -56,7 +56,7 @@ def trained(folder: Path, checkpoint: Path | None = None) -> dict[str, torch.Ten
         model=net,
         args=args,
         train_dataset=rows,
-        optimizer_cls_and_kwargs=optimizers.chosen(own(), args, net),
+        optimizer_cls_and_kwargs=optimizers.class_and_options(keys(), args, net),
     )
     if checkpoint:
         trainer.start_step = int(checkpoint.name.removeprefix("checkpoint-"))
@@ -72,10 +72,10 @@ def test_a_step_is_the_librarys(shape: tuple[int, int]) -> None:
     gradients = torch.randn(2, 3, *shape, generator=generator)
     ours, theirs = ([torch.nn.Parameter(m.clone()) for m in start] for _ in range(2))
     group = {"params": ours, "momentum": 0.9}
-    one = Muon([group], lr=0.02, weight_decay=0.1)
-    two = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9)
+    our_optimizer = Muon([group], lr=0.02, weight_decay=0.1)
+    their_optimizer = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9)
     for gradient in gradients:
-        for parameters, optimizer in ((ours, one), (theirs, two)):
+        for parameters, optimizer in ((ours, our_optimizer), (theirs, their_optimizer)):
             for parameter, value in zip(parameters, gradient, strict=True):
                 parameter.grad = value.clone()
             optimizer.step()
@@ -87,20 +87,22 @@ def test_a_step_is_the_librarys(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(4, 40, 12), (4, 12, 12), (4, 12, 40)])
 def test_an_update_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-    found = orthogonal(matrices)
-    sizes = torch.linalg.svdvals(found)
+    updates = orthogonal(matrices)
+    sizes = torch.linalg.svdvals(updates)
     assert 0.3 < sizes.min() < sizes.max() < 1.3
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    along = torch.einsum("nij,nij->n", found, left @ right) / 12
+    along = torch.einsum("nij,nij->n", updates, left @ right) / 12
     assert along.min() > 0.7  # its singular vectors are those of the matrix
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_parameter_has_one_group_and_its_rate(tmp_path: Path, tied: bool) -> None:
     net = model(tied)
-    made = optimizers.chosen(own(head_learning_rate=0.5), arguments(tmp_path), net)
-    assert made is not None
-    optimizer = made[0](**made[1])
+    class_and_options = optimizers.class_and_options(
+        keys(head_learning_rate=0.5), arguments(tmp_path), net
+    )
+    assert class_and_options is not None
+    optimizer = class_and_options[0](**class_and_options[1])
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert len(rates) == len(list(net.parameters()))
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(rates)
@@ -114,10 +116,10 @@ def test_every_parameter_has_one_group_and_its_rate(tmp_path: Path, tied: bool) 
 
 
 def test_resume_gives_the_same_weights(tmp_path: Path) -> None:
-    whole = trained(tmp_path / "whole")
+    undisturbed = trained(tmp_path / "whole")
     again = trained(tmp_path / "again", tmp_path / "whole" / "checkpoint-3")
     start = model().state_dict()
-    for name, tensor in whole.items():
+    for name, tensor in undisturbed.items():
         assert torch.equal(tensor, again[name]), name
         assert not torch.equal(tensor, start[name]), name
     state = torch.load(tmp_path / "whole/checkpoint-3/optimizer.pt", weights_only=True)
@@ -125,10 +127,12 @@ def test_resume_gives_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_adamw_is_the_trainers_own(tmp_path: Path) -> None:
-    assert optimizers.chosen(own(optimizer="adamw"), arguments(tmp_path), model()) is None
+    assert (
+        optimizers.class_and_options(keys(optimizer="adamw"), arguments(tmp_path), model()) is None
+    )
 
 
 def test_sharded_parameters_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(RecipeError, match=r"optimizer: muon.*accelerate_config"):
-        optimizers.chosen(own(), arguments(tmp_path), model())
+        optimizers.class_and_options(keys(), arguments(tmp_path), model())

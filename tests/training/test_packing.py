@@ -37,8 +37,8 @@ def documents() -> list[torch.Tensor]:
 @pytest.mark.parametrize("window", [8, 4096])
 def test_packed_equals_separate(window: int, blocks: bool) -> None:
     parts = documents()
-    whole = torch.cat(parts).numpy()
-    batch = stack([packed(whole, BOS), packed(whole.copy(), BOS)])
+    stream = torch.cat(parts).numpy()
+    batch = stack([packed(stream, BOS), packed(stream.copy(), BOS)])
     net = model(window, blocks)
     logits = net(**batch, use_cache=False).logits
     start = 0
@@ -121,12 +121,12 @@ def test_flash_attention_isolates_documents_of_several_rows(
     assert batch["input_ids"].shape == (1, 134)
     # It would look for documents in every layer, and have the processor wait for the GPU.
     monkeypatch.delattr(modeling_flash_attention_utils, "_is_packed_sequence")
-    found = flash(**batch, use_cache=False)
-    found.loss.backward()
-    logits = found.logits.view_as(expected.logits)
+    output = flash(**batch, use_cache=False)
+    output.loss.backward()
+    logits = output.logits.view_as(expected.logits)
     torch.testing.assert_close(logits, expected.logits, rtol=0, atol=1e-5)
-    for (name, one), other in zip(net.named_parameters(), flash.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-5, msg=name)
+    for (name, parameter), other in zip(net.named_parameters(), flash.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, parameter.grad, rtol=0, atol=1e-5, msg=name)
 
 
 def test_the_trainer_takes_flash_attentions_batches(

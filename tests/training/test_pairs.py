@@ -51,15 +51,15 @@ def test_whole_chats_are_the_same_pairs_as_a_prompt_with_two_answers(
         {"prompt": row["chosen"][:1], "chosen": row["chosen"][1:], "rejected": row["rejected"][1:]}
         for row in wholes
     ]
-    found = []
+    results = []
     for name, rows in (("whole", wholes), ("split", split)):
         trainer, _ = trained(tiny, tmp_path / name, rows, 4)
         ids = trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
-        found.append((ids.to_list(), trainer.train().training_loss))
-    assert found[0] == found[1]
-    said = [tiny.tokenizer.decode(row["chosen_ids"]) for row in found[0][0]]
-    assert [text.split("</s>")[0] for text in said] == ["0", "1", "2", "3"]
-    assert {row["prompt_ids"][0] for row in found[0][0]} == {tiny.tokenizer.bos_token_id}
+        results.append((ids.to_list(), trainer.train().training_loss))
+    assert results[0] == results[1]
+    decoded = [tiny.tokenizer.decode(row["chosen_ids"]) for row in results[0][0]]
+    assert [text.split("</s>")[0] for text in decoded] == ["0", "1", "2", "3"]
+    assert {row["prompt_ids"][0] for row in results[0][0]} == {tiny.tokenizer.bos_token_id}
 
 
 def test_what_is_not_trained_on_is_counted_and_listed(tiny: Tiny, tmp_path: Path) -> None:

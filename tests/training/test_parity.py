@@ -27,12 +27,12 @@ CHATS = [
 ]
 
 
-def close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert set(found) == set(wanted)
-    scale = max(float(value.abs().max()) for value in wanted.values())
+def close(gradients: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert set(gradients) == set(expected)
+    scale = max(float(value.abs().max()) for value in expected.values())
     assert scale > 1e-3
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=5e-6 * scale)
+    for name, value in expected.items():
+        torch.testing.assert_close(gradients[name], value, rtol=1e-4, atol=5e-6 * scale)
 
 
 def packed_sft(tiny: Tiny, folder: Path) -> tuple[float, dict[str, torch.Tensor]]:
@@ -72,10 +72,10 @@ def reference_sft(tiny: Tiny, reduction: str) -> tuple[float, int, dict[str, tor
 def test_sft_is_the_mean_over_the_answer_tokens_of_the_global_batch(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    loss, found = packed_sft(tiny, tmp_path)
-    wanted, _, gradients = reference_sft(tiny, "mean")
-    assert loss == pytest.approx(wanted, rel=1e-5)
-    close(found, gradients)
+    loss, packed_gradients = packed_sft(tiny, tmp_path)
+    expected_loss, _, gradients = reference_sft(tiny, "mean")
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    close(packed_gradients, gradients)
 
 
 def test_prompts_and_padding_skip_the_head(
@@ -83,9 +83,9 @@ def test_prompts_and_padding_skip_the_head(
 ) -> None:
     rows: list[int] = []
 
-    def counted(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def counted(hidden: torch.Tensor, *others: Any) -> torch.Tensor:
         rows.append(len(hidden))
-        return next_token_loss(hidden, *rest)
+        return next_token_loss(hidden, *others)
 
     monkeypatch.setattr("moxin_recipes.training.loss.next_token_loss", counted)
     packed_sft(tiny, tmp_path)
@@ -93,7 +93,7 @@ def test_prompts_and_padding_skip_the_head(
 
 
 def test_sft_equals_stock_trl_on_unpacked_rows(tiny: Tiny, tmp_path: Path) -> None:
-    loss, found = packed_sft(tiny, tmp_path)
+    loss, packed_gradients = packed_sft(tiny, tmp_path)
     args = SFTConfig(
         **quiet(
             tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=len(CHATS) // 2
@@ -109,7 +109,7 @@ def test_sft_equals_stock_trl_on_unpacked_rows(tiny: Tiny, tmp_path: Path) -> No
     )
     stock.train()
     assert stock.state.log_history[0]["loss"] == pytest.approx(loss, rel=1e-5)
-    close(found, gradient(tiny.model(), stock.model))
+    close(packed_gradients, gradient(tiny.model(), stock.model))
 
 
 def test_a_summed_loss_is_ours_times_the_tokens_of_the_step(tiny: Tiny) -> None:
@@ -119,17 +119,17 @@ def test_a_summed_loss_is_ours_times_the_tokens_of_the_step(tiny: Tiny) -> None:
     assert total == pytest.approx(mean * count, rel=1e-6)
     norm = torch.stack([g.norm() for g in gradients.values()]).norm()
     assert float(norm) * count > 1.0  # max_grad_norm 1 would cut every summed step
-    for name, wanted in gradients.items():
-        torch.testing.assert_close(summed[name] / count, wanted, rtol=1e-4, atol=1e-6)
+    for name, mean_gradient in gradients.items():
+        torch.testing.assert_close(summed[name] / count, mean_gradient, rtol=1e-4, atol=1e-6)
         ends = []
-        for given in (wanted, summed[name]):
-            parameter = torch.nn.Parameter(torch.ones_like(wanted, dtype=torch.float64))
+        for step_gradient in (mean_gradient, summed[name]):
+            parameter = torch.nn.Parameter(torch.ones_like(mean_gradient, dtype=torch.float64))
             adam = torch.optim.AdamW([parameter], lr=1e-2, weight_decay=0.0, eps=1e-12)
             for scale in (1.0, -0.5, 0.25):
-                parameter.grad = given.double() * scale
+                parameter.grad = step_gradient.double() * scale
                 adam.step()
             ends.append(parameter.detach())
-        moved = wanted.abs() > 1e-5
+        moved = mean_gradient.abs() > 1e-5
         torch.testing.assert_close(ends[0][moved], ends[1][moved], rtol=0, atol=1e-4)
 
 
@@ -198,8 +198,10 @@ def test_dpo_is_the_length_normalised_formula(tiny: Tiny, tmp_path: Path, precom
     assert abs(float(loss.detach()) - 0.6931) > 1e-3  # not the value at the reference
     assert trainer.state.log_history[0]["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     after = weights(trainer.model)
-    found = {name: before[name] - after[name] for name in before}
-    close(found, {name: p.grad for name, p in policy.named_parameters() if p.grad is not None})
+    step_gradient = {name: before[name] - after[name] for name in before}
+    close(
+        step_gradient, {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+    )
 
 
 ANSWERS = ["12", "13", "or"]
@@ -244,8 +246,8 @@ def test_grpo_advantages_are_rewards_scaled_in_their_group(tiny: Tiny, tmp_path:
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
     groups = torch.tensor(FIXED).view(3, 4)
-    wanted = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
-    torch.testing.assert_close(batch["advantages"], wanted.flatten())
+    expected = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(batch["advantages"], expected.flatten())
     assert batch["advantages"][4:8].tolist() == [0.0] * 4
     assert trainer._metrics["train"]["frac_reward_zero_std"] == [pytest.approx(1 / 3)]
     # On policy, a second pass for the old log-probabilities would only repeat the first.
@@ -259,18 +261,21 @@ def test_grpo_loss_is_clipped_and_keeps_to_its_reference(
     trainer = grpo(tiny, tmp_path, fixed_rewards, beta=beta)
     assert (trainer.ref_model is None) == (beta == 0.0)  # no reference pass where none is needed
     generator = torch.Generator().manual_seed(5)
-    size, prompt, said = 12, 7, 9
-    ids = torch.randint(4, len(tiny.tokenizer), (size, prompt + said), generator=generator)
+    size, prompt, completion = 12, 7, 9
+    ids = torch.randint(4, len(tiny.tokenizer), (size, prompt + completion), generator=generator)
     prompt_mask = torch.ones(size, prompt, dtype=torch.long)
     prompt_mask[:4, :3] = 0
-    mask = (torch.arange(said) < torch.tensor([9, 5, 1, 7] * 3)[:, None]).long()
+    mask = (torch.arange(completion) < torch.tensor([9, 5, 1, 7] * 3)[:, None]).long()
     model = tiny.model()
     positions = (torch.cat([prompt_mask, mask], 1).cumsum(1) - 1).clamp(min=0)
-    whole = {"attention_mask": torch.cat([prompt_mask, mask], 1), "position_ids": positions}
-    logits = model(input_ids=ids, **whole).logits / 0.7
-    logps = log_softmax(logits[:, :-1], -1).gather(-1, ids[:, 1:, None])[:, -said:, 0]
-    old = logps.detach() + 0.4 * torch.randn(size, said, generator=generator)
-    ref = logps.detach() + 0.3 * torch.randn(size, said, generator=generator)
+    inputs_of_model = {
+        "attention_mask": torch.cat([prompt_mask, mask], 1),
+        "position_ids": positions,
+    }
+    logits = model(input_ids=ids, **inputs_of_model).logits / 0.7
+    logps = log_softmax(logits[:, :-1], -1).gather(-1, ids[:, 1:, None])[:, -completion:, 0]
+    old = logps.detach() + 0.4 * torch.randn(size, completion, generator=generator)
+    ref = logps.detach() + 0.3 * torch.randn(size, completion, generator=generator)
     advantages = torch.randn(size, generator=generator)
     ratio = torch.exp(logps - old)
     gain = torch.min(ratio * advantages[:, None], ratio.clamp(0.8, 1.2) * advantages[:, None])
@@ -289,9 +294,9 @@ def test_grpo_loss_is_clipped_and_keeps_to_its_reference(
         "ref_per_token_logps": ref,
         "num_items_in_batch": mask.sum(),
     }
-    found = trainer.compute_loss(trainer.model, inputs)
-    found.backward()
-    torch.testing.assert_close(found, loss, rtol=1e-5, atol=1e-6)
+    trainer_loss = trainer.compute_loss(trainer.model, inputs)
+    trainer_loss.backward()
+    torch.testing.assert_close(trainer_loss, loss, rtol=1e-5, atol=1e-6)
     assert trainer._metrics["train"]["clip_ratio/region_mean"][0] > 0.05
     gradients = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
     close(gradients, {n: p.grad for n, p in model.named_parameters() if p.grad is not None})

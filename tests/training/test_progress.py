@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.tokens.order import Sample
+from moxin_recipes.tokens.order import Location
 from moxin_recipes.tokens.shards import Shard
 from moxin_recipes.training import progress
 from moxin_recipes.training.checkpoints import thinned
@@ -28,8 +28,8 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         ids = torch.full((16,), index)
         return {"input_ids": ids, "labels": ids, "position_ids": torch.arange(16)}
 
-    def locate(self, index: int) -> Sample:
-        return Sample("books", index // 4, Shard("books/train-00000-00000.bin", 64), index % 4)
+    def locate(self, index: int) -> Location:
+        return Location("books", index // 4, Shard("books/train-00000-00000.bin", 64), index % 4)
 
 
 def trainer(folder: Path, report_to: str) -> PretrainTrainer:
@@ -54,9 +54,9 @@ def trainer(folder: Path, report_to: str) -> PretrainTrainer:
 
 
 def run(**keys: Any) -> Any:
-    own = {"global_batch_size": 2, "gpu_watts": None, "gpu_price": None} | keys
+    values = {"global_batch_size": 2, "gpu_watts": None, "gpu_price": None} | keys
     return SimpleNamespace(
-        arguments=SimpleNamespace(**own),
+        keys=SimpleNamespace(**values),
         recipe=SimpleNamespace(name="20-pretrain-2k", ladder="mini"),
         is_main=True,
         processes=1,
@@ -115,7 +115,7 @@ def test_mfu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *_: 3 * 2**30)
     monkeypatch.setattr(type(ours.accelerator), "mixed_precision", "bf16")
-    watcher = progress.Progress(run(), ours, 16)
+    watcher = progress.ProgressDisplay(run(), ours, 16)
     figures = watcher._figures(10, seconds_a_step=0.001)
     # By hand: a layer multiplies q, o 16 × 16, k, v 16 × 8, three of 16 × 16, the head 16 × 64, and
     # attends to 16 / 2 positions twice; forward and backward are 3 × 2 operations each.

@@ -7,10 +7,11 @@ import pytest
 from datasets import Dataset
 from tests.training.conftest import Tiny
 
-from moxin_recipes.chats.template import load_split
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.problems.prompts import as_prompts
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
-from moxin_recipes.stages.grpo import as_prompts, last_reward
+from moxin_recipes.stages.grpo import last_reward
 
 SUFFIX = " Answer in \\boxed{}."
 PROBLEMS = Dataset.from_list(
@@ -46,8 +47,8 @@ def test_held_out_problems_are_asked_the_same_way(
 
 def test_a_public_test_set_needs_no_config_of_its_own(tmp_path: Path) -> None:
     PROBLEMS.to_parquet(tmp_path / "test.parquet")
-    found = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
-    assert found["answer"][:] == ["12", "13"]
+    split = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
+    assert split["answer"][:] == ["12", "13"]
 
 
 def test_the_reward_is_the_mean_of_the_last_logged_ones() -> None:

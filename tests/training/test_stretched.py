@@ -7,14 +7,15 @@ import torch
 from tests.training.conftest import Tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from moxin_recipes.recipe.arguments import SftArguments
+from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages.sft import stretched
 
 
-def arguments(**more: float | int) -> SftArguments:
-    return SftArguments(
+def arguments(**more: float | int) -> SftKeys:
+    return SftKeys(
         stage="sft",
+        model_name_or_path="m",
         hub_model_id="m",
         global_batch_size=1,
         dataset_name="d",
@@ -22,8 +23,8 @@ def arguments(**more: float | int) -> SftArguments:
     )
 
 
-def logits(tiny: Tiny, folder: Path, own: SftArguments) -> torch.Tensor:
-    config = stretched(AutoConfig.from_pretrained(tiny.folder), own, 64)
+def logits(tiny: Tiny, folder: Path, keys: SftKeys) -> torch.Tensor:
+    config = stretched(AutoConfig.from_pretrained(tiny.folder), keys, 64)
     AutoModelForCausalLM.from_pretrained(tiny.folder, config=config).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)  # as the next stage
     with torch.no_grad():

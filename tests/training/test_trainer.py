@@ -12,7 +12,9 @@ import yaml
 from tests.training.small import POISON, Rows, logged, model, trainer
 from transformers import MistralForCausalLM
 
-from moxin_recipes.recipe import filling, reading
+from moxin_recipes.recipe import trainers
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.steps import StepGuard
 from moxin_recipes.training.trainers import PretrainTrainer, stack
@@ -56,12 +58,12 @@ def test_the_keys_of_a_recipe_give_the_schedule(
         **keys,
     }
     path.write_text(yaml.safe_dump(values))
-    _, args = filling.fill(reading.load(path), processes=1)
+    (args,) = trainers.fill(read(path), Launcher(), on_hardware=True)
     names = ("learning_rate", "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs")
-    given = {name: getattr(args, name) for name in names}
-    of = trainer(tmp_path, Rows(80), model(), **given)
-    of.train()
-    rates = [rate / 0.01 for rate in logged(of, "learning_rate")]  # after steps 0 to 39
+    scheduler_options = {name: getattr(args, name) for name in names}
+    pretrainer = trainer(tmp_path, Rows(80), model(), **scheduler_options)
+    pretrainer.train()
+    rates = [rate / 0.01 for rate in logged(pretrainer, "learning_rate")]  # after steps 0 to 39
     assert rates[:5] == pytest.approx([step / 5 for step in range(5)])
     assert rates[5:] == pytest.approx([expected(step) for step in range(5, 40)], abs=1e-9)
 
@@ -72,8 +74,8 @@ def gradients(net: MistralForCausalLM) -> dict[str, torch.Tensor]:
 
 def one_step(folder: Path, rows: int, micro: int, **options: Any) -> tuple[float, Any]:
     """Loss of the one step over `rows` rows, and the gradients it was taken with."""
-    net, found = model(), {}
-    of = trainer(
+    net, step_gradients = model(), {}
+    pretrainer = trainer(
         folder,
         Rows(rows),
         net,
@@ -82,25 +84,25 @@ def one_step(folder: Path, rows: int, micro: int, **options: Any) -> tuple[float
         max_grad_norm=0.0,
         **options,
     )
-    allows = of.guard.allows
+    allows = pretrainer.guard.allows
 
     def watching(step: int, loss: float, norm: float) -> bool:
-        found.update(gradients(net))
+        step_gradients.update(gradients(net))
         return allows(step, loss, norm)
 
-    of.guard.allows = watching  # type: ignore[method-assign]
-    of.train()
-    return logged(of, "loss")[0], found
+    pretrainer.guard.allows = watching  # type: ignore[method-assign]
+    pretrainer.train()
+    return logged(pretrainer, "loss")[0], step_gradients
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-2])
 def test_four_times_one_equals_one_times_four(weight: float, tmp_path: Path) -> None:
     options = {"z_loss": weight} if weight else {}
-    whole, gradients_whole = one_step(tmp_path, 4, 4, **options)
-    parts, gradients_parts = one_step(tmp_path, 4, 1, **options)
-    assert parts == pytest.approx(whole, rel=1e-5)
-    for name, gradient in gradients_whole.items():
-        torch.testing.assert_close(gradients_parts[name], gradient, rtol=0, atol=1e-5)
+    one_batch, gradients_one_batch = one_step(tmp_path, 4, 4, **options)
+    micro_batches, gradients_micro_batches = one_step(tmp_path, 4, 1, **options)
+    assert micro_batches == pytest.approx(one_batch, rel=1e-5)
+    for name, gradient in gradients_one_batch.items():
+        torch.testing.assert_close(gradients_micro_batches[name], gradient, rtol=0, atol=1e-5)
 
 
 def test_z_loss_is_what_it_says(tmp_path: Path) -> None:
@@ -125,20 +127,20 @@ def test_a_loss_that_is_no_number_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     net = poisonous()
-    of = trainer(tmp_path, Rows(20, poisoned=(9,)), net, lr_scheduler_type="constant")
+    pretrainer = trainer(tmp_path, Rows(20, poisoned=(9,)), net, lr_scheduler_type="constant")
     states: list[Any] = []
-    allows = of.guard.allows
+    allows = pretrainer.guard.allows
 
     def watching(step: int, loss: float, norm: float) -> bool:
         weights = {name: p.detach().clone() for name, p in net.named_parameters()}
-        moments = [state["exp_avg"].clone() for state in of.optimizer.state.values()]
+        moments = [state["exp_avg"].clone() for state in pretrainer.optimizer.state.values()]
         states.append((weights, moments))
         return allows(step, loss, norm)
 
-    of.guard.allows = watching  # type: ignore[method-assign]
+    pretrainer.guard.allows = watching  # type: ignore[method-assign]
     with caplog.at_level(logging.WARNING):
-        of.train()
-    assert of.guard.skipped == [5]  # rows 8 and 9
+        pretrainer.train()
+    assert pretrainer.guard.skipped == [5]  # rows 8 and 9
     assert "step 5 is passed over: the loss is nan" in caplog.text
 
     def unchanged(before: int, after: int) -> bool:
@@ -149,14 +151,14 @@ def test_a_loss_that_is_no_number_changes_nothing(
 
     assert unchanged(4, 5)  # before step 5, and after it
     assert not unchanged(5, 6)
-    assert not of.args.logging_nan_inf_filter  # which waits for the device, again and again
-    assert all(map(math.isfinite, logged(of, "loss")))
+    assert not pretrainer.args.logging_nan_inf_filter  # which waits for the device, again and again
+    assert all(map(math.isfinite, logged(pretrainer, "loss")))
 
 
 def test_after_too_many_the_run_stops_with_one_error(tmp_path: Path) -> None:
-    of = trainer(tmp_path, Rows(20, poisoned=(1, 3, 9)), poisonous(), max_skipped_steps=2)
+    pretrainer = trainer(tmp_path, Rows(20, poisoned=(1, 3, 9)), poisonous(), max_skipped_steps=2)
     with pytest.raises(RecipeError) as caught:
-        of.train()
+        pretrainer.train()
     assert "step 5: the loss is nan; 3 steps were passed over" in str(caught.value)
     assert "`max_skipped_steps` is 2" in str(caught.value)
     assert "steps 1, 2, 5 read" in str(caught.value)
@@ -168,9 +170,9 @@ def test_a_batch_without_anything_to_predict_is_passed_over(tmp_path: Path) -> N
             row = super().__getitem__(index)
             return {**row, "labels": torch.full_like(row["labels"], -100)} if index < 2 else row
 
-    of = trainer(tmp_path, Empty(8), model())
-    of.train()
-    assert of.guard.skipped == [1]
+    pretrainer = trainer(tmp_path, Empty(8), model())
+    pretrainer.train()
+    assert pretrainer.guard.skipped == [1]
 
 
 def test_a_spike_is_passed_over_and_a_lasting_change_is_not(tmp_path: Path) -> None:
@@ -180,9 +182,9 @@ def test_a_spike_is_passed_over_and_a_lasting_change_is_not(tmp_path: Path) -> N
 
     net = model()
     trainer(tmp_path, Rows(60, easy=True), net, learning_rate=3e-2).train()
-    of = trainer(tmp_path, Spiking(200, easy=True), net, learning_rate=1e-4)
-    of.train()
-    assert of.guard.skipped == [90]
+    pretrainer = trainer(tmp_path, Spiking(200, easy=True), net, learning_rate=1e-4)
+    pretrainer.train()
+    assert pretrainer.guard.skipped == [90]
     guard = StepGuard(limit=100)
     calm = [1.0 + 0.01 * (i % 7) for i in range(100)]
     taken = [guard.allows(i, loss, 1.0) for i, loss in enumerate([*calm, *[2.0] * 50])]
@@ -200,13 +202,13 @@ def test_resume_is_exact_and_reads_nothing_twice(accumulation: int, tmp_path: Pa
         "learning_rate": 3e-3,
         **COSINE,
     }
-    a_step = 2 * accumulation
+    rows_per_step = 2 * accumulation
 
     def make(folder: Path) -> tuple[Any, Rows, MistralForCausalLM]:
         net = model(dropout=0.1)  # draws random numbers at every step
         with torch.no_grad():
             net.model.embed_tokens.weight[POISON] = float("nan")
-        rows = Rows(10 * a_step, poisoned=(3 * a_step,))
+        rows = Rows(10 * rows_per_step, poisoned=(3 * rows_per_step,))
         return trainer(folder, rows, net, **options), rows, net
 
     undisturbed, all_rows, net = make(tmp_path)
@@ -214,8 +216,8 @@ def test_resume_is_exact_and_reads_nothing_twice(accumulation: int, tmp_path: Pa
     again, rows, other = make(tmp_path)
     again.start_step = 5
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
-    assert all_rows.read == list(range(10 * a_step))
-    assert rows.read == list(range(5 * a_step, 10 * a_step))
+    assert all_rows.read == list(range(10 * rows_per_step))
+    assert rows.read == list(range(5 * rows_per_step, 10 * rows_per_step))
     for name, weight in net.state_dict().items():
         assert torch.equal(weight.nan_to_num(), other.state_dict()[name].nan_to_num()), name
     for key in ("loss", "epoch", "learning_rate"):

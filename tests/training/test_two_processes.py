@@ -45,5 +45,5 @@ def test_two_processes_equal_one_and_go_on_for_it(pretraining: Pretraining, tmp_
     assert first["skipped"] == [3]
 
 
-def _equal(one: dict[str, list[float]], other: dict[str, list[float]]) -> bool:
-    return all(np.array_equal(one[n], other[n], equal_nan=True) for n in one)
+def _equal(weights: dict[str, list[float]], other_weights: dict[str, list[float]]) -> bool:
+    return all(np.array_equal(weights[n], other_weights[n], equal_nan=True) for n in weights)

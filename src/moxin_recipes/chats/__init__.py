@@ -1,1 +1,1 @@
-"""Conversations and preference pairs as what training reads."""
+"""Turns conversations and preference pairs into the rows that training reads."""

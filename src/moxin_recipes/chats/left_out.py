@@ -1,4 +1,4 @@
-"""What of a dataset is not trained on, and why: counted for the manifest, listed for a reader."""
+"""Counts and lists the rows of a dataset that training leaves out, with the reasons."""
 
 from collections import Counter
 
@@ -8,16 +8,20 @@ from datasets import Dataset
 BATCH_NOT_FULL = "last batch not full"
 
 
-def counted(what: str, reasons: np.ndarray) -> dict[str, int]:
-    """How many rows, called `what`, there are, and how many are left out by reason ("": none)."""
-    numbers = Counter(str(reason) for reason in reasons if reason)
+def counted(row_name: str, reasons: np.ndarray) -> dict[str, int]:
+    """Returns the number of rows, as `ROW_NAMEs`, and of rows left out, by reason.
+
+    `reasons` holds one reason a row; "" means that the row is trained on.
+    """
+    counts = Counter(str(reason) for reason in reasons if reason)
     return {
-        f"{what}s": len(reasons),
-        **{f"left out ({reason})": number for reason, number in sorted(numbers.items())},
+        f"{row_name}s": len(reasons),
+        **{f"left out ({reason})": count for reason, count in sorted(counts.items())},
     }
 
 
-def listed(what: str, reasons: np.ndarray) -> Dataset:
-    """Place in the dataset, in a column called `what`, and `reason` of each row left out."""
-    places = np.flatnonzero(reasons != "")
-    return Dataset.from_dict({what: places, "reason": [str(reason) for reason in reasons[places]]})
+def listed(row_name: str, reasons: np.ndarray) -> Dataset:
+    """Returns the rows that are left out: their index, in a column `row_name`, and the `reason`."""
+    indices = np.flatnonzero(reasons != "")
+    texts = [str(reason) for reason in reasons[indices]]
+    return Dataset.from_dict({row_name: indices, "reason": texts})

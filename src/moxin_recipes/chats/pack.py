@@ -1,4 +1,4 @@
-"""Chats encoded once, on disk; rows of one length packed from them as a function of (seed, row)."""
+"""Encodes chats once, on disk, and packs them into rows: each is a function of (seed, index)."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from moxin_recipes.recipe.strict import RecipeError
 _COLUMNS = Features(
     {
         "ids": List(Value("int32")),
-        "spoken": List(Value("bool")),  # by the assistant: learned
+        "spoken": List(Value("bool")),  # true for tokens of the assistant, which are labels
         "tokens": Value("int32"),
-        "left_out": Value("string"),  # why, or empty
+        "left_out": Value("string"),  # the reason, or ""
     }
 )
 
@@ -29,10 +29,10 @@ def encode_chats(
     folder: Path,
     processes: int | None = None,
 ) -> Dataset:
-    """One row a chat (`_COLUMNS`), in Arrow files below `folder` that a second call finds again.
+    """Returns one row a chat (`_COLUMNS`), from Arrow files below `folder`.
 
-    A chat is left out, with the reason, where it is longer than `length` tokens, where a turn is
-    empty or the assistant has none, or where a text has a special token written out.
+    A second call reads these files again. A chat is left out if it is longer than `length` tokens,
+    if a turn is empty, if the assistant has no turn, or if a text contains a special token.
     """
     special = [str(token) for token in tokenizer.all_special_tokens]
 
@@ -45,10 +45,10 @@ def encode_chats(
         ids, labels = encode(messages, tokenizer)
         spoken = [label != -100 for label in labels]
         reason = "too long" if len(ids) > length else "" if any(spoken) else "no answer"
-        kept = reason == ""
+        usable = reason == ""
         return {
-            "ids": ids if kept else [],
-            "spoken": spoken if kept else [],
+            "ids": ids if usable else [],
+            "spoken": spoken if usable else [],
             "tokens": len(ids),
             "left_out": reason,
         }
@@ -61,17 +61,18 @@ def encode_chats(
         num_proc=processes,
         cache_file_name=str(folder / "encoded.arrow"),
         load_from_cache_file=True,
-        # The folder is of this recipe and these inputs: nothing else can be meant.
+        # The folder belongs to one recipe and its inputs, so a short fingerprint is enough.
         new_fingerprint=f"encoded-{len(chats)}-{length}",
         desc="Encoding chats",
     )
 
 
 class PackedRows(RowDataset[dict[str, np.ndarray]]):
-    """All epochs' rows of `length` tokens, in training order; only their plan is in memory.
+    """The rows of all epochs, `length` tokens each, in training order.
 
-    Every epoch has its own seeded order; chats fill a row one after another and are never cut. The
-    last rows that do not fill a `batch` are dropped: several processes would repeat others instead.
+    Memory holds only the plan of the rows. Every epoch has its own seeded order. Chats fill a row
+    one after another and are never cut. Last rows that do not fill a `batch` are dropped, because
+    several processes would repeat other rows instead.
     """
 
     def __init__(
@@ -83,71 +84,74 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
         self._length, self._pad = length, pad
         tokens = np.array(encoded["tokens"][:])
         self._reasons = np.array(encoded["left_out"][:], dtype=object)
-        kept = np.flatnonzero(self._reasons == "")
-        if not len(kept):
+        usable = np.flatnonzero(self._reasons == "")
+        if not len(usable):
             raise RecipeError(
                 f"`max_length`: none of the {len(encoded)} chats fits {length} tokens"
             )
         orders, starts = [], [np.zeros(0, int)]
         for epoch in range(int(epochs)):
-            order = kept[np.random.default_rng([seed, epoch]).permutation(len(kept))]
-            starts.append(row_starts(tokens[order], length) + epoch * len(kept))
+            order = usable[np.random.default_rng([seed, epoch]).permutation(len(usable))]
+            starts.append(row_starts(tokens[order], length) + epoch * len(usable))
             orders.append(order)
-        self._order = np.concatenate(orders)  # of chats, over all epochs
+        self._order = np.concatenate(orders)  # the chats of all epochs
         bounds = np.append(np.concatenate(starts), len(self._order))
-        whole = (len(bounds) - 1) // batch * batch
-        if not whole:
+        full_rows = (len(bounds) - 1) // batch * batch
+        if not full_rows:
             raise RecipeError(
                 f"`global_batch_size`: {batch} rows, but the chats fill {len(bounds) - 1}"
             )
-        self._bounds = bounds[: whole + 1]
-        unread = np.setdiff1d(kept, self._order[: self._bounds[-1]])
+        self._bounds = bounds[: full_rows + 1]
+        unread = np.setdiff1d(usable, self._order[: self._bounds[-1]])
         self._reasons[unread] = left_out.BATCH_NOT_FULL
         before = np.append(0, np.cumsum(tokens[self._order], dtype=np.int64))
-        self.tokens = np.diff(before[self._bounds])  # of each row, without padding
+        self.tokens = np.diff(before[self._bounds])  # tokens of each row, without padding
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
-        """`input_ids`, `labels`, `position_ids` of (length,); padding is a document of its own."""
+        """Returns `input_ids`, `labels` and `position_ids` of a row, each (length,) int64.
+
+        The padding has positions from 0, as a document of its own.
+        """
         if not 0 <= row < len(self):
             raise IndexError(row)
-        places = self._order[self._bounds[row] : self._bounds[row + 1]]
-        chats = self._encoded[places]
+        chat_indices = self._order[self._bounds[row] : self._bounds[row + 1]]
+        chats = self._encoded[chat_indices]
         ids = np.full(self._length, self._pad, np.int64)
         labels = np.full(self._length, -100, np.int64)
         positions, at = np.zeros(self._length, np.int64), 0
-        for said, spoken in zip(chats["ids"], chats["spoken"], strict=True):
-            end = at + len(said)
-            ids[at:end] = said
-            labels[at:end] = np.where(spoken, said, -100)
-            positions[at:end] = np.arange(len(said))
+        for chat_ids, chat_spoken in zip(chats["ids"], chats["spoken"], strict=True):
+            end = at + len(chat_ids)
+            ids[at:end] = chat_ids
+            labels[at:end] = np.where(chat_spoken, chat_ids, -100)
+            positions[at:end] = np.arange(len(chat_ids))
             at = end
         positions[at:] = np.arange(self._length - at)
         return {"input_ids": ids, "labels": labels, "position_ids": positions}
 
     def as_dataset(self) -> Dataset:
-        """The same rows as TRL wants them: a column of numbers that turns into rows when read."""
+        """Returns the rows as TRL expects them: reading a row number from it makes the row."""
 
         def read(batch: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
-            rows = [self[place] for place in batch["row"]]
+            rows = [self[row] for row in batch["row"]]
             return {key: [row[key] for row in rows] for key in rows[0]}
 
         return Dataset.from_dict({"row": range(len(self))}).with_transform(read)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Chats, and those left out by reason, for the manifest."""
+        """The number of chats, and of chats left out by reason, for the manifest."""
         return left_out.counted("chat", self._reasons)
 
     def left_out(self) -> Dataset:
-        """Index in the dataset and reason of every chat that is in no row."""
+        """Returns the index in the dataset, and the reason, of every chat that is in no row."""
         return left_out.listed("chat", self._reasons)
 
 
 def row_starts(tokens: np.ndarray, length: int) -> np.ndarray:
-    """Where rows begin when chats of `tokens` fill them one after another, none above `length`."""
+    """Returns the first chat of each row when chats of `tokens` tokens fill rows of `length`."""
     ends = np.cumsum(tokens)
     starts, at = [], 0
     while at < len(tokens):

@@ -1,4 +1,4 @@
-"""Preference pairs as turns, whatever their layout; those that cannot be trained on are listed."""
+"""Reads preference pairs of both layouts as turns, and lists the pairs that it leaves out."""
 
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,19 @@ from moxin_recipes.recipe.strict import RecipeError
 
 
 class Pairs:
-    """The pairs of a split, and why some of them are not trained on.
+    """The pairs of a split, with the reasons why some of them are left out.
 
-    `chosen` and `rejected` are lists of turns. Where `prompt` is one too, they are what follows it;
-    else they are whole chats, as those of Tülu 3, and the prompt is what both begin with: a string
-    beside them repeats only its last turn. Left out, as in SFT, is a pair with an empty turn or
-    with a special token written out in a text; and one without an answer, or whose chats begin
-    differently.
+    `chosen` and `rejected` are lists of turns. If `prompt` is such a list too, they follow it.
+    Otherwise they are whole chats, as in Tülu 3, and the prompt is the beginning that both share;
+    a string in `prompt` only repeats its last turn. As in SFT, a pair is left out if a turn is
+    empty or if a text contains a special token. It is also left out if it has no answer, or if its
+    chats begin differently.
     """
 
     def __init__(
         self, pairs: Dataset, tokenizer: PreTrainedTokenizerBase, folder: Path, key: str
     ) -> None:
-        """Reads `pairs`, the dataset of recipe key `key`, into Arrow files below `folder`."""
+        """Reads `pairs`, the dataset of the recipe key `key`, into Arrow files below `folder`."""
         self._read = _as_turns(pairs, tokenizer, folder, key)
         self._reasons = np.array(self._read["left_out"][:], dtype=object)
         self._truncated: dict[str, int] = {}
@@ -35,43 +35,43 @@ class Pairs:
             raise RecipeError(f"`{key}`: none of its {len(pairs)} pairs can be used")
 
     def usable(self) -> Dataset:
-        """`prompt`, `chosen`, `rejected` as TRL wants them, and `pair`, the place in the split."""
-        kept = self._read.select(np.flatnonzero(self._reasons == ""))
-        return kept.remove_columns("left_out")
+        """Returns `prompt`, `chosen` and `rejected` for TRL, and `pair`, the index in the split."""
+        usable_pairs = self._read.select(np.flatnonzero(self._reasons == ""))
+        return usable_pairs.remove_columns("left_out")
 
     def full_batches(self, prepared: Dataset, batch: int, length: int | None) -> Dataset:
-        """What TRL made of the usable pairs, without those that do not fill a last `batch`.
+        """Returns the pairs that TRL prepared, without those that do not fill a last `batch`.
 
-        Several processes would repeat others instead. TRL has dropped the pairs whose prompt alone
-        has `length` tokens, and cuts answers there.
+        Several processes would repeat other pairs instead. TRL drops pairs whose prompt alone has
+        `length` tokens, and cuts answers at `length`.
         """
-        there = np.array(prepared["pair"][:], int)
-        whole = len(there) // batch * batch
-        if not whole:
+        pair_indices = np.array(prepared["pair"][:], int)
+        full = len(pair_indices) // batch * batch
+        if not full:
             raise RecipeError(
-                f"`global_batch_size`: {batch} pairs, but only {len(there)} can be used"
+                f"`global_batch_size`: {batch} pairs, but only {len(pair_indices)} can be used"
             )
         usable = np.flatnonzero(self._reasons == "")
-        self._reasons[np.setdiff1d(usable, there)] = "prompt too long"
-        self._reasons[there[whole:]] = left_out.BATCH_NOT_FULL
-        trained = prepared.select(range(whole))
+        self._reasons[np.setdiff1d(usable, pair_indices)] = "prompt too long"
+        self._reasons[pair_indices[full:]] = left_out.BATCH_NOT_FULL
+        trained = prepared.select(range(full))
         self._truncated = {"truncated": _longer(trained, length) if length else 0}
         return trained
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pairs, those left out by reason, and of `full_batches` those with a cut answer."""
+        """The number of pairs, of pairs left out by reason, and of answers that are cut."""
         return {**left_out.counted("pair", self._reasons), **self._truncated}
 
     def left_out(self) -> Dataset:
-        """Index in the dataset and reason of every pair that is not trained on."""
+        """Returns the index in the dataset, and the reason, of every pair that is left out."""
         return left_out.listed("pair", self._reasons)
 
 
 def _as_turns(
     pairs: Dataset, tokenizer: PreTrainedTokenizerBase, folder: Path, key: str
 ) -> Dataset:
-    """One row a pair: three lists of turns, its place, and why it is left out, or nothing."""
+    """Returns one row a pair: three lists of turns, its index, and why it is left out, or ""."""
     names, lists = ("prompt", "chosen", "rejected"), (List, LargeList)
     if not all(isinstance(pairs.features[name], lists) for name in names[1:]):
         raise RecipeError(
@@ -100,14 +100,14 @@ def _as_turns(
         features=Features({**turns, "pair": Value("int64"), "left_out": Value("string")}),
         cache_file_name=str(folder / "pairs.arrow"),
         load_from_cache_file=True,
-        # The folder is of this recipe and these inputs: nothing else can be meant.
+        # The folder belongs to one recipe and its inputs, so a short fingerprint is enough.
         new_fingerprint=f"pairs-{len(pairs)}",
         desc="Reading pairs",
     )
 
 
 def _reason(pair: dict[str, list[dict[str, str]]], special: list[str]) -> str:
-    """Why a pair cannot be trained on, or nothing."""
+    """Returns why a pair cannot be trained on, or ""."""
     turns = pair["prompt"] + pair["chosen"] + pair["rejected"]
     if not pair["chosen"] or not pair["rejected"]:
         return "no answer"
@@ -119,7 +119,7 @@ def _reason(pair: dict[str, list[dict[str, str]]], special: list[str]) -> str:
 
 
 def _longer(pairs: Dataset, length: int) -> int:
-    """How many pairs have an answer that does not end within `length` tokens."""
+    """Counts the pairs with an answer that does not end within `length` tokens."""
     count = 0
     for part in pairs.with_format("arrow").iter(1000):
         prompt, chosen, rejected = (

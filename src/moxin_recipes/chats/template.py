@@ -1,31 +1,12 @@
-"""Chats → token ids with a mask of what the assistant said."""
+"""Encodes chats as token ids, with labels for the assistant's tokens only."""
 
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
-from moxin_recipes.hub.cards import TEMPLATES
+from moxin_recipes.recipe.base import TEMPLATES
 from moxin_recipes.recipe.strict import RecipeError
-
-
-def load_split(
-    folder: Path, config: str | None, split: str, columns: list[str], key: str
-) -> Dataset:
-    """One split of a downloaded dataset repository; a missing column or split names `key`.
-
-    An entry of `columns` may name several, `a|b`, of which one must be there.
-    """
-    try:
-        dataset = load_dataset(str(folder), config, split=split)
-    except ValueError as error:
-        raise RecipeError(f"`{key}`: {' '.join(str(error).split())}") from error
-    for wanted in columns:
-        if not set(wanted.split("|")) & set(dataset.column_names):
-            there, column = ", ".join(dataset.column_names), wanted.replace("|", "` or `")
-            raise RecipeError(f"`{key}`: the dataset has no column `{column}` (it has: {there})")
-    return dataset
 
 
 def prepare_tokenizer(
@@ -33,7 +14,8 @@ def prepare_tokenizer(
 ) -> None:
     """Sets the chat template (a file of templates/, or a path) and the padding token, if given.
 
-    Both must be there in the end, and padding must not be the end of a text: that would be masked.
+    Raises RecipeError if the tokenizer then has no template or no padding token, or if it pads with
+    its end-of-text token: the end of a text would be masked.
     """
     if template:
         path = TEMPLATES / template if (TEMPLATES / template).exists() else Path(template)
@@ -51,7 +33,7 @@ def prepare_tokenizer(
 def encode(
     messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[int], list[int]]:
-    """Ids of a chat, and labels that are -100 wherever the assistant did not speak."""
+    """Returns the ids of a chat, and labels that are -100 for all tokens but the assistant's."""
     encoded = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
@@ -60,9 +42,9 @@ def encode(
 
 
 def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
-    """A chat as turns of `role` and `content`, from `messages` or from `conversations`.
+    """Returns a chat as turns of `role` and `content`, from `messages` or from `conversations`.
 
-    The latter has `from` (human, gpt, system) and `value`, the ShareGPT way.
+    `conversations` is ShareGPT's layout: turns of `from` (human, gpt, system) and `value`.
     """
     if "messages" in row:
         return list(row["messages"])
@@ -74,8 +56,8 @@ def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def special_token_in(messages: list[dict[str, str]], special: list[str]) -> bool:
-    """Whether a text has one of the `special` tokens written out.
+    """Returns whether a text contains one of the `special` tokens.
 
-    It would be encoded as that token, and end or begin something.
+    The tokenizer would encode it as that token, which could end or begin a turn.
     """
     return any(token in message["content"] for message in messages for token in special)

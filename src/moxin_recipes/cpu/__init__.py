@@ -1,1 +1,4 @@
-"""What runs on a CPU only; on GPUs the libraries do it."""
+"""What training does on a CPU only: attention in blocks, rollouts, GRPO with both, kept memory.
+
+On other devices each of them leaves the libraries' own way as it is.
+"""

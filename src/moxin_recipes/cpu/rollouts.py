@@ -1,5 +1,6 @@
-"""Completions of many prompts without a server: each different prompt is read once.
+"""Completions of many prompts on a CPU, without a server: each different prompt is read once.
 
+GRPO samples this way on a CPU only, and answers to held-out problems are made with it everywhere.
 What it saves beside `generate`: the repeated prompts of a group, the copy of the whole cache for
 each new token (it grows in place), rows that have ended, the random numbers of a draw from the
 whole vocabulary (one a row is enough), and the bookkeeping of each step.
@@ -32,14 +33,14 @@ class Sampling:
 
     def warpers(self) -> LogitsProcessorList:
         """transformers' own filters, in its order."""
-        found = LogitsProcessorList()
+        chosen = LogitsProcessorList()
         if self.top_k:
-            found.append(TopKLogitsWarper(top_k=self.top_k))
+            chosen.append(TopKLogitsWarper(top_k=self.top_k))
         if self.top_p < 1.0:
-            found.append(TopPLogitsWarper(top_p=self.top_p))
+            chosen.append(TopPLogitsWarper(top_p=self.top_p))
         if self.min_p is not None:
-            found.append(MinPLogitsWarper(min_p=self.min_p))
-        return found
+            chosen.append(MinPLogitsWarper(min_p=self.min_p))
+        return chosen
 
 
 class _GrowingLayer(DynamicLayer):

@@ -49,10 +49,10 @@ class _Grams:
     places: list[np.ndarray] = field(default_factory=list)
 
     def add(self, hashes: np.ndarray, n: int, text: int) -> None:
-        found = gram_hashes(hashes, [n])[n]
-        self.grams.append(found)
-        self.texts.append(np.full(len(found), text, np.int32))
-        self.places.append(np.arange(len(found), dtype=np.int32))
+        hashed = gram_hashes(hashes, [n])[n]
+        self.grams.append(hashed)
+        self.texts.append(np.full(len(hashed), text, np.int32))
+        self.places.append(np.arange(len(hashed), dtype=np.int32))
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         grams = np.concatenate(self.grams)
@@ -75,15 +75,10 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
     listed: list[Row] = []
     for item in items:
         before = len(texts)
-        whole = [item.parts[0], *item.parts[1:], " ".join(item.parts)]
-        for position, text in enumerate(whole if len(item.parts) > 1 else item.parts):
+        whole = [*item.parts, " ".join(item.parts)] if len(item.parts) > 1 else item.parts
+        for position, text in enumerate(whole):
             hashes = word_hashes(words(text))
-            sizes = {
-                rule: n for rule, n in SIZES.items() if rule in item.rules and n <= len(hashes)
-            }
-            short = len(hashes) < min(SIZES.values()) or WHOLE in item.rules
-            if position == 0 and short and len(hashes) >= SHORTEST:
-                sizes[WHOLE] = len(hashes)
+            sizes = _sizes(item, len(hashes), position == 0)
             for rule, n in sizes.items():
                 collected.setdefault(f"{rule}/{n}", _Grams()).add(hashes, n, len(texts))
             if sizes:
@@ -100,8 +95,8 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
             }
         )
     arrays: dict[str, Any] = {"lengths": np.array(lengths, np.int32)}
-    for name, found in collected.items():
-        for part, array in zip(("grams", "texts", "places"), found.arrays(), strict=True):
+    for name, grams in collected.items():
+        for part, array in zip(("grams", "texts", "places"), grams.arrays(), strict=True):
             arrays[f"{name}/{part}"] = array
     begun = folder.with_name(f"{folder.name}-begun")
     shutil.rmtree(begun, ignore_errors=True)
@@ -111,6 +106,15 @@ def write_index(items: Iterable[Item], folder: Path) -> None:
     pq.write_table(pa.Table.from_pylist(texts, schema), begun / "texts.parquet")
     pq.write_table(pa.Table.from_pylist(listed), begun / "items.parquet")
     begun.rename(folder)  # whole or not there
+
+
+def _sizes(item: Item, count: int, question: bool) -> dict[str, int]:
+    """Rule → the words of a gram, for each rule by which a text of `count` words is looked for."""
+    sizes = {rule: n for rule, n in SIZES.items() if rule in item.rules and n <= count}
+    short = count < min(SIZES.values()) or WHOLE in item.rules
+    if question and short and count >= SHORTEST:
+        sizes[WHOLE] = count
+    return sizes
 
 
 def cell(row: Row, column: str) -> str:
@@ -129,13 +133,13 @@ def report(folder: Path, hits: Path, sources: list[str]) -> tuple[list[Row], lis
     for. A set that nothing was found of has rows, too.
     """
     items = pq.read_table(folder / "items.parquet").to_pylist()
-    found = [row for file in sorted(hits.glob("*.parquet")) for row in _rows(file)]
+    matches = [row for file in sorted(hits.glob("*.parquet")) for row in _rows(file)]
     total = Counter(item["set"] for item in items)
     short = Counter(item["set"] for item in items if not item["looked_for"])
     rows = []
     for source in sources:
         for name in total:
-            here = [hit for hit in found if hit["source"] == source and hit["set"] == name]
+            here = [hit for hit in matches if hit["source"] == source and hit["set"] == name]
             by_rule = {
                 rule: len({hit["id"] for hit in here if hit["rule"] == rule})
                 for rule in (COVERED, ANY, WHOLE)
@@ -151,13 +155,13 @@ def report(folder: Path, hits: Path, sources: list[str]) -> tuple[list[Row], lis
                     "too_short": short[name],
                 }
             )
-    return rows, list(_items(items, found))
+    return rows, list(_items(items, matches))
 
 
-def _items(items: list[Row], found: list[Row]) -> Iterator[Row]:
+def _items(items: list[Row], matches: list[Row]) -> Iterator[Row]:
     documents: dict[tuple[str, str], set[str]] = {}
     rules: dict[tuple[str, str], set[str]] = {}
-    for hit in found:
+    for hit in matches:
         key = (hit["set"], hit["item"])
         documents.setdefault(key, set()).add(f"{hit['source']} {hit['id']}")
         rules.setdefault(key, set()).add(hit["rule"])

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from moxin_recipes.documents import contamination
 from moxin_recipes.documents.pipeline import Documents
-from moxin_recipes.problems.sets import write_split
+from moxin_recipes.hub.splits import write_split
 
 Row = dict[str, Any]
 
@@ -36,10 +36,12 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         link(path, folder / "removed" / f"train-{number:05d}.parquet")
         for row in pq.read_table(path, columns=["source", "reason"]).to_pylist():
             counts[f"{row['source']}/{row['reason']}"] += 1
-    read = [{"source": name, "file": one} for name, of in documents.read.items() for one in of]
+    read = [
+        {"source": name, "file": file} for name, files in documents.read.items() for file in files
+    ]
     write_split(folder / "files", "train", read)
     report: list[Row] = []
-    if documents.own.decontaminate:
+    if documents.keys.decontaminate:
         report, items = contamination.report(
             documents.folder / "contamination", documents.folder / "hits", list(documents.files)
         )

@@ -57,14 +57,14 @@ class Index:
     @classmethod
     def load(cls, file: Path) -> "Index":
         """Reads what `contamination.write_index` wrote."""
-        with np.load(file) as found:
-            names = sorted(name.removesuffix("/grams") for name in found if name.endswith("/grams"))
+        with np.load(file) as index:
+            names = sorted(name.removesuffix("/grams") for name in index if name.endswith("/grams"))
             grams = {}
             for name in names:
                 rule, _, n = name.partition("/")
-                arrays = (found[f"{name}/{part}"] for part in ("grams", "texts", "places"))
+                arrays = (index[f"{name}/{part}"] for part in ("grams", "texts", "places"))
                 grams[rule, int(n)] = Grams(*arrays)
-            return cls(found["lengths"].tolist(), grams)
+            return cls(index["lengths"].tolist(), grams)
 
     def hits(self, text: str) -> list[tuple[int, str]]:
         """Evaluation texts that a document holds, with each rule that says so, sorted.
@@ -73,15 +73,15 @@ class Index:
         3). 13-gram: the document has any 13-gram of the text. Whole: it has all of a short text.
         """
         here = gram_hashes(word_hashes(words(text)), (n for _, n in self.grams))
-        found: set[tuple[int, str]] = set()
+        matches: set[tuple[int, str]] = set()
         for (rule, n), grams in self.grams.items():
             covered: dict[int, set[int]] = {}
-            for of, place in grams.find(here[n]):
-                covered.setdefault(int(of), set()).update(range(place, place + n))
-            for of, places in covered.items():
-                if rule != COVERED or len(places) > self.lengths[of] / 2:
-                    found.add((of, rule))
-        return sorted(found)
+            for number, place in grams.find(here[n]):
+                covered.setdefault(int(number), set()).update(range(place, place + n))
+            for number, places in covered.items():
+                if rule != COVERED or len(places) > self.lengths[number] / 2:
+                    matches.add((number, rule))
+        return sorted(matches)
 
 
 class Decontaminate(BaseFilter):

@@ -1,15 +1,16 @@
 """Evaluation sets of a recipe → items to look for in the documents."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import get_dataset_config_names
 
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.documents.contamination import Item, cell
-from moxin_recipes.recipe.data_arguments import EvaluationSet
+from moxin_recipes.hub.pull import Pull
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.keys.data import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
 
 Row = dict[str, Any]
@@ -17,7 +18,7 @@ Row = dict[str, Any]
 
 def items(
     sets: list[EvaluationSet],
-    pull: Callable[[str], Path],
+    pull: Pull,
     problems: Path | None,
     heldout: Iterable[Row],
 ) -> Iterator[Item]:

@@ -28,7 +28,7 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
-from moxin_recipes.recipe.data_arguments import DocumentArguments
+from moxin_recipes.recipe.keys.data import DocumentKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _worker(talk: Path, alive: Path, environment: dict[str, str]) -> None:
     sys.stderr = talk.open("a")
 
 
-def executor(own: DocumentArguments, folder: Path) -> Execute:
+def executor(keys: DocumentKeys, folder: Path) -> Execute:
     """A function of (step, blocks, tasks) that runs a step to its end where the recipe says.
 
     Marks, logs and statistics lie in `folder/STEP`. RecipeError for a task that failed.
@@ -95,12 +95,12 @@ def executor(own: DocumentArguments, folder: Path) -> Execute:
     def execute(step: str, blocks: list[PipelineStep], tasks: int) -> None:
         place = folder / step
         made: PipelineExecutor
-        if own.executor == "slurm":
-            made = _slurm(own, blocks, tasks, place)
-        elif own.executor == "ray":
-            made = _ray(own, blocks, tasks, place)
+        if keys.executor == "slurm":
+            made = _slurm(keys, blocks, tasks, place)
+        elif keys.executor == "ray":
+            made = _ray(keys, blocks, tasks, place)
         else:
-            made = Local(blocks, tasks, min(own.workers, tasks), logging_dir=str(place))
+            made = Local(blocks, tasks, min(keys.workers, tasks), logging_dir=str(place))
         if not made.get_incomplete_ranks():
             return
         log.info("  %s", step)
@@ -119,19 +119,19 @@ def executor(own: DocumentArguments, folder: Path) -> Execute:
 
 
 def _slurm(
-    own: DocumentArguments, blocks: list[PipelineStep], tasks: int, place: Path
+    keys: DocumentKeys, blocks: list[PipelineStep], tasks: int, place: Path
 ) -> SlurmPipelineExecutor:
-    if not own.slurm_partition:
+    if not keys.slurm_partition:
         raise RecipeError("`slurm_partition`: name the partition for `executor: slurm`")
     if shutil.which("sbatch") is None:
         raise RecipeError("`executor`: slurm, but there is no sbatch here; run it on a login node")
     return SlurmPipelineExecutor(
         blocks,
         tasks,
-        own.slurm_time,
-        own.slurm_partition,
-        mem_per_cpu_gb=own.slurm_memory,
-        workers=own.workers,
+        keys.slurm_time,
+        keys.slurm_partition,
+        mem_per_cpu_gb=keys.slurm_memory,
+        workers=keys.workers,
         job_name=f"moxin-{place.name}",
         env_command=f"export PATH={Path(sys.executable).parent}:$PATH",
         logging_dir=str(place),
@@ -140,14 +140,14 @@ def _slurm(
 
 
 def _ray(
-    own: DocumentArguments, blocks: list[PipelineStep], tasks: int, place: Path
+    keys: DocumentKeys, blocks: list[PipelineStep], tasks: int, place: Path
 ) -> RayPipelineExecutor:
     try:
         import ray
     except ImportError:
         raise RecipeError("`executor`: ray is not installed; pip install 'ray[default]'") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)  # RAY_ADDRESS names a cluster
-    return RayPipelineExecutor(blocks, tasks, own.workers, logging_dir=str(place))
+    return RayPipelineExecutor(blocks, tasks, keys.workers, logging_dir=str(place))
 
 
 def _wait(made: SlurmPipelineExecutor, seconds: float = 2.0) -> None:

@@ -22,10 +22,10 @@ def gram_hashes(hashes: Numbers, sizes: Iterable[int]) -> dict[int, Numbers]:
     """
     wanted = set(sizes)
     total = np.zeros(len(hashes), np.uint64)
-    found = {}
+    hashes_by_size = {}
     for n in range(1, max(wanted, default=0) + 1):
         count = max(0, len(hashes) - n + 1)
         total = total[:count] * _FACTOR + hashes[len(hashes) - count :]
         if n in wanted:
-            found[n] = total ^ (total >> np.uint64(29))
-    return found
+            hashes_by_size[n] = total ^ (total >> np.uint64(29))
+    return hashes_by_size

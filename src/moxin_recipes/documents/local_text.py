@@ -101,7 +101,7 @@ def package_readmes(skipped: Skipped | None = None) -> Iterator[Document]:
     Not this package's own: it reports what was trained, and would change it.
     """
     skipped = Counter() if skipped is None else skipped
-    found: dict[str, Document] = {}
+    by_origin: dict[str, Document] = {}
     for distribution in metadata.distributions():
         try:
             fields = distribution.metadata
@@ -115,9 +115,9 @@ def package_readmes(skipped: Skipped | None = None) -> Iterator[Document]:
         if name == "moxin-recipes":
             continue
         origin = f"{name} {fields['Version']}"
-        found.setdefault(origin, _document(text, "package-readmes", _license(fields), origin))
-    for origin in sorted(found):
-        yield found[origin]
+        by_origin.setdefault(origin, _document(text, "package-readmes", _license(fields), origin))
+    for origin in sorted(by_origin):
+        yield by_origin[origin]
 
 
 def _license(fields: metadata.PackageMetadata) -> str:

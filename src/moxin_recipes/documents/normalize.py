@@ -1,14 +1,11 @@
 """One form for each text: NFC, newlines as \\n, nothing blank around it."""
 
 import hashlib
-import re
 import unicodedata
 from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
-
-_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 class Normalize(BaseFilter):
@@ -39,17 +36,6 @@ class Normalize(BaseFilter):
         doc.id = identity
         held = share(doc.metadata.get("group") or text) < self.heldout_fraction
         doc.metadata["split"] = "heldout" if held else "train"
-        return True
-
-
-class BlankLines(BaseFilter):
-    """At most one blank line in a row (DCLM's `newline_removal_modifier`, max_consecutive 2)."""
-
-    name = "🔤 Blank lines"
-
-    def filter(self, doc: Document) -> bool:
-        """Changes the text only."""
-        doc.text = _BLANK_LINES.sub("\n\n", doc.text)
         return True
 
 

@@ -26,17 +26,16 @@ from datatrove.pipeline.dedup import (
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.readers import ParquetReader
 
-from moxin_recipes.documents import contamination, sources
+from moxin_recipes.documents import contamination, filters, sources
 from moxin_recipes.documents.columns import Kept, Removed
 from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.decontaminate import Decontaminate
 from moxin_recipes.documents.dedup.bloom import BloomDedup
 from moxin_recipes.documents.dedup.minhash import Signature
 from moxin_recipes.documents.executors import executor
-from moxin_recipes.documents.filters import by_name
 from moxin_recipes.documents.normalize import Normalize
-from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe.data_arguments import DocumentArguments, Source
+from moxin_recipes.hub.pull import Parent, Pull
+from moxin_recipes.recipe.keys.data import DocumentKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.step import WriteTokens
 
@@ -58,13 +57,13 @@ class Documents:
     paths below `folder`, `read` to the files of its repository.
     """
 
-    def __init__(self, own: DocumentArguments, folder: Path, pull: by_name.Pull) -> None:
-        self.own, self.folder, self.pull = own, folder, pull
+    def __init__(self, keys: DocumentKeys, folder: Path, pull: Pull) -> None:
+        self.keys, self.folder, self.pull = keys, folder, pull
         self.files: dict[str, list[str]] = {}
         self.read: dict[str, list[str]] = {}
-        self._execute = executor(own, folder / "steps")
+        self._execute = executor(keys, folder / "steps")
         for name in ("minhash", "bloom"):
-            if getattr(own, name) is None and any(name in source.dedup for source in own.sources):
+            if getattr(keys, name) is None and any(name in source.dedup for source in keys.sources):
                 raise RecipeError(f"`{name}`: a source names it under `dedup`; give its numbers")
 
     def _removed(self, step: str, reason: str) -> Removed:
@@ -80,14 +79,14 @@ class Documents:
         return ParquetReader(str(self.folder), paths_file=str(listed))
 
     def _those_with(self, dedup: str) -> dict[str, list[str]]:
-        names = {source.name for source in self.own.sources if dedup in source.dedup}
+        names = {source.name for source in self.keys.sources if dedup in source.dedup}
         return {name: files for name, files in self.files.items() if name in names and files}
 
     def _written(self, step: str, names: list[str] | dict[str, list[str]]) -> None:
         """Makes what a step wrote the files of these sources."""
         for name in names:
-            found = sorted((self.folder / step / name).glob("*/*.parquet"))
-            self.files[name] = [str(file.relative_to(self.folder)) for file in found]
+            written = sorted((self.folder / step / name).glob("*/*.parquet"))
+            self.files[name] = [str(file.relative_to(self.folder)) for file in written]
 
     def clean(
         self, source: Source, parent: Parent | None, seed: int, maths_documents: int = 0
@@ -103,7 +102,7 @@ class Documents:
         )
         normalize = Normalize(source.heldout_fraction, exclusion_writer=removed("normalize"))
         blocks = [reader, normalize, *self._filters(step, source, source.filters)]
-        self._execute(step, [*blocks, self._writer(step)], self.own.tasks)
+        self._execute(step, [*blocks, self._writer(step)], self.keys.tasks)
         self._written(step, [source.name])
         if not self.files[source.name]:
             raise RecipeError(
@@ -113,15 +112,16 @@ class Documents:
 
     def _filters(self, step: str, source: Source, names: list[Any]) -> Iterator[PipelineStep]:
         for name in names:
-            yield by_name.block(name, source, self.own, self._removed(step, name), self.pull)
+            given = filters.Given(source, self.keys, self._removed(step, name), self.pull)
+            yield filters.block(name, given)
 
     def exact(self) -> None:
         """Removes all but one of the documents with the same normalised text."""
         taking = self._those_with("exact")
         if not taking:
             return
-        files = [file for of in taking.values() for file in of]
-        work, tasks = str(self.folder / "exact-work"), self.own.tasks
+        files = [file for files in taking.values() for file in files]
+        work, tasks = str(self.folder / "exact-work"), self.keys.tasks
         config = ExactDedupConfig(identity)
         sign = ExactDedupSignature(f"{work}/signatures", config, finder_workers=tasks)
         self._execute("exact-1-signatures", [self._reader("exact", files), sign], tasks)
@@ -136,10 +136,10 @@ class Documents:
 
     def bloom(self) -> None:
         """Removes paragraphs and documents that repeat what a task has read before."""
-        taking, given = self._those_with("bloom"), self.own.bloom
+        taking, given = self._those_with("bloom"), self.keys.bloom
         if not taking or given is None:
             return
-        files = [file for of in taking.values() for file in of]
+        files = [file for files in taking.values() for file in files]
         block = BloomDedup(
             given.ngrams,
             given.threshold,
@@ -148,16 +148,16 @@ class Documents:
             self._removed("bloom", "repeated"),
         )
         blocks = [self._reader("bloom", files), block, self._writer("bloom")]
-        self._execute("bloom", blocks, self.own.tasks)
+        self._execute("bloom", blocks, self.keys.tasks)
         self._written("bloom", taking)
 
     def minhash(self) -> None:
         """Removes all but one of each cluster of near duplicates, within and across sources."""
-        taking, given = self._those_with("minhash"), self.own.minhash
+        taking, given = self._those_with("minhash"), self.keys.minhash
         if not taking or given is None:
             return
-        files = [file for of in taking.values() for file in of]
-        work, tasks = str(self.folder / "minhash-work"), self.own.tasks
+        files = [file for files in taking.values() for file in files]
+        work, tasks = str(self.folder / "minhash-work"), self.keys.tasks
         config = MinhashConfig(given.ngrams, given.buckets, given.hashes)
         sign = Signature(f"{work}/signatures", config, given.unit == "characters")
         self._execute("minhash-1-signatures", [self._reader("minhash", files), sign], tasks)
@@ -180,7 +180,7 @@ class Documents:
             *self._filters(step, source, source.late_filters),
             self._writer(step),
         ]
-        self._execute(step, blocks, self.own.tasks)
+        self._execute(step, blocks, self.keys.tasks)
         self._written(step, [source.name])
 
     def decontaminate(self, items: Iterable[Item]) -> None:
@@ -192,7 +192,10 @@ class Documents:
         if not (index / "items.parquet").exists():
             contamination.write_index(items, index)
         training = [
-            file for of in self.files.values() for file in of if Path(file).parent.name == "train"
+            file
+            for files in self.files.values()
+            for file in files
+            if Path(file).parent.name == "train"
         ]
         drop = Decontaminate(
             str(index),
@@ -202,7 +205,7 @@ class Documents:
         blocks = [
             self._reader("decontaminate", training), drop, self._writer("decontaminate")
         ]  # fmt: skip
-        self._execute("decontaminate", blocks, self.own.tasks)
+        self._execute("decontaminate", blocks, self.keys.tasks)
         for name, before in list(self.files.items()):
             self._written("decontaminate", [name])
             self.files[name] += [file for file in before if Path(file).parent.name == "heldout"]
@@ -218,7 +221,7 @@ class Documents:
         step = f"tokens-{made_by}-{source}"
         write = WriteTokens(folder, "train", tokenizer, shard_tokens)
         if training:
-            self._execute(step, [self._reader(step, training), write], self.own.tasks)
+            self._execute(step, [self._reader(step, training), write], self.keys.tasks)
         return folder
 
     def rows(self, source: str, split: str) -> Iterator[Row]:

@@ -179,9 +179,9 @@ def _next_member(raw: Any, start: int) -> int | None:
     before = b""
     while piece := raw.read(_PIECE):
         window = before + piece
-        found = _MEMBER.search(window)
-        if found:
-            return int(raw.tell()) - len(window) + found.start()
+        member = _MEMBER.search(window)
+        if member:
+            return int(raw.tell()) - len(window) + member.start()
         before = piece[-3:]
     return None
 

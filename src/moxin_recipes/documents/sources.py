@@ -14,7 +14,7 @@ from moxin_recipes.documents.local import NAMES, LocalReader
 from moxin_recipes.documents.readers import Reader
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe.data_arguments import Source
+from moxin_recipes.recipe.keys.data import Source
 from moxin_recipes.recipe.strict import RecipeError
 
 _PACKED = ("", ".gz", ".zst", ".zstd")
@@ -24,16 +24,16 @@ READABLE = (".parquet", *(f"{kind}{packed}" for kind in (".jsonl", ".json") for 
 def chosen_files(source: Source, parent: Parent, seed: int) -> list[str]:
     """The files of a source, sorted: a share of those that match its patterns, by the seed."""
     listed = [file for file in pull.files(parent) if file.endswith(READABLE)]
-    found = [file for file in listed if any(fnmatch(file, pattern) for pattern in source.files)]
-    if not found:
+    matching = [file for file in listed if any(fnmatch(file, pattern) for pattern in source.files)]
+    if not matching:
         raise RecipeError(
             f"`{parent.key}.files`: none of the {len(listed)} data files of {parent.repo} "
             f"matches {', '.join(source.files)}"
         )
     if not 0 < source.file_share <= 1:
         raise RecipeError(f"`{parent.key}.file_share` must lie above 0 and at 1 or below")
-    count = max(1, round(source.file_share * len(found)))
-    return sorted(random.Random(f"{seed} {source.name}").sample(found, count))
+    count = max(1, round(source.file_share * len(matching)))
+    return sorted(random.Random(f"{seed} {source.name}").sample(matching, count))
 
 
 def reader(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moxin_recipes import environment
-from moxin_recipes.recipe.strict import RecipeError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -26,16 +25,23 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("ls", help="list its repositories", allow_abbrev=False)
     fsck = actions.add_parser("fsck", help="re-hash everything it holds", allow_abbrev=False)
     gc = actions.add_parser("gc", help="delete what no reference leads to", allow_abbrev=False)
-    add = actions.add_parser("add", help="put files into a repository", allow_abbrev=False)
-    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add = actions.add_parser(
+        "add", help="put files and folders into a repository", allow_abbrev=False
+    )
+    add.description = (
+        "A file gets its name as its path in the repository, the files of a folder their paths "
+        "below it. Hidden files are added, .git is not. Two files with one path are an error."
+    )
+    add.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a file or a folder")
     add.add_argument("--as", dest="repo", required=True, metavar="NAMESPACE/REPO")
-    add.add_argument("--type", choices=["model", "dataset", "space"], default="model")
+    add.add_argument("--type", choices=["model", "dataset"], default="model")
     mirror = actions.add_parser(
         "mirror", help="copy repositories to another Hub", allow_abbrev=False
     )
     mirror.description = (
         "Copies branches, tags and history of each REPO (NAMESPACE/NAME, datasets/NAMESPACE/NAME), "
-        "or of all; give the same command again after a stop. A HUB is "
+        "or of all; give the same command again after a stop. Commits are made anew, so their ids "
+        "and dates change; MOXIN_HOME/mirror.json says which is which. A HUB is "
         "`local`, the path of a local Hub's folder, `hf`, or a URL. For a URL, MOXIN_FROM_TOKEN "
         "and MOXIN_TO_TOKEN hold the tokens."
     )
@@ -91,26 +97,29 @@ def _client(root: Path) -> "HfApi":
 
 
 def _add(options: argparse.Namespace) -> None:
-    missing = [path for path in options.files if not path.is_file()]
-    if missing:
-        raise RecipeError(f"{missing[0]}: there is no such file")
+    from moxin_recipes.hub import add
+
+    files = add.files(options.paths)
     api = _client(_root(options))
     from huggingface_hub import CommitOperationAdd
 
-    # Clients insist on a namespace; the Hub knows this one as none.
-    repo = options.repo if "/" in options.repo else f"_/{options.repo}"
-    api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)
-    operations = [CommitOperationAdd(path.name, path) for path in options.files]
-    done = api.create_commit(repo, operations, repo_type=options.type, commit_message="Added")
+    from moxin_recipes.hub import session
+    from moxin_recipes.hub.side import NAMELESS
+
+    repo = options.repo if "/" in options.repo else f"{NAMELESS}/{options.repo}"
+    operations = [CommitOperationAdd(path, file) for path, file in files.items()]
+    with session.errors(options.repo):
+        api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)
+        done = api.create_commit(repo, operations, repo_type=options.type, commit_message="Added")
+    for operation in operations:
+        if operation._should_ignore:
+            log.warning("%s: left out, as .gitignore says", operation.path_in_repo)
     sys.stdout.write(f"{options.repo}@{done.oid}\n")
 
 
 def _ls(options: argparse.Namespace) -> None:
     api = _client(_root(options))
-    for kind, repos in (
-        *(("model", api.list_models()), ("dataset", api.list_datasets())),
-        ("space", api.list_spaces()),
-    ):
+    for kind, repos in (("model", api.list_models()), ("dataset", api.list_datasets())):
         for repo in repos:
             sys.stdout.write(f"{kind}\t{repo.id}\t{repo.sha}\n")
 
@@ -127,24 +136,15 @@ def _mirror(options: argparse.Namespace) -> None:
 
 
 def _gc(options: argparse.Namespace) -> None:
-    from moxin_hub import maintenance
-
-    gone = maintenance.gc(_root(options))
-    sys.stdout.write(
-        f"deleted {gone.objects} objects and {gone.files} big files, {gone.bytes:,} bytes, "
-        f"and {gone.parts} files of unfinished uploads\n"
-    )
+    _maintain("gc", _root(options))
 
 
 def _fsck(options: argparse.Namespace) -> None:
-    from moxin_hub import maintenance
+    _maintain("fsck", _root(options))
 
-    found = maintenance.fsck(_root(options))
-    sys.stdout.write(
-        f"{found.repositories} repositories, {found.objects} objects, {found.files} big files, "
-        f"{found.bytes:,} bytes: {len(found.problems)} problems\n"
-    )
-    for problem in found.problems:
-        sys.stdout.write(f"{problem}\n")
-    if found.problems:
-        sys.exit(1)
+
+def _maintain(action: str, root: Path) -> None:
+    from moxin_hub import launcher
+
+    if code := launcher.maintain(action, root):
+        sys.exit(code)

@@ -1,11 +1,11 @@
 """`moxin hub mirror`: repositories from one Hub to another, so often as it takes to get it done.
 
-Between two local roots the very objects are copied and commit ids stay. Anything else goes through
-the public API (`mirror_api`): there each commit is made anew, and `mirror.json` says which is
-which.
+Both are read and written through the public API (`mirror_api`); a folder is served for it. Each
+commit is made anew, with another id and date, and `mirror.json` says which is which.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -20,18 +20,15 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from moxin_hub import copying, durable, launcher
-from moxin_hub.errors import HubError as ServerError
-from moxin_hub.errors import from_os
-from moxin_hub.repository import NAMELESS
-from moxin_hub.store import Store
+from moxin_hub import launcher
 from moxin_recipes import environment
 from moxin_recipes.hub.mirror_api import Copy
 from moxin_recipes.hub.session import HubError, refusal, upload_refusal
-from moxin_recipes.hub.side import Side
+from moxin_recipes.hub.side import NAMELESS, Side
 
 log = logging.getLogger(__name__)
 _TOKENS = "MOXIN_FROM_TOKEN and MOXIN_TO_TOKEN"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -111,105 +108,88 @@ def mirror(source: End, target: End, repos: list[str]) -> None:
         raise HubError(f"{source}: --from and --to are the same Hub")
     if source.root is not None and not (source.root / "repositories").is_dir():
         raise HubError(f"--from {source.root}: there is no Hub in this folder")
-    if source.root is not None and target.root is not None:
-        _between_roots(source.root, target.root, [_parsed(repo) for repo in repos])
-    else:
-        _through_the_api(source, target, [_parsed(repo) for repo in repos])
-
-
-def _parsed(repo: str) -> tuple[str, str]:
-    """(type, id) of `NAMESPACE/NAME`, `datasets/NAMESPACE/NAME` and the like."""
-    prefix, _, rest = repo.partition("/")
-    if prefix in ("models", "datasets", "spaces") and "/" in rest:
-        return prefix[:-1], rest
-    if repo.count("/") != 1:
-        raise HubError(f"--repo {repo}: write NAMESPACE/NAME, or datasets/NAMESPACE/NAME")
-    return "model", repo
-
-
-def _between_roots(source: Path, target: Path, wanted: list[tuple[str, str]]) -> None:
-    with _errors(str(target)):
-        launcher.identity(target)  # makes the folder, closed to others
-        new = Store(target)
-    with _errors(str(source)):
-        old = Store(source)
-        found = [old.get(*repo) for repo in wanted] if wanted else list(old)
-    show = Show(len(found))
-    with show.bar:
-        for repository in found:
-            name = f"{repository.info.prefix}{repository.info.id}"
-            show.step(name)
-            with _errors(name):
-                sent = copying.copy(old, repository, new, show.passed)
-            log.info("%s: %s", name, _sent(sent.commits, sent.files, sent.bytes))
-            show.finished()
-
-
-def _through_the_api(source: End, target: End, wanted: list[tuple[str, str]]) -> None:
+    wanted = [_parsed(repo) for repo in repos]
     with _errors(str(source)):
         old = source.api()
         mine = str(old.whoami()["name"]) if old.token else None
-        found = wanted or _own(old, None if source.root else mine)
-    if not found:
+        named = wanted or _all(old, None if source.root else mine)
+    if not named:
         raise HubError(f"{source}: which repositories? Name them with --repo NAMESPACE/NAME")
     with _errors(str(target)):
         new = target.api()
         if not new.token:
             raise HubError(f"{target}: writing there needs a token; set MOXIN_TO_TOKEN")
         yours = str(new.whoami()["name"])
-    show = Show(len(found))
+    show = Show(len(named))
     with show.bar:
-        for kind, named in found:
-            repo = named
-            namespace, _, name = named.rpartition("/")
-            # What is one's own in the one Hub becomes one's own in the other; so does what has no
-            # namespace on the public one, where nobody can make such an id.
-            if namespace == mine or (not namespace and new.endpoint == environment.PUBLIC_ENDPOINT):
-                namespace = yours
-            to = Side(new, f"{namespace or NAMELESS}/{name}", kind)
-            if not namespace and old.endpoint != environment.PUBLIC_ENDPOINT:
-                repo = f"{NAMELESS}/{name}"
-            _mirror_one(Side(old, repo, kind), to, show)
+        for kind, repo in named:
+            _mirror_one(*_sides(old, mine, new, yours, kind, repo), show)
             show.finished()
+
+
+def _parsed(repo: str) -> tuple[str, str]:
+    """(type, id) of `NAMESPACE/NAME`, `datasets/NAMESPACE/NAME`."""
+    prefix, _, rest = repo.partition("/")
+    if prefix in ("models", "datasets") and "/" in rest:
+        return prefix[:-1], rest
+    if repo.count("/") != 1:
+        raise HubError(f"--repo {repo}: write NAMESPACE/NAME, or datasets/NAMESPACE/NAME")
+    return "model", repo
+
+
+def _sides(
+    old: HfApi, mine: str | None, new: HfApi, yours: str, kind: str, repo: str
+) -> tuple[Side, Side]:
+    """A repository on both Hubs.
+
+    What is one's own in the one Hub becomes one's own in the other; so does what has no namespace
+    on the public one, where nobody can make such an id.
+    """
+    namespace, _, name = repo.rpartition("/")
+    if not namespace and old.endpoint != environment.PUBLIC_ENDPOINT:
+        repo = f"{NAMELESS}/{name}"
+    if namespace == mine or (not namespace and new.endpoint == environment.PUBLIC_ENDPOINT):
+        namespace = yours
+    return Side(old, repo, kind), Side(new, f"{namespace or NAMELESS}/{name}", kind)
 
 
 def _mirror_one(source: Side, target: Side, show: Show) -> None:
     show.step(target.name)
     with _errors(f"{source.api.endpoint}/{source.name}"):
         info = source.api.repo_info(source.repo, repo_type=source.type)
+        closed = bool(info.private or info.gated)  # not everybody may read it here, nor there
     with _errors(f"{source.name} to {target.api.endpoint}/{target.name}"):
-        target.api.create_repo(
-            target.repo,
-            repo_type=target.type,
-            private=bool(info.private),
-            exist_ok=True,
-            space_sdk=(getattr(info, "sdk", None) or "static") if source.type == "space" else None,
-        )
+        target.api.create_repo(target.repo, repo_type=target.type, private=closed, exist_ok=True)
         there = target.api.repo_info(target.repo, repo_type=target.type)
-        if info.private and not there.private:
+        if closed and not there.private:
             raise HubError(
-                f"{target.name} is public on {target.api.endpoint} and private on "
+                f"{target.name} is public on {target.api.endpoint} and private or gated on "
                 f"{source.api.endpoint}; nothing was copied"
             )
         scratch = environment.home() / "cache" / "mirror" / target.type / target.repo
         copy = Copy(source, target, scratch, show)
         commits = copy.run()
-    path = environment.home() / "mirror.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known |= {source.at(before): target.at(after) for before, after in commits.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_json(path, known)
+    _remember({source.at(before): target.at(after) for before, after in commits.items()})
     log.info("%s: %s", target.name, _sent(copy.commits, copy.files, copy.bytes))
 
 
-def _own(api: HfApi, author: str | None) -> list[tuple[str, str]]:
+def _remember(commits: dict[str, str]) -> None:
+    """Adds to `mirror.json` which commit repeats which, by their addresses."""
+    path = environment.home() / "mirror.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}-{os.getpid()}")
+    temporary.write_text(json.dumps(known | commits, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _all(api: HfApi, author: str | None) -> list[tuple[str, str]]:
     """(type, id) of all repositories of an author, or of the whole Hub."""
     if author is None and not api.token:
         return []
     return [
         *(("model", repo.id) for repo in api.list_models(author=author)),
         *(("dataset", repo.id) for repo in api.list_datasets(author=author)),
-        *(("space", repo.id) for repo in api.list_spaces(author=author)),
     ]
 
 
@@ -227,8 +207,6 @@ def _errors(what: str) -> Iterator[None]:
         yield
     except HubError:
         raise
-    except ServerError as error:
-        raise HubError(f"{what}: {error.message}") from error
     except RepositoryNotFoundError as error:
         raise HubError(
             f"{what}: there is no such repository, or no access to it; name it with its type "
@@ -243,7 +221,7 @@ def _errors(what: str) -> Iterator[None]:
             f"{what}: it does not answer ({type(error).__name__}); check the network, {again}"
         ) from error
     except OSError as error:
-        full = (known := from_os(error)) is not None and known.status == 507
+        full = error.errno in _FULL
         reason = "the disk is full; free some space" if full else f"{error.strerror or error}"
         raise HubError(f"{what}: {reason}, {again}") from error
     except (RuntimeError, ValueError) as error:

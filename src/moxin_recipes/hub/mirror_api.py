@@ -183,9 +183,9 @@ class Copy:
         return addition
 
     def _fetch(self, commit: str, path: str, file: File) -> Path:
-        found = self._source.fetch(commit, path, file, self._scratch)
+        fetched = self._source.fetch(commit, path, file, self._scratch)
         self._show.passed(file.size)
-        return found
+        return fetched
 
     def _check(self, commit: str, wanted: dict[str, File]) -> None:
         """The target's commit holds these files and no others, by their digests."""

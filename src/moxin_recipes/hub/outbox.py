@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import re
 import shutil
 import threading
 import time
@@ -11,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.hub.pull import read_manifest
 from moxin_recipes.hub.push import PATIENCE, patiently, push
+from moxin_recipes.hub.retention import Retention, step
 from moxin_recipes.hub.session import HubError, api, errors, qualified
 
 log = logging.getLogger(__name__)
@@ -25,13 +24,15 @@ class Outbox:
     `NAME.json` the options of its push, and an empty `NAME.sent` says that the Hub has it,
     verified. All of it outlives the process: the next one goes on with what waits. While the Hub is
     away each push is tried again, with growing pauses; a push that the Hub refuses is given up, and
-    `finish` raises it. `keep` is the number of branches that stay on the Hub of those with the same
-    key and the same name but for the step; older ones are deleted once a newer one is verified, or
-    are not pushed when as many newer ones wait: so a Hub that is away long fills no disk.
+    `finish` raises it. A branch that `retention` does not keep is deleted once a newer one is
+    verified, or is not pushed when newer ones wait: so a Hub that is away long fills no disk.
     """
 
-    def __init__(self, folder: Path, keep: int | None = None, patience: float = PATIENCE) -> None:
-        self._folder, self._keep, self._patience = folder, keep, patience
+    def __init__(
+        self, folder: Path, retention: Retention | None = None, patience: float = PATIENCE
+    ) -> None:
+        self._folder, self._patience = folder, patience
+        self._retention = retention or Retention()
         self._folder.mkdir(parents=True, exist_ok=True)
         for part in self._folder.glob(".*"):  # begun or half removed when a process was killed
             shutil.rmtree(part)
@@ -88,7 +89,7 @@ class Outbox:
     def _waiting(self) -> list[str]:
         names = [path.name for path in self._folder.iterdir() if path.is_dir()]
         queued = [n for n in names if not n.startswith(".") and n not in self._refused]
-        return sorted(queued, key=_step)
+        return sorted(queued, key=step)
 
     def _work(self) -> None:
         while True:
@@ -96,8 +97,8 @@ class Outbox:
                 self._changed.wait_for(lambda: bool(self._waiting()))
                 waiting = self._waiting()
             name = waiting[0]
-            if self._keep and len(waiting) > self._keep:
-                log.info("%s is not pushed: %d newer ones wait", name, self._keep)
+            if name not in self._retention.stay(waiting):
+                log.info("%s is not pushed: %d newer ones wait", name, len(waiting) - 1)
                 self._remove(name)
                 continue
             try:
@@ -111,8 +112,8 @@ class Outbox:
     def _send(self, name: str) -> None:
         options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
         self._patiently(lambda: push(self._folder / name, **options))
-        if self._keep:
-            self._patiently(lambda: self._prune(name, options, int(self._keep or 0)))
+        repo, kind, key = options["repo"], options["repo_type"], options["manifest"]["key"]
+        self._patiently(lambda: self._retention.prune(repo, kind, name, key))
         (self._folder / f"{name}.sent").touch()
         self._remove(name)
 
@@ -136,33 +137,12 @@ class Outbox:
         (self._folder / name).rename(gone)
         shutil.rmtree(gone)
 
-    def _prune(self, name: str, options: dict[str, Any], keep: int) -> None:
-        repo, repo_type = qualified(options["repo"]), options["repo_type"]
-        with errors(repo):
-            branches = api().list_repo_refs(repo, repo_type=repo_type).branches
-        alike = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(name)))
-        ours = []
-        for branch in branches:
-            if alike.fullmatch(branch.name):
-                manifest = read_manifest(repo, repo_type, branch.target_commit)
-                if manifest and manifest["key"] == options["manifest"]["key"]:
-                    ours.append(branch.name)
-        for old in sorted(ours, key=_step)[:-keep]:
-            with errors(f"{repo}@{old}"):
-                api().delete_branch(repo, branch=old, repo_type=repo_type)
-            log.info("deleted %s@%s (`keep_checkpoints: %d`)", repo, old, keep)
-
     def _look(self) -> None:
         """Raises HubError when a branch that was sent, and is to be kept, is not on the Hub."""
-        sent = sorted((path.stem for path in self._folder.glob("*.sent")), key=_step)
-        for name in sent[-(self._keep or len(sent)) :]:
+        for name in self._retention.stay(path.stem for path in self._folder.glob("*.sent")):
             options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
             repo = qualified(options["repo"])
             with errors(repo):
                 there = api().list_repo_refs(repo, repo_type=options["repo_type"]).branches
             if name not in {branch.name for branch in there}:
                 raise HubError(f"{repo}@{name} was pushed and is no longer on the Hub")
-
-
-def _step(name: str) -> int:
-    return int(name.rpartition("-")[2])

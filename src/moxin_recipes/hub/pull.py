@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
@@ -17,7 +17,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.session import api, errors, qualified
-from moxin_recipes.recipe.reading import Reference
+from moxin_recipes.recipe.fields import Reference
 
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
 MIRROR_OF = "mirror-of: "
@@ -38,6 +38,13 @@ class Parent:
     def as_dict(self) -> dict[str, str]:
         """For the manifest."""
         return asdict(self)
+
+
+class Pull(Protocol):
+    """The folder of an input, by the key of the recipe that names it."""
+
+    def __call__(self, key: str, patterns: list[str] | None = None) -> Path:
+        """It holds all files of the input, or those that match `patterns`."""
 
 
 def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
@@ -76,8 +83,8 @@ def resolve(reference: Reference) -> Parent:
 
 def mirror_of(message: str) -> str | None:
     """The commit that a mirror's commit repeats, by its description; None for any other commit."""
-    _, found, commit = message.rpartition(MIRROR_OF)
-    return commit.strip() if found and _COMMIT.fullmatch(commit.strip()) else None
+    _, marked, commit = message.rpartition(MIRROR_OF)
+    return commit.strip() if marked and _COMMIT.fullmatch(commit.strip()) else None
 
 
 def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
@@ -86,9 +93,9 @@ def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
         return None
     refs = api().list_repo_refs(repo, repo_type=repo_type)
     for ref in (*refs.branches, *refs.tags):
-        for found in api().list_repo_commits(repo, repo_type=repo_type, revision=ref.name):
-            if mirror_of(found.message) == commit:
-                return str(found.commit_id)
+        for listed in api().list_repo_commits(repo, repo_type=repo_type, revision=ref.name):
+            if mirror_of(listed.message) == commit:
+                return str(listed.commit_id)
     return None
 
 

@@ -11,6 +11,7 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
@@ -100,7 +101,7 @@ def errors(what: str) -> Iterator[None]:
             f"{what}: no such repository on {endpoint}, or no access to it; "
             "run the stage that makes it, or change the key"
         ) from error
-    except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+    except (LocalTokenNotFoundError, OfflineModeIsEnabled, HFValidationError) as error:
         raise HubError(f"{what}: {' '.join(str(error).split())}") from error
     except HfHubHTTPError as error:
         raise _kind(error)(f"{what}: {endpoint} refused: {refusal(error)}") from error

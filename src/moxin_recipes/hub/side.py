@@ -11,6 +11,8 @@ from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
 from moxin_recipes.hub.session import HubError
 
+# Clients insist on a namespace; this one stands for none on the embedded Hub: _/gpt2.
+NAMELESS = "_"
 _BATCH_FILES = 256  # as many as the client itself asks about at a time
 
 
@@ -51,8 +53,8 @@ class Side:
 
     def history(self, revision: str) -> list[GitCommitInfo]:
         """The commits up to a revision, oldest first."""
-        found = self.api.list_repo_commits(self.repo, repo_type=self.type, revision=revision)
-        return list(reversed(found))
+        newest_first = self.api.list_repo_commits(self.repo, repo_type=self.type, revision=revision)
+        return newest_first[::-1]
 
     def files(self, commit: str) -> dict[str, File]:
         """Path → file of a commit."""
@@ -69,9 +71,9 @@ class Side:
 
     def references(self) -> tuple[dict[str, str], dict[str, str]]:
         """Branch → commit, main first, and tag → commit, those that say `done` last."""
-        found = self.api.list_repo_refs(self.repo, repo_type=self.type)
-        branches = {ref.name: str(ref.target_commit) for ref in found.branches}
-        tags = {ref.name: str(ref.target_commit) for ref in found.tags}
+        refs = self.api.list_repo_refs(self.repo, repo_type=self.type)
+        branches = {ref.name: str(ref.target_commit) for ref in refs.branches}
+        tags = {ref.name: str(ref.target_commit) for ref in refs.tags}
         return (
             dict(sorted(branches.items(), key=lambda item: (item[0] != "main", item[0]))),
             dict(sorted(tags.items(), key=lambda item: (item[0].startswith("done-"), item[0]))),
@@ -83,7 +85,7 @@ class Side:
         oids = list(big)
         for start in range(0, len(oids), _BATCH_FILES):
             asked = oids[start : start + _BATCH_FILES]
-            found, errors, _ = post_lfs_batch_info(
+            answers, errors, _ = post_lfs_batch_info(
                 [info(big[oid][1]) for oid in asked],
                 token=self.api.token,  # type: ignore[arg-type]
                 repo_type=self.type,
@@ -92,7 +94,7 @@ class Side:
             )
             if errors:
                 raise HubError(f"{self.name}: {errors[0]['error']['message']}")
-            missing += [big[item["oid"]] for item in found if item.get("actions")]
+            missing += [big[item["oid"]] for item in answers if item.get("actions")]
         return missing
 
     def fetch(self, commit: str, path: str, file: File, scratch: Path) -> Path:

@@ -1,1 +1,1 @@
-"""Where weights come from, and whether they are whole."""
+"""Makes models from other models or files, and checks that saved weights are complete."""

@@ -1,4 +1,4 @@
-"""The mean of several models' weights: annealing runs of other seeds (OLMo 2), kept as one."""
+"""Averages the weights of several models, such as annealing runs of other seeds (OLMo 2)."""
 
 from pathlib import Path
 
@@ -10,33 +10,34 @@ from moxin_recipes.recipe.strict import RecipeError
 
 
 def mean_of(folders: list[Path], dtype: torch.dtype) -> PreTrainedModel:
-    """The first model with the mean of all their weights in place of its own.
+    """Returns the first model with the mean of all models' weights.
 
-    Sums are in float64, one tensor at a time, so the mean of one model with itself is that model,
-    and one whole model is in memory. Models of different shapes are a RecipeError.
+    Sums are in float64, one tensor at a time. So the mean of a model with itself is that model, and
+    memory holds only one whole model. Raises RecipeError if the models differ in shape.
     """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folders[0], dtype=dtype)
-    places = [_places(folder) for folder in folders]
+    files_by_model = [_files_of_weights(folder) for folder in folders]
     names = dict(model.named_parameters())
-    for folder, place in zip(folders, places, strict=True):
-        if set(place) != set(places[0]) or not set(names) <= set(place):
+    for folder, file_of_weight in zip(folders, files_by_model, strict=True):
+        if set(file_of_weight) != set(files_by_model[0]) or not set(names) <= set(file_of_weight):
             raise RecipeError(f"`models`: {folder.name} has other weights than the first one")
     for name, parameter in names.items():
         total = torch.zeros(parameter.shape, dtype=torch.float64)
-        for place in places:
-            with safe_open(place[name], framework="pt") as file:
+        for file_of_weight in files_by_model:
+            with safe_open(file_of_weight[name], framework="pt") as file:
                 weight = file.get_tensor(name)
             if weight.shape != parameter.shape:
-                raise RecipeError(f"`models`: {name} is {tuple(weight.shape)} in {place[name]}")
+                shape, path = tuple(weight.shape), file_of_weight[name]
+                raise RecipeError(f"`models`: {name} is {shape} in {path}")
             total += weight.double()
-        parameter.data.copy_(total / len(places))
+        parameter.data.copy_(total / len(files_by_model))
     return model
 
 
-def _places(folder: Path) -> dict[str, Path]:
-    """Weight name → the safetensors file that has it."""
-    found: dict[str, Path] = {}
+def _files_of_weights(folder: Path) -> dict[str, Path]:
+    """Returns the safetensors file of each weight, by the weight's name."""
+    file_of_weight: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
+            file_of_weight |= dict.fromkeys(file.keys(), path)
+    return file_of_weight

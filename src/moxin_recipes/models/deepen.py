@@ -1,4 +1,4 @@
-"""A deeper model out of a trained one: block expansion (LLaMA Pro) and depth up-scaling (SOLAR)."""
+"""Deepens a trained model by block expansion (LLaMA Pro) or by depth up-scaling (SOLAR)."""
 
 import copy
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from moxin_recipes.recipe.strict import RecipeError
 
-# Pre-norm residual blocks whose two outputs are called o_proj and down_proj.
+# Models with pre-norm residual blocks whose two output projections are o_proj and down_proj.
 _MODEL_TYPES = ("mistral", "llama")
-_PROBE_TOKENS = 64  # length of the fixed input that the certificate is made on
+_PROBE_TOKENS = 64  # length of the fixed input for the certificate
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the deeper model: the one it is copied from, and whether it adds nothing yet."""
+    """A layer of the deeper model: its source layer, and whether it begins as the identity."""
 
     source: int
     identity: bool = False
 
 
-def block_expansion(layers: int, wanted: int) -> list[Layer]:
-    """LLaMA Pro (arXiv 2401.02415): an identity copy after each group of layers.
+def block_expansion(layers: int, target_layers: int) -> list[Layer]:
+    """Plans LLaMA Pro's expansion (arXiv 2401.02415): an identity copy after each layer group.
 
-    There are `wanted - layers` groups, as even as they divide: 32 → 36 copies layers 8, 16, 24
-    and 32 (counted from 1).
+    There are `target_layers - layers` groups of nearly equal size: 32 → 36 copies the layers 8, 16,
+    24 and 32, counted from 1. Raises RecipeError if the number of layers is not possible.
     """
-    new = wanted - layers
+    new = target_layers - layers
     if not 1 <= new <= layers:
         raise RecipeError(
             f"`num_hidden_layers`: block expansion makes {layers + 1} to {2 * layers} layers "
-            f"of {layers}, not {wanted}"
+            f"of {layers}, not {target_layers}"
         )
     ends = [(group * layers) // new for group in range(1, new + 1)]
     plan = []
@@ -44,25 +44,26 @@ def block_expansion(layers: int, wanted: int) -> list[Layer]:
     return plan
 
 
-def depth_upscaling(layers: int, wanted: int) -> list[Layer]:
-    """SOLAR (arXiv 2312.15166): the model twice, less the m layers on either side of the seam.
+def depth_upscaling(layers: int, target_layers: int) -> list[Layer]:
+    """Plans SOLAR's up-scaling (arXiv 2312.15166): the model twice, without m layers at the seam.
 
-    `wanted` = 2 × (`layers` - m); SOLAR's own 32 → 48 has m = 8.
+    m layers are left out on either side: `target_layers` = 2 × (`layers` - m). SOLAR has 32 → 48
+    with m = 8. Raises RecipeError if the number of layers is not possible.
     """
-    if wanted % 2 or not layers < wanted <= 2 * layers:
+    if target_layers % 2 or not layers < target_layers <= 2 * layers:
         raise RecipeError(
             f"`num_hidden_layers`: depth up-scaling makes an even number of layers above {layers} "
-            f"and up to {2 * layers}, not {wanted}"
+            f"and up to {2 * layers}, not {target_layers}"
         )
-    half = wanted // 2
+    half = target_layers // 2
     return [Layer(i) for i in range(half)] + [Layer(i) for i in range(layers - half, layers)]
 
 
 def deepen(model: PreTrainedModel, plan: list[Layer]) -> None:
-    """Rebuilds the layers of a Mistral or Llama in place; an identity layer keeps its norms.
+    """Rebuilds the layers of a Mistral or Llama model in place.
 
-    Its o_proj and down_proj are zero, so it passes the residual stream on. Were the norms zero
-    too, nothing in the block would get a gradient.
+    In an identity layer, o_proj and down_proj are zero, so the residual stream passes unchanged.
+    The layer keeps its norms: with zero norms nothing in it would get a gradient.
     """
     config = model.config
     if config.model_type not in _MODEL_TYPES:
@@ -87,9 +88,9 @@ def deepen(model: PreTrainedModel, plan: list[Layer]) -> None:
 
 @torch.no_grad()
 def probe(model: PreTrainedModel) -> torch.Tensor:
-    """Logits (1, 64, vocabulary) on a fixed input of evenly spaced token ids, in the model's type.
+    """Returns the logits (1, 64, vocabulary) for evenly spaced token ids, in the model's dtype.
 
-    The cache is off, as in training.
+    The key–value cache is off, as in training.
     """
     ids = torch.linspace(0, model.config.vocab_size - 1, _PROBE_TOKENS).long()[None]
     logits: torch.Tensor = model.eval()(input_ids=ids.to(model.device), use_cache=False).logits
@@ -97,18 +98,18 @@ def probe(model: PreTrainedModel) -> torch.Tensor:
 
 
 def deepened(
-    start: Path, method: str, wanted: int, folder: Path, dtype: torch.dtype
+    start: Path, method: str, target_layers: int, folder: Path, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """Deepens the model in `start`, saves it to `folder` in `dtype`; the certificate.
+    """Deepens the model in `start`, saves it to `folder` in `dtype`, and returns a certificate.
 
-    The certificate is made on the model as it loads from `folder` again: `largest_logit_difference`
-    (of the probe before and after), the parameters, and for each layer where it came from. Block
-    expansion that changes a logit at all is an error, for nothing would be trained on from there.
+    The certificate describes the model that loads from `folder`. It has `largest_logit_difference`
+    between the probes before and after, the numbers of parameters, and the source of each layer.
+    Raises RecipeError if block expansion changes a logit: it must start as the same function.
     """
     model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
     plans = {"expand": block_expansion, "upscale": depth_upscaling}
     layers = int(model.config.num_hidden_layers)
-    plan = plans[method](layers, wanted)
+    plan = plans[method](layers, target_layers)
     before, parameters = probe(model), model.num_parameters()
     deepen(model, plan)
     model.to(dtype).save_pretrained(folder)
@@ -125,7 +126,7 @@ def deepened(
         "largest_logit_difference": difference,
         "probe": f"{_PROBE_TOKENS} token ids, evenly spaced from 0 to the last; float32",
         "layers_before": layers,
-        "layers_after": wanted,
+        "layers_after": target_layers,
         "parameters_before": parameters,
         "parameters_after": after.num_parameters(),
         "layers": [
@@ -136,7 +137,7 @@ def deepened(
 
 
 def certificate_notes(certificate: dict[str, Any]) -> list[str]:
-    """The certificate as lines of a card; layers counted from 0, as in the weights' names."""
+    """Returns the certificate as lines of a card; layers count from 0, as in the weights' names."""
     rows = [
         f"| {row['layer']} | {row['from']} | {'o_proj and down_proj zero' * row['identity']} |"
         for row in certificate["layers"]

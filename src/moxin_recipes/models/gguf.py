@@ -1,7 +1,7 @@
-"""A model that a Python package carries as a GGUF file → safetensors and a tokenizer.
+"""Converts a GGUF file in an installed Python package to safetensors and a tokenizer.
 
-Such a package is a way to weights for a machine that reaches a package index but no public Hub.
-Only its file is read: nothing of the package is imported.
+Such a package gives weights to a machine that reaches a package index but no public Hub. Only the
+file is read; no code of the package is imported.
 """
 
 import hashlib
@@ -18,35 +18,39 @@ from moxin_recipes.recipe.strict import RecipeError
 
 
 def installed(package: str) -> Distribution:
-    """The installed `NAME==VERSION`; RecipeError if it is another one, or not there."""
+    """Returns the installed package `NAME==VERSION`; raises RecipeError if there is none."""
     name, _, version = package.partition("==")
     if not version:
         raise RecipeError(f"`package`: {package} names no version; write NAME==VERSION")
     remedy = f"pip install --no-deps {package}"
     try:
-        found = distribution(name)
+        dist = distribution(name)
     except PackageNotFoundError:
         raise RecipeError(f"`package`: {name} is not installed; {remedy}") from None
-    if found.version != version:
-        raise RecipeError(f"`package`: {name} {found.version} is installed; {remedy}")
-    return found
+    if dist.version != version:
+        raise RecipeError(f"`package`: {name} {dist.version} is installed; {remedy}")
+    return dist
 
 
-def gguf_file(of: Distribution) -> Path:
-    """The one file that ends in .gguf."""
-    paths = [Path(str(of.locate_file(file))) for file in of.files or [] if file.suffix == ".gguf"]
+def gguf_file(dist: Distribution) -> Path:
+    """Returns the only file that ends in .gguf; raises RecipeError unless there is exactly one."""
+    files = [file for file in dist.files or [] if file.suffix == ".gguf"]
+    paths = [Path(str(dist.locate_file(file))) for file in files]
     if len(paths) != 1:
-        raise RecipeError(f"`package`: {of.name} has {len(paths)} .gguf files; it must have one")
+        raise RecipeError(f"`package`: {dist.name} has {len(paths)} .gguf files; it must have one")
     return paths[0]
 
 
 def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Writes the dequantised weights in `dtype` and the tokenizer to `folder`; manifest facts."""
-    of = installed(package)
+    """Writes dequantised weights in `dtype` and the tokenizer to `folder`.
+
+    Returns facts for the manifest: `summary`, `license` and `notes`.
+    """
+    dist = installed(package)
     if not find_spec("gguf"):
         raise RecipeError("`method: gguf` needs the library gguf; pip install '.[gguf]'")
-    path = gguf_file(of)
-    # Without `dequantize`, what is loaded cannot be saved.
+    path = gguf_file(dist)
+    # Without `dequantize`, the loaded model cannot be saved.
     model = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
@@ -57,8 +61,8 @@ def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    said = of.metadata.json
-    license_ = str(said.get("license_expression") or said.get("license") or "unknown")
+    metadata = dist.metadata.json
+    license_ = str(metadata.get("license_expression") or metadata.get("license") or "unknown")
     return {
         "summary": f"`{path.name}` of the package {package}, dequantised: its makers' "
         "weights, as precisely as that file keeps them.",

@@ -1,1 +1,1 @@
-"""Problems with answers, made by programs."""
+"""Programs that generate problems with answers."""

@@ -1,11 +1,11 @@
-"""Verifiable arithmetic: seeded problems and their worked solutions.
+"""Generates seeded arithmetic problems and their worked solutions.
 
-A problem is a signed sum. One-step questions add to, or take from, a number of two digits; chains
-add and subtract single digits, and their running total never leaves 0 … ``MAX_TOTAL``. The two
-ranges do not meet: no line of a worked chain gives away a one-step question.
+A problem is a signed sum. One-step questions add to, or subtract from, a number of two digits.
+Chains add and subtract single digits, and their running total stays within 0 … ``MAX_TOTAL``. The
+two ranges do not overlap, so no line of a worked chain gives away a one-step question.
 
-Which split a problem belongs to is a hash of its sorted terms, so neither a wording, nor an order
-of the terms, nor a seed can bring an evaluation item into a training set.
+A hash of its sorted terms decides the split of a problem. So no wording, no order of the terms and
+no seed can bring an evaluation item into a training set.
 """
 
 import hashlib
@@ -21,35 +21,35 @@ Style = Literal["full", "short"]
 Draw = Callable[[int, random.Random], "Problem"]  # steps → a problem of any split
 
 TEST_PERCENT = 30  # of all expressions: 400 one-step problems and thousands of chains
-RL_PERCENT = 10
-MAX_TOTAL = 20  # running totals of a chain: few enough facts for a model of 1M parameters
+RL_PERCENT = 10  # of all expressions
+MAX_TOTAL = 20  # the largest running total: a model of 1M parameters can learn these few sums
 ONE_STEP_FIRST = (MAX_TOTAL + 1, 99)
 ONE_STEP_SECOND = (1, 9)
-LONGEST = 8  # operations of the longest chain that is ever made
+LONGEST = 8  # operations of the longest chain
 
 _WORDINGS = ("What is {}?", "Compute {}.", "How much is {}?", "Work out {}.")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A signed sum of numbers or products (7+5-3, 3*8-5), and the words that ask for it."""
+    """A signed sum of numbers or products (7+5-3, 3*8-5), and the question that asks for it."""
 
     expression: str
     question: str
 
     @property
     def terms(self) -> list[str]:
-        """With their signs: 7, +5, -3."""
+        """The terms with their signs: 7, +5, -3."""
         return re.findall(r"[+-]?\d+(?:\*\d+)?", self.expression)
 
     @property
     def values(self) -> list[int]:
-        """What each term adds: 7, 5, -3."""
+        """The number that each term adds: 7, 5, -3."""
         return [_value(term) for term in self.terms]
 
     @property
     def canonical(self) -> str:
-        """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem; 3*8 and 8*3 are."""
+        """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem, and so are 3*8 and 8*3."""
         terms = []
         for term in self.terms:
             sign = "-" if term.startswith("-") else ""
@@ -62,7 +62,7 @@ class Problem:
 
     @property
     def steps(self) -> int:
-        """Number of operations, the measure of difficulty."""
+        """The number of operations, which measures the difficulty."""
         return len(re.findall(r"[+*-]", self.expression))
 
 
@@ -71,12 +71,12 @@ def _value(term: str) -> int:
 
 
 def equation(problem: Problem, answer: str | None = None) -> str:
-    """``27+5=32``: how a chat answers a sum; a wrong `answer` makes a rejected one."""
+    """Returns ``27+5=32``, as a chat answers a sum; a wrong `answer` makes a rejected answer."""
     return f"{problem.expression}={problem.answer if answer is None else answer}"
 
 
 def bucket_of(text: str) -> Split:
-    """The split of a text, by its hash alone."""
+    """Returns the split of a text, which only depends on its hash."""
     percent = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
     if percent < TEST_PERCENT:
         return "test"
@@ -84,7 +84,7 @@ def bucket_of(text: str) -> Split:
 
 
 def split_of(problem: Problem) -> Split:
-    """The one split that a problem belongs to: a pure function of its canonical expression."""
+    """Returns the split of a problem, which only depends on its canonical expression."""
     return bucket_of(problem.canonical)
 
 
@@ -102,7 +102,7 @@ def _draw_terms(steps: int, rng: random.Random) -> tuple[int, ...]:
 
 
 def draw(steps: int, rng: random.Random) -> Problem:
-    """A sum of so many operations that is asked for as it stands: What is 7+5-3?"""
+    """Returns a sum of `steps` operations; its question shows the expression: What is 7+5-3?"""
     first, *others = _draw_terms(steps, rng)
     expression = f"{first}" + "".join(f"{term:+d}" for term in others)
     return Problem(expression, rng.choice(_WORDINGS).format(expression))
@@ -111,7 +111,7 @@ def draw(steps: int, rng: random.Random) -> Problem:
 def stream(
     split: Split, seed: int, steps: Sequence[int] = (1,), draw: Draw = draw
 ) -> Iterator[Problem]:
-    """Endless problems of a split, repeats included; `steps` are drawn evenly."""
+    """Yields endless problems of a split, with repeats; `steps` are drawn evenly."""
     if not steps or not all(1 <= s <= LONGEST for s in steps):
         raise ValueError(f"steps must lie in 1 … {LONGEST}, got {list(steps)}")
     rng = random.Random(f"{split} {seed} {sorted(steps)}")
@@ -124,25 +124,28 @@ def stream(
 def problems(
     split: Split, seed: int, count: int, steps: Sequence[int] = (1,), draw: Draw = draw
 ) -> list[Problem]:
-    """`count` problems of a split, no expression twice; raises ValueError if there are too few."""
-    found: dict[str, Problem] = {}
+    """Returns `count` problems of a split with different expressions.
+
+    Raises ValueError if there are too few.
+    """
+    by_expression: dict[str, Problem] = {}
     misses = 0
     for problem in stream(split, seed, steps, draw):
-        if len(found) == count:
+        if len(by_expression) == count:
             break
-        misses = misses + 1 if problem.expression in found else 0
+        misses = misses + 1 if problem.expression in by_expression else 0
         if misses > 2_000:
             raise ValueError(
-                f"only {len(found)} of {count} {split} problems of {list(steps)} steps"
+                f"only {len(by_expression)} of {count} {split} problems of {list(steps)} steps"
             )
-        found.setdefault(problem.expression, problem)
-    return list(found.values())
+        by_expression.setdefault(problem.expression, problem)
+    return list(by_expression.values())
 
 
 def running_totals(problem: Problem) -> list[str]:
-    """The chain, one operation a line: 7+5-3 gives ``["7+5=12", "12-3=9"]``.
+    """Returns the chain, one operation a line: 7+5-3 gives ``["7+5=12", "12-3=9"]``.
 
-    A product has a line of its own: 40-3*8 gives ``["3*8=24", "40-24=16"]``.
+    A product has its own line: 40-3*8 gives ``["3*8=24", "40-24=16"]``.
     """
     lines = []
     total = 0
@@ -156,14 +159,14 @@ def running_totals(problem: Problem) -> list[str]:
 
 
 def chain_prefix(problem: Problem) -> str:
-    """The beginning of a completion that forces the full chain: ``<think>``, then ``7+5=``."""
+    """Returns a prefix that forces the full chain of a completion: ``<think>``, then ``7+5=``."""
     return f"<think>\n{running_totals(problem)[0].partition('=')[0]}="
 
 
 def worked(problem: Problem, style: Style, rng: random.Random, slip: bool = False) -> str:
-    """A worked solution: every running total ("full") or the bare equation ("short").
+    """Returns a worked solution: every running total ("full") or only the equation ("short").
 
-    With `slip` the last line ends in a wrong number.
+    With `slip`, the last line ends in a wrong number.
     """
     answer = wrong(problem, rng) if slip else problem.answer
     if style == "short":
@@ -174,15 +177,15 @@ def worked(problem: Problem, style: Style, rng: random.Random, slip: bool = Fals
 
 
 def wrong(problem: Problem, rng: random.Random) -> str:
-    """A plausible wrong answer: off by a little, by a ten, or with one sign turned round.
+    """Returns a plausible wrong answer: off by 1, 2 or 10, or with the sign of one term reversed.
 
-    Of a mere product: the sum of its factors.
+    For a single product, the last of these is the sum of its factors.
     """
     first, *others = problem.values
-    right = first + sum(others)
+    answer = first + sum(others)
     if others:
-        turned = right - 2 * rng.choice(others)
+        sign_error = answer - 2 * rng.choice(others)
     else:
-        turned = sum(int(factor) for factor in problem.expression.split("*"))
-    candidates = {right + d for d in (-10, -2, -1, 1, 2, 10)} | {turned}
-    return str(rng.choice(sorted(c for c in candidates if c >= 0 and c != right)))
+        sign_error = sum(int(factor) for factor in problem.expression.split("*"))
+    candidates = {answer + d for d in (-10, -2, -1, 1, 2, 10)} | {sign_error}
+    return str(rng.choice(sorted(c for c in candidates if c >= 0 and c != answer)))

@@ -1,4 +1,4 @@
-"""Arithmetic as the rows that each stage of a small ladder is fed."""
+"""Turns arithmetic problems into the rows that each stage of a small ladder reads."""
 
 import keyword
 import random
@@ -10,7 +10,7 @@ from moxin_recipes.problems.arithmetic import Draw, Problem, Split, Style
 
 Row = dict[str, Any]
 
-DRILL = 8  # equations of a drill document
+DRILL = 8  # equations in a drill document
 
 
 def maths_documents(
@@ -20,10 +20,10 @@ def maths_documents(
     steps: Sequence[int] = (1, 2, 3, 4, 5, 6),
     drill_share: float = 0.15,
 ) -> Iterator[Row]:
-    """`count` documents: one question with its worked chain and answer, or a drill of equations.
+    """Yields `count` documents: a question with its worked chain and answer, or a drill.
 
-    One question a document: with twelve, the digits of the others kept a small model from
-    learning to copy at all. A drill is `DRILL` one-step equations, the cheapest way to meet many.
+    A document has one question. With twelve, the digits of the other questions kept a small model
+    from learning to copy. A drill is `DRILL` one-step equations, the cheapest way to show many.
     """
     rng = random.Random(f"maths-text {split} {seed}")
     chains, sums = arithmetic.stream(split, seed, steps), arithmetic.stream(split, seed, (1,))
@@ -44,7 +44,7 @@ def maths_documents(
 
 
 def _other_question(split: Split, rng: random.Random) -> tuple[str, str]:
-    """A question that is no sum, of the wanted split, and its answer."""
+    """Returns a question of a split that is no sum, and its answer."""
     while True:
         kind = rng.choice(("larger", "smaller", "after", "before", "repeat"))
         a, b = rng.sample(range(1, 100), 2)
@@ -73,12 +73,12 @@ def chat_rows(
     other_share: float = 0.25,
     chain_share: float = 0.3,
 ) -> list[Row]:
-    """`count` one-turn chats: one-step problems, other short questions, worked chains of `steps`.
+    """Returns `count` one-turn chats: one-step problems, other short questions and worked chains.
 
-    Without `steps` there are no chains.
+    The chains have `steps` operations. Without `steps` there are no chains.
     """
     rng = random.Random(f"chat {split} {seed}")
-    source = arithmetic.stream(split, seed, (1,), draw)
+    sums = arithmetic.stream(split, seed, (1,), draw)
     chains = arithmetic.stream(split, seed, steps, draw) if steps else None
     rows = []
     for _ in range(count):
@@ -89,19 +89,19 @@ def chat_rows(
             problem = next(chains)
             question, answer = problem.question, arithmetic.worked(problem, "full", rng)
         else:
-            problem = next(source)
+            problem = next(sums)
             question, answer = problem.question, arithmetic.equation(problem)
         rows.append({"messages": [_turn("user", question), _turn("assistant", answer)]})
     return rows
 
 
 def preference_rows(split: Split, seed: int, count: int, draw: Draw = arithmetic.draw) -> list[Row]:
-    """`count` pairs in TRL's conversational form: the right answer beside a wrong or a bad one."""
+    """Returns `count` pairs in TRL's conversational form: the right answer and a worse one."""
     rng = random.Random(f"preferences {split} {seed}")
-    source = arithmetic.stream(split, seed, (1,), draw)
+    sums = arithmetic.stream(split, seed, (1,), draw)
     rows = []
     for _ in range(count):
-        problem = next(source)
+        problem = next(sums)
         chosen, rejected = (
             arithmetic.equation(problem),
             arithmetic.equation(problem, arithmetic.wrong(problem, rng)),
@@ -126,20 +126,21 @@ def preference_rows(split: Split, seed: int, count: int, draw: Draw = arithmetic
 
 
 def problem_row(problem: Problem) -> Row:
-    """What GRPO and the distillation read: the question, the bare answer and the difficulty."""
+    """Returns the row for GRPO and distillation: the question, the answer and the difficulty."""
     return {"problem": problem.question, "answer": problem.answer, "steps": problem.steps}
 
 
 def choice_rows(seed: int, count: int, draw: Draw = arithmetic.draw, choices: int = 4) -> list[Row]:
-    """`count` multiple-choice items of the test split; `label` is the index of the right choice."""
+    """Returns `count` multiple-choice items of the test split; `label` is the right index."""
     rng = random.Random(f"choices {seed}")
     rows = []
     for problem in arithmetic.problems("test", seed, count, (1,), draw):
-        others: set[str] = set()
-        while len(others) < choices - 1:
-            others.add(arithmetic.wrong(problem, rng))
+        wrong_answers: set[str] = set()
+        while len(wrong_answers) < choices - 1:
+            wrong_answers.add(arithmetic.wrong(problem, rng))
         options = [
-            arithmetic.equation(problem, answer) for answer in sorted([*others, problem.answer])
+            arithmetic.equation(problem, answer)
+            for answer in sorted([*wrong_answers, problem.answer])
         ]
         rng.shuffle(options)
         label = options.index(arithmetic.equation(problem))
@@ -155,19 +156,19 @@ def teacher(
     wrong_share: float = 0.08,
     malformed_share: float = 0.04,
 ) -> list[str]:
-    """`n` completions ``<think>…</think>`` and ``\\boxed{…}`` of a program that sometimes fails.
+    """Returns `n` completions, ``<think>…</think>`` and ``\\boxed{…}``; some of them are wrong.
 
-    The wrong and the malformed ones give the verifier something to reject. `short_share` of the
-    completions skip the chain: a habit that often fails, left for reinforcement learning to drop.
+    The verifier has to reject the wrong and the malformed ones. `short_share` of the completions
+    skip the chain. A model that copies this habit often fails, and GRPO has to unlearn it.
     """
     completions = []
     for _ in range(n):
         style: Style = "short" if rng.random() < short_share else "full"
-        luck = rng.random()
-        thought = arithmetic.worked(problem, style, rng, slip=luck < wrong_share)
-        answer = thought.rpartition("=")[2]
-        text = f"<think>\n{thought}\n</think>\n\\boxed{{{answer}}}"
-        if wrong_share <= luck < wrong_share + malformed_share:
+        error_draw = rng.random()
+        chain = arithmetic.worked(problem, style, rng, slip=error_draw < wrong_share)
+        answer = chain.rpartition("=")[2]
+        text = f"<think>\n{chain}\n</think>\n\\boxed{{{answer}}}"
+        if wrong_share <= error_draw < wrong_share + malformed_share:
             text = rng.choice((text.replace("</think>\n", ""), text.replace("\\boxed", "")))
         completions.append(text)
     return completions

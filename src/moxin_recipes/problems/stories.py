@@ -2,9 +2,9 @@
 
     Mia has 3 boxes with 8 pencils in each. Mia gives 5 pencils to Leo. How many … ?   3*8-5=19
 
-A problem is a signed sum of numbers and products (`arithmetic.Problem`), told one sentence a term.
-So its worked solution, its wrong answers and the split that it belongs to are those of a sum: two
-stories with the same numbers are never in different splits, whatever they are about.
+A problem is a signed sum of numbers and products (`arithmetic.Problem`), with one sentence a term.
+So its worked solution, its wrong answers and its split are those of a sum. Two stories with the
+same numbers are always in the same split, whatever things they are about.
 """
 
 import random
@@ -12,11 +12,11 @@ from itertools import accumulate
 
 from moxin_recipes.problems.arithmetic import Problem
 
-MOST = 99  # that somebody ever has; the least is nothing
+MOST = 99  # things that a person has at most; the least is 0
 _FIRST = (5, 60)
-_NUMBER = (2, 9)  # that comes or goes at once: a small model can learn these sums in minutes
+_NUMBER = (2, 9)  # things that come or go in a sentence: small models learn these in minutes
 _FACTOR = (2, 5)
-_PRODUCT_SHARE = 0.4  # of the terms that may be one
+_PRODUCT_SHARE = 0.4  # of the terms that may be a product
 
 _NAMES = ("Ann", "Ben", "Eva", "Ida", "Leo", "Mia", "Sam", "Tom")
 _THINGS = (
@@ -29,7 +29,7 @@ _THINGS = (
     ("pencils", "boxes"),
     ("stickers", "sheets"),
 )
-# By sign and whether the term is a product.
+# (sign, whether the term is a product) → sentences.
 _SENTENCES = {
     ("", False): ("{name} has {n} {things}.",),
     ("", True): ("{name} has {a} {boxes} with {b} {things} in each.",),
@@ -55,7 +55,7 @@ _SENTENCES = {
 
 
 def draw(steps: int, rng: random.Random) -> Problem:
-    """A story of so many operations, a product being one."""
+    """Returns a story of `steps` operations; a product is one operation."""
     while True:
         problem = Problem("".join(_terms(steps, rng)), "")
         if all(0 <= total <= MOST for total in accumulate(problem.values)):
@@ -79,12 +79,12 @@ def _terms(steps: int, rng: random.Random) -> list[str]:
 def _tell(problem: Problem, rng: random.Random) -> str:
     name, other = rng.sample(_NAMES, 2)
     things, boxes = rng.choice(_THINGS)
-    told = []
+    sentences = []
     for term in problem.terms:
         number = term.lstrip("+-")
         a, product, b = number.partition("*")
         sentence = rng.choice(_SENTENCES[term[: -len(number)], bool(product)])
-        told.append(
+        sentences.append(
             sentence.format(name=name, other=other, things=things, boxes=boxes, n=a, a=a, b=b)
         )
-    return " ".join([*told, f"How many {things} does {name} have now?"])
+    return " ".join([*sentences, f"How many {things} does {name} have now?"])

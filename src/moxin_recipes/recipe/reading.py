@@ -1,86 +1,32 @@
-"""YAML → typed, checked recipe: the only reader of recipes."""
+"""YAML → a typed recipe: the only reader of recipes."""
 
 import dataclasses
-import difflib
-import hashlib
-import json
-import re
-import typing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from moxin_recipes import environment
-from moxin_recipes.recipe import arguments, data_arguments, user_files
-from moxin_recipes.recipe.strict import Loader, RecipeError, conform, required
+from moxin_recipes.recipe import fields
+from moxin_recipes.recipe.base import StageKeys
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.keys import keys_of, stages
+from moxin_recipes.recipe.strict import Loader, RecipeError, build
 
-# Keys that name an input, with the type of its repository.
-REFERENCES = {
-    "model_name_or_path": "model",
-    "tokenizer_name_or_path": "model",
-    "dataset_name": "dataset",
-    "problems_name": "dataset",
-    "pass_rates_name": "dataset",
-    "corpus_name": "dataset",
-    "models": "model",
-    "datasets": "dataset",
-}
-STAGES: dict[str, type[arguments.StageArguments]] = {
-    "data": arguments.DataArguments,
-    "init": arguments.InitArguments,
-    "pretrain": arguments.PretrainArguments,
-    "sft": arguments.SftArguments,
-    "dpo": arguments.DpoArguments,
-    "distill": arguments.DistillArguments,
-    "grpo": arguments.GrpoArguments,
-    "evaluate": arguments.EvaluateArguments,
-    "release": arguments.ReleaseArguments,
-}
-TRAINING_STAGES = ("pretrain", "sft", "dpo", "grpo")
-_REFUSED = {
-    "gradient_accumulation_steps": "it follows from global_batch_size",
-    "trust_remote_code": "no code of a repository is run here",
-    "hub_token": "secrets do not belong in a recipe; set HF_TOKEN or run `hf auth login`",
-    "hub_revision": "each stage pushes to main, to its tag, and to its step branches",
-    "hub_strategy": "save_steps and push_checkpoints say what is pushed",
-    "resume_from_checkpoint": "a stage goes on from its own last checkpoint by itself",
-    "enable_jit_checkpoint": "a checkpoint at SIGTERM would pass for the end of training",
-    "auto_find_batch_size": "global_batch_size says how many sequences a step has",
-    "ignore_data_skip": "a stage goes on where it stopped",
-    "save_only_model": "a checkpoint without its optimizer cannot be gone on from",
-    "packing": "chats are always packed, and never see each other",
-    "assistant_only_loss": "only the assistant's words are learned, always",
-    "model_revision": "write model_name_or_path: REPOSITORY@REVISION",
-    "load_in_4bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
-    "load_in_8bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
-    "env": "set environment variables where the stage is launched",
-}
-# They say where and how a stage runs, logs and pushes, not what comes out of it.
-_KEYLESS = re.compile(
-    r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
-    r"|report_to|base_url|vllm_server_.*|dataset_num_proc|request_seconds|run_name|project|trackio_.*|disable_tqdm"
-    r"|save_.*|use_cpu|gpu_.*|max_skipped_steps|token_cache_.*|executor|workers|slurm_.*)$"
-)
+K = TypeVar("K", bound=StageKeys, covariant=True)
 
 
 @dataclass(frozen=True)
-class Reference:
-    """An input: `key` of the recipe, repository and revision as written there."""
+class Recipe(Generic[K]):
+    """One recipe with the command line's keys on top.
 
-    key: str
-    type: str
-    repo: str
-    revision: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The flat keys of one file with the command line's on top; plain data."""
+    `keys` are those of our own, typed. `values` is all that was written, as plain data: the file,
+    what it extends, and the command line.
+    """
 
     path: Path
+    keys: K
     values: dict[str, Any]
 
     @property
@@ -101,115 +47,99 @@ class Recipe:
     @property
     def stage(self) -> str:
         """The module under `stages/` that runs it."""
-        return str(self.values["stage"])
+        return self.keys.stage
+
+    @property
+    def trains(self) -> bool:
+        """Whether a library's trainer runs it, on as many processes as the launcher starts."""
+        return bool(self.keys.libraries)
 
     @property
     def output_dir(self) -> Path:
         """Folder of this stage's local files."""
-        given = self.values.get("output_dir")
+        given = self.keys.output_dir
         default = environment.home() / "runs" / self.ladder / self.name
         return Path(given) if given else default
 
     @property
     def outputs(self) -> dict[str, str]:
         """Key → repository, for each repository the stage pushes; the first one is the main one."""
-        return {
-            key: value
-            for key, value in self.values.items()
-            if key.startswith("hub_") and key.endswith("_id") and value
-        }
+        return {key: repo for key, (repo, _) in self._outputs().items()}
+
+    def output_type(self, key: str) -> str:
+        """Repository type of an output key: model or dataset."""
+        return self._outputs()[key][1]
+
+    def _outputs(self) -> dict[str, tuple[str, str]]:
+        named = fields.outputs(self.keys)
+        return {key: named[key] for key in self.values if key in named}
 
     @property
     def references(self) -> list[Reference]:
-        """All inputs, in the order of their keys."""
-        found = []
-        for key in sorted(set(REFERENCES) & set(self.values)):
-            value = self.values[key]
-            for written in value if isinstance(value, list) else [value]:
-                if written is not None:
-                    repo, _, revision = str(written).partition("@")
-                    found.append(Reference(key, REFERENCES[key], repo, revision or "main"))
-        for key, kind, written in data_arguments.inputs(self.values):
-            repo, _, revision = written.partition("@")
-            found.append(Reference(key, kind, repo, revision or "main"))
-        return found
+        """All inputs, in a fixed order."""
+        return fields.references(self.keys)
+
+    @property
+    def library_values(self) -> dict[str, Any]:
+        """What the recipe sets of the libraries' keys."""
+        own = {field.name for field in dataclasses.fields(self.keys)}
+        return {key: value for key, value in self.values.items() if key not in own}
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """All keys of our own with their defaults, and what the file sets of the trainers'."""
-        whole = {
-            field.name: field.default
-            if field.default_factory is dataclasses.MISSING
-            else field.default_factory()
-            for field in dataclasses.fields(STAGES[self.stage])
-            if field.name not in required(STAGES[self.stage])
-        }
-        return whole | self.values
-
-    def key(self, payloads: list[tuple[str, str]]) -> str:
-        """sha256 (hex) of what decides the result, the user's own files that it names included.
-
-        `payloads` are (recipe key, payload digest) in the order of `references`.
-        """
-        own = {
-            key: value
-            for key, value in self.resolved.items()
-            if not _KEYLESS.match(key) and key not in REFERENCES
-        }
-        whole = [_canonical(own), payloads, user_files.digests(self.values)]
-        text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """All keys of our own with their defaults, and what was written of the libraries'."""
+        return fields.defaults(self.keys) | self.values
 
 
-def _canonical(value: Any) -> Any:
-    """The value with 10.0 as 10, so that it makes no odds how a number was written."""
-    if isinstance(value, dict):
-        return {key: _canonical(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_canonical(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def read(path: Path, overrides: list[str] | None = None) -> Recipe[StageKeys]:
+    """Reads one recipe with `--key value` pairs of the command line on top.
 
-
-def output_type(key: str) -> str:
-    """Repository type of an output key: `hub_model_id` and `hub_tokenizer_id` hold models."""
-    return "model" if key in ("hub_model_id", "hub_tokenizer_id") else "dataset"
-
-
-def load(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Reads one recipe with `--key value` pairs of the command line on top; see `check`."""
+    RecipeError for a file that cannot be read, and for a key of ours that is missing or of the
+    wrong type. `door.check` looks at the rest.
+    """
+    values = _with_base(path) | _command_line(overrides or [])
+    if values.get("stage") not in stages():
+        raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
+    kind = keys_of(values["stage"])
+    names = {field.name for field in dataclasses.fields(kind)}
     try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}; give a recipe file") from error
+        keys = build(kind, {key: value for key, value in values.items() if key in names})
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return Recipe(path, keys, values)
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    """The values of a file on top of those of the recipe that it extends, one level deep."""
+    values = _content(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: `extends` is the path of a recipe, not {base!r}")
+    below = path.parent / base
+    whole = _content(below)
+    if "extends" in whole:
+        raise RecipeError(
+            f"{path}: `extends`: {below} extends another recipe itself; name that one, and repeat "
+            "here what differs"
+        )
+    return whole | values
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise RecipeError(f"{path}: {reason}; give a recipe file") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-    if not isinstance(values, dict) or values.get("stage") not in STAGES:
-        raise RecipeError(f"{path}: `stage` must be one of {', '.join(STAGES)}")
-    return Recipe(path, values | _command_line(overrides or []))
-
-
-def check(recipe: Recipe) -> None:
-    """Raises RecipeError for a key that is unknown, refused, missing or of the wrong type."""
-    try:
-        hints = known_keys(recipe.stage)
-        for key, value in recipe.values.items():
-            recipe.values[key] = _checked(key, value, hints)
-        missing = [key for key in required(STAGES[recipe.stage]) if key not in recipe.values]
-        if missing:
-            raise RecipeError(f"`{missing[0]}` is missing")
-        if recipe.stage == "pretrain" and recipe.values.get("max_steps", 0) < 1:
-            raise RecipeError("`max_steps` is missing: a phase is so many steps, not epochs")
-        if recipe.values.get("z_loss") and recipe.values.get("use_liger_kernel"):
-            raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
-        if recipe.values.get("save_total_limit") == 1:
-            raise RecipeError(
-                "`save_total_limit` must be 2 or more: a kill while one is written leaves the other"
-            )
-    except RecipeError as error:
-        raise RecipeError(f"{recipe.path}: {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
+    return values
 
 
 def _command_line(words: list[str]) -> dict[str, Any]:
@@ -228,40 +158,14 @@ def _command_line(words: list[str]) -> dict[str, Any]:
             value = "true"
         if key in values:
             raise RecipeError(f"`--{key}` is given twice")
-        values[key] = yaml.load(value, Loader)  # noqa: S506 (a SafeLoader)
+        values[key] = _plain(key, value)
         position += 1
     return values
 
 
-@cache
-def trainer_dataclasses(stage: str) -> tuple[type, ...]:
-    """The dataclasses of transformers and TRL behind a stage; imports them late."""
-    if stage == "pretrain":
-        from transformers import TrainingArguments
-
-        return (TrainingArguments,)
-    if stage in TRAINING_STAGES:
-        import trl
-
-        own = {"sft": trl.SFTConfig, "dpo": trl.DPOConfig, "grpo": trl.GRPOConfig}
-        return (trl.ModelConfig, own[stage])
-    return ()
-
-
-@cache
-def known_keys(stage: str) -> dict[str, Any]:
-    """Key → type hint of everything a recipe of this stage may set; ours win over theirs."""
-    hints: dict[str, Any] = {}
-    for kind in (*trainer_dataclasses(stage), STAGES[stage]):
-        hints |= typing.get_type_hints(kind)
-    return hints
-
-
-def _checked(key: str, value: Any, hints: dict[str, Any]) -> Any:
-    if key in _REFUSED:
-        raise RecipeError(f"`{key}` is not a key of a recipe: {_REFUSED[key]}")
-    if key not in hints:
-        near = difflib.get_close_matches(key, hints, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else ""
-        raise RecipeError(f"unknown key `{key}`{hint}")
-    return conform(key, value, hints[key])
+def _plain(key: str, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"`--{key}`: {text!r} is not YAML: {reason}") from error

@@ -6,13 +6,22 @@ import enum
 import re
 import types
 import typing
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import yaml
+
+from moxin_recipes.recipe.bounds import Bounds
+
+T = TypeVar("T")
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names the key and the way out in one line."""
+
+
+class OutOfBounds(RecipeError):
+    """A number of the right type that lies outside its bounds."""
 
 
 class Loader(yaml.SafeLoader):
@@ -53,64 +62,92 @@ def required(kind: type) -> list[str]:
     ]
 
 
+def build(kind: type[T], values: dict[str, Any], within: str = "") -> T:
+    """An instance of a dataclass from plain values, each as its field's type wants it.
+
+    `within` is the key that the values stand under (`sources[0].`), for errors. RecipeError names
+    the first key that is unknown, missing, or of the wrong type.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name in values:
+        if name not in hints:
+            raise RecipeError(f"unknown key `{within}{name}`" + near(name, hints))
+    for name in required(kind):
+        if name not in values:
+            raise RecipeError(f"`{within}{name}` is missing")
+    return kind(**{key: conform(within + key, value, hints[key]) for key, value in values.items()})
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the known name that is nearest, if one is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
 def conform(key: str, value: Any, hint: Any) -> Any:
-    """The value as the hint wants it, or a RecipeError; nothing is rounded or guessed."""
+    """The value as the hint wants it, or a RecipeError; nothing is rounded or guessed.
+
+    A mapping becomes an instance where the hint is a dataclass.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is typing.Annotated:
+        return _within(key, conform(key, value, inner[0]), hint.__metadata__)
     if origin in (typing.Union, types.UnionType):
-        nested = [option for option in inner if dataclasses.is_dataclass(option)]
-        if nested and isinstance(value, dict):
-            return conform(key, value, nested[0])  # its own errors name the key within
-        for option in inner:
-            try:
-                return conform(key, value, option)
-            except RecipeError:
-                continue
-        raise _wrong(key, value, hint)
-    if origin is typing.Literal:
-        fits = value in inner
-    elif origin is list or hint is list:
+        return _one_of(key, value, hint)
+    if origin is list or hint is list:
         if not isinstance(value, list):
             raise _wrong(key, value, hint)
-        of = inner[0] if inner else Any
-        return [conform(f"{key}[{i}]", item, of) for i, item in enumerate(value)]
-    elif origin is dict or hint is dict:
-        fits = isinstance(value, dict)
-    elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _item(key, value, hint)
-    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
-        fits = value in [member.value for member in hint]
-    elif hint is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if fits else value
-    elif hint is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, hint)
-    if not fits:
+        item = inner[0] if inner else Any
+        return [conform(f"{key}[{i}]", one, item) for i, one in enumerate(value)]
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise _wrong(key, value, hint)
+        return build(hint, value, f"{key}.")
+    if not _fits(value, hint):
         raise _wrong(key, value, hint)
+    return float(value) if hint is float else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that is no list and no dataclass is of the type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if typing.get_origin(hint) is dict or hint is dict:
+        return isinstance(value, dict)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return value in [member.value for member in hint]
+    if hint in (float, int):
+        numbers = (int, float) if hint is float else (int,)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _one_of(key: str, value: Any, hint: Any) -> Any:
+    """The value as the first type of a union that takes it."""
+    options = typing.get_args(hint)
+    nested = [option for option in options if dataclasses.is_dataclass(option)]
+    if nested and isinstance(value, dict):
+        return conform(key, value, nested[0])  # its own errors name the key within
+    for option in options:
+        try:
+            return conform(key, value, option)
+        except OutOfBounds:
+            raise
+        except RecipeError:
+            continue
+    raise _wrong(key, value, hint)
+
+
+def _within(key: str, value: Any, bounds: Iterable[Any]) -> Any:
+    for bound in bounds:
+        if isinstance(bound, Bounds) and not bound.allow(value):
+            raise OutOfBounds(f"`{key}` must be {bound}, not {value:g}")
     return value
-
-
-def _item(key: str, value: Any, kind: type) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _wrong(key, value, kind)
-    hints = typing.get_type_hints(kind)
-    item = {}
-    for name, inner in value.items():
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            raise RecipeError(
-                f"unknown key `{key}.{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
-            )
-        item[name] = conform(f"{key}.{name}", inner, hints[name])
-    for name in required(kind):
-        if name not in item:
-            raise RecipeError(f"`{key}.{name}` is missing")
-    return item
 
 
 def _wrong(key: str, value: Any, hint: Any) -> RecipeError:
     wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    wanted = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", wanted)
     return RecipeError(f"`{key}` must be {wanted}, not {value!r} ({type(value).__name__})")

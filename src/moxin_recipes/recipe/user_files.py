@@ -1,11 +1,12 @@
 """Files of the user's own that a recipe names, and that decide its result as its keys do."""
 
 import hashlib
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+from moxin_recipes.recipe.base import TEMPLATES
 
 
 def digests(values: dict[str, Any]) -> dict[str, str]:
@@ -24,6 +25,14 @@ def digests(values: dict[str, Any]) -> dict[str, str]:
         if path:
             found[reward] = _digest(path)
     return found
+
+
+def check_rewards(names: list[str]) -> None:
+    """Raises RecipeError where `rewards` names none, or one that is no function.
+
+    The package's own rewards are known by an import path, as those of a user are.
+    """
+    pkgutil.resolve_name("moxin_recipes.rewards:check")(names)
 
 
 def _module_file(name: str) -> Path | None:

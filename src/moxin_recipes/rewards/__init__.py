@@ -1,7 +1,7 @@
-"""Verifiable rewards by name: `math`, `format`, `code`, or a function of the user's own.
+"""Verifiable rewards by name: `math`, `format`, `code`, or a function of the user.
 
-A reward is batched and pure: it takes completions and answers, two lists of one length, and gives
-a `Score` for each. `math` and `code` do their work in processes that can be killed (`pool.py`).
+A reward is batched and pure: it takes completions and answers, two lists of one length, and returns
+a `Score` for each. `math` and `code` work in processes that can be killed (`pool.py`).
 """
 
 import importlib
@@ -24,9 +24,9 @@ REWARDS: dict[str, Reward] = {"math": math, "format": form, "code": code}
 
 
 def find(name: str) -> Reward:
-    """The reward of a name, or of an import path `package.module:function`.
+    """Returns the reward of a name, or of an import path `package.module:function`.
 
-    The current folder is searched too. Raises RecipeError where there is no such function.
+    It also searches the current folder. Raises RecipeError if there is no such function.
     """
     if name in REWARDS:
         return REWARDS[name]
@@ -36,9 +36,9 @@ def find(name: str) -> Reward:
         raise RecipeError(
             f"`rewards`: there is no {name}; use {known}, or package.module:function of your own"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)
     except ImportError as error:
@@ -49,7 +49,7 @@ def find(name: str) -> Reward:
 
 
 def check(names: Sequence[str]) -> None:
-    """Raises RecipeError where a recipe's `rewards` are none, or one of them is not there."""
+    """Raises RecipeError if a recipe's `rewards` are empty, or if one of them does not exist."""
     if not names:
         raise RecipeError("`rewards`: give at least one, such as math")
     for name in names:
@@ -57,30 +57,31 @@ def check(names: Sequence[str]) -> None:
 
 
 def score(name: str, completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
-    """One score for each completion, by reward name: the path that training uses."""
+    """Returns one score for each completion, in the same way as training computes it."""
     if len(completions) != len(answers):
         raise ValueError(f"{len(completions)} completions, but {len(answers)} answers")
-    found = find(name)(completions, answers)
-    if len(found) != len(completions) or not all(isinstance(one, Score) for one in found):
+    scores = find(name)(completions, answers)
+    if len(scores) != len(completions) or not all(isinstance(verdict, Score) for verdict in scores):
         raise RecipeError(f"`rewards`: {name} must give one Score for each completion")
-    return found
+    return scores
 
 
 def for_trl(name: str) -> Callable[..., list[float]]:
-    """A reward function as TRL calls it; needs the column `answer`, reads conversational turns.
+    """Returns the reward as a function for TRL, which passes the dataset's columns as keywords.
 
-    It logs the share of verifier time-outs, and the reasons as a column of the completions table.
+    It needs the column `answer`, and reads completions as texts or as turns. It logs the share of
+    verifier time-outs, and the reasons as a column of the completions table.
     """
 
-    def reward(completions: list[Any], answer: list[str], **given: Any) -> list[float]:
+    def reward(completions: list[Any], answer: list[str], **columns: Any) -> list[float]:
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
         scores = score(name, texts, answer)
-        if "log_metric" in given:
-            late = sum(one.reason == TIMED_OUT for one in scores)
-            given["log_metric"](f"rewards/{name}/timeouts", late / len(scores))
-        if "log_extra" in given:
-            given["log_extra"](f"{name}_reason", [one.reason for one in scores])
-        return [one.reward for one in scores]
+        if "log_metric" in columns:
+            timeouts = sum(verdict.reason == TIMED_OUT for verdict in scores)
+            columns["log_metric"](f"rewards/{name}/timeouts", timeouts / len(scores))
+        if "log_extra" in columns:
+            columns["log_extra"](f"{name}_reason", [verdict.reason for verdict in scores])
+        return [verdict.reward for verdict in scores]
 
     reward.__name__ = name
     return reward

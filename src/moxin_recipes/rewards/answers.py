@@ -1,10 +1,9 @@
-"""The rewards `math` and `format`: the boxed answer after `</think>`.
+"""The rewards `math` and `format`, which read the boxed answer after `</think>`.
 
-`math` follows DeepScaleR: 1 if the boxed answer after `</think>` equals the reference by
-math-verify, else 0; without `</think>` there is no reward. (DeepScaleR asks for `<think>` too, and
-reads after the first `</think>`; here that is what follows the last.) Symbolic comparison can hang
-or eat memory on hostile input, so it runs in processes that are killed when one answer takes too
-long.
+`math` follows DeepScaleR. It is 1 if math-verify finds the boxed answer equal to the reference, and
+0 otherwise; without `</think>` it is 0. (DeepScaleR also requires `<think>`, and reads what follows
+the first `</think>`; here it is what follows the last one.) On hostile input, symbolic comparison
+can hang or use all memory. So it runs in processes that are killed when an answer takes too long.
 """
 
 import re
@@ -17,31 +16,31 @@ from moxin_recipes.rewards.score import Score
 
 SECONDS_AN_ANSWER = 5.0
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}$")
-_DOLLAR = re.compile(r"(?<!\\)\\\$")  # of a price
+_DOLLAR = re.compile(r"(?<!\\)\\\$")  # the sign of a price
 _UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}\s*(?:\^\s*\{?[0-9]\}?)?")
-_BREAK = re.compile(r"\\\\(?!\s*$|[a-zA-Z])")  # of a line; another formula follows
+_BREAK = re.compile(r"\\\\(?!\s*$|[a-zA-Z])")  # a line break before another formula
 _COMMAND = re.compile(r"\\(?:[dt]?frac|sqrt|left|right|times|cdot|div)")
-# A whole number may be given as a fraction, a power, a root; anything else between two numbers
-# makes a sum, a product or a second guess. The question, or a list, is not its answer.
+# A whole number may be written as a fraction, a power or a root. Anything else between two numbers
+# makes a sum, a product or a second guess: a question or a list is no answer.
 _NUMBERS = re.compile(r"[0-9]+")
 _JOINT = re.compile(
     r"[.,]|\{,\}|,?\\[,!]|[})]*\s*[/^_]\s*[{(]*\s*-?|\}+|\}+\s*\{+\s*-?|\]\s*\{"
     r"|\}*\s*\\(?:[dt]?frac|sqrt)\s*[\[{]*\s*-?"
 )
 _OPERATION = re.compile(r"\\(?:sum|prod|int|lim|max|min|gcd|lcm|[dt]?binom)(?![a-z])")
-_TOGETHER = 64  # comparisons, at most, that one worker gets at a time
-_Pair = tuple[str, str]  # the answer that was given, and the right one
-_LONGEST_ANSWER = 1000  # characters; a boxed answer beyond this is wrong without a look
+_TOGETHER = 64  # comparisons that one worker gets at a time, at most
+_Pair = tuple[str, str]  # the candidate and the right answer
+_LONGEST_ANSWER = 1000  # characters; a longer boxed answer is wrong without a comparison
 
 
 @cache
 def pool() -> Pool:
-    """The verifying workers of this process."""
+    """Returns the verifying workers of this process."""
     return Pool("compare")
 
 
 def boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{…}` whose braces close; None if there is none."""
+    r"""Returns the content of the last `\boxed{…}` whose braces close, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -54,7 +53,7 @@ def boxed(text: str) -> str | None:
 
 
 def chain_answer(completion: str) -> tuple[str | None, str]:
-    """The answer of a `<think>…</think>` completion, or None with the reason."""
+    """Returns the answer of a `<think>…</think>` completion, or None with the reason."""
     _, closed, after = completion.rpartition("</think>")
     if not closed:
         return None, "no </think>"
@@ -64,74 +63,78 @@ def chain_answer(completion: str) -> tuple[str | None, str]:
     answer = _DOLLAR.sub("", answer)
     if len(answer) > _LONGEST_ANSWER:
         return None, "answer too long"
-    # A `$` would end the formula that the verifier is shown, and begin a second guess; digits of
-    # other scripts only look like an answer.
+    # A `$` would end the formula that the verifier reads, and begin a second guess. Digits of other
+    # scripts only look like an answer.
     if "$" in answer or any(sign.isdecimal() and not sign.isascii() for sign in answer):
         return None, "no single answer"
     return answer, ""
 
 
 def math(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
-    """1 for each completion whose boxed answer after `</think>` equals its answer."""
+    """Scores 1 for each completion whose boxed answer after `</think>` equals its answer."""
     scores: dict[int, Score] = {}
     pairs: dict[int, _Pair] = {}
-    for place, (completion, answer) in enumerate(zip(completions, answers, strict=True)):
-        began = time.perf_counter()
-        given, reason = chain_answer(completion)
-        pair = str(given), _DOLLAR.sub("", answer)
+    for index, (completion, answer) in enumerate(zip(completions, answers, strict=True)):
+        start_time = time.perf_counter()
+        candidate, reason = chain_answer(completion)
+        pair = str(candidate), _DOLLAR.sub("", answer)
         reason = reason or _plainly(*pair)
         if reason:
-            scores[place] = Score(float(reason == "equal"), time.perf_counter() - began, reason)
+            scores[index] = Score(
+                float(reason == "equal"), time.perf_counter() - start_time, reason
+            )
         else:
-            pairs[place] = pair
+            pairs[index] = pair
     scores |= zip(pairs, _compared(list(pairs.values())), strict=True)
-    return [scores[place] for place in range(len(completions))]
+    return [scores[index] for index in range(len(completions))]
 
 
 def _compared(pairs: list[_Pair]) -> list[Score]:
-    """Verdicts by math-verify on (given, answer)."""
-    # Large enough that forks cost little, small enough that no worker waits long for the others.
+    """Returns math-verify's verdicts on pairs (candidate, answer)."""
+    # Chunks are large enough that forks cost little, and small enough that no worker is idle long.
     size = max(1, min(_TOGETHER, len(pairs) // (8 * pool().size)))
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    done = pool().run([Job(chunk, SECONDS_AN_ANSWER) for chunk in chunks])
+    job_results = pool().run([Job(chunk, SECONDS_AN_ANSWER) for chunk in chunks])
     return [
         Score(float(result.output == "equal"), result.seconds, result.failure or result.output)
-        for results in done
+        for results in job_results
         for result in results
     ]
 
 
-def _plainly(given: str, answer: str) -> str:
-    """The verdict where it needs no algebra: `equal`, or why not; else ""."""
-    if given == answer:
+def _plainly(candidate: str, answer: str) -> str:
+    """Returns a verdict that needs no algebra: `equal`, or why not; otherwise ""."""
+    if candidate == answer:
         return "equal"
-    if _INTEGER.match(given) and _INTEGER.match(answer):
-        return "equal" if int(given) == int(answer) else "different"
-    given = _UNIT.sub(" ", given)
-    numbers = [side for side in given.split("=") if _is_number(side)]
-    if ("=" not in answer and len(numbers) > 1) or ("\\\\" not in answer and _BREAK.search(given)):
+    if _INTEGER.match(candidate) and _INTEGER.match(answer):
+        return "equal" if int(candidate) == int(answer) else "different"
+    candidate = _UNIT.sub(" ", candidate)
+    numbers = [side for side in candidate.split("=") if _is_number(side)]
+    if ("=" not in answer and len(numbers) > 1) or (
+        "\\\\" not in answer and _BREAK.search(candidate)
+    ):
         return "no single answer"
     if not _INTEGER.match(answer):
         return ""
-    joints = _NUMBERS.split(numbers[0] if numbers else given)[1:-1]
-    worked_out = not _OPERATION.search(given) and all(map(_JOINT.fullmatch, joints))
+    joints = _NUMBERS.split(numbers[0] if numbers else candidate)[1:-1]
+    worked_out = not _OPERATION.search(candidate) and all(map(_JOINT.fullmatch, joints))
     return "" if worked_out else "not worked out"
 
 
 def _is_number(side: str) -> bool:
-    """Whether a side of an equation names nothing: of `x = 12`, the second."""
+    """Returns whether a side of an equation has digits and no letters: `12` in `x = 12`."""
     plain = _COMMAND.sub("", side)
     return any(sign.isdigit() for sign in plain) and not any(sign.isalpha() for sign in plain)
 
 
 def form(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:  # noqa: ARG001
-    r"""1 for `<think>…</think>` followed by a `\boxed{…}`, right or wrong."""
+    r"""Scores 1 for `<think>…</think>` followed by a `\boxed{…}`, right or wrong."""
     scores = []
     for completion in completions:
-        began = time.perf_counter()
-        given, reason = chain_answer(completion)
+        start_time = time.perf_counter()
+        candidate, reason = chain_answer(completion)
         opened = completion.lstrip().startswith("<think>")
-        well = given is not None and opened
-        reason = "well formed" if well else reason or "no <think>"
-        scores.append(Score(float(well), time.perf_counter() - began, reason))
+        well_formed = candidate is not None and opened
+        reason = "well formed" if well_formed else reason or "no <think>"
+        scores.append(Score(float(well_formed), time.perf_counter() - start_time, reason))
     return scores

@@ -1,4 +1,4 @@
-"""Before anything is spent on rewards: can they tell right answers from wrong ones?"""
+"""Checks, before anything is spent, that rewards can tell right answers from wrong ones."""
 
 import math
 
@@ -9,7 +9,7 @@ from moxin_recipes.rewards.pool import Job
 
 _HOSTILE = ("<think></think>\\boxed{" + "(" * 300, "</think>" * 1000, "\\boxed{" * 1000, "", "\0")
 _TESTS = '{"inputs": ["2"], "outputs": ["4"]}'
-# Reward → known completions, their answer and their score.
+# Reward → known completions, each with its answer and its score.
 KNOWN: dict[str, list[tuple[str, str, float]]] = {
     "math": [
         ("<think>half of 8</think>\n\\boxed{\\frac{8}{2}}", "4", 1),
@@ -30,16 +30,19 @@ KNOWN: dict[str, list[tuple[str, str, float]]] = {
 
 
 def check_rewards(names: list[str], answers: list[str]) -> None:
-    """Scores known answers, and hostile ones against the dataset's own; RecipeError if wrong."""
+    """Scores known completions, and hostile ones against the answers of the dataset.
+
+    Raises RecipeError if a score is wrong or not finite, or if a verifier cannot be stopped.
+    """
     rewards.check(names)
     for name in names:
         known = KNOWN.get(name, [])
-        found = rewards.score(name, [text for text, _, _ in known], [a for _, a, _ in known])
-        for (text, answer, wanted), score in zip(known, found, strict=True):
-            if score.reward != wanted:
+        scores = rewards.score(name, [text for text, _, _ in known], [a for _, a, _ in known])
+        for (text, answer, expected), score in zip(known, scores, strict=True):
+            if score.reward != expected:
                 raise RecipeError(
                     f"`rewards`: {name} gives {score.reward:g} ({score.reason}) instead of "
-                    f"{wanted:g} to {text!r} for the answer {answer}"
+                    f"{expected:g} to {text!r} for the answer {answer}"
                 )
         for score in rewards.score(name, _HOSTILE, [answers[0]] * len(_HOSTILE)):
             if not math.isfinite(score.reward):

@@ -1,9 +1,9 @@
-"""The parent's side of verification: jobs go to a few worker processes, in order, and come back.
+"""The parent's side of verification: it hands jobs to a few worker processes, in order.
 
-A worker (`worker.py`) works in forked children and kills one at its limit, so an answer that hangs
-costs its own time and nothing else. Workers are separate programs, not forks of the trainer (which
-has threads and maybe a GPU) nor of `multiprocessing` (which would import the trainer again). They
-end when their input does, also when the trainer is killed.
+A worker (`worker.py`) works in forked children and kills a child that reaches its time limit. So an
+answer that hangs costs only its own time. Workers are separate programs. They are not forks of the
+trainer, which has threads and maybe a GPU, nor of `multiprocessing`, which would import the trainer
+again. A worker ends when its input ends, also if the trainer is killed.
 """
 
 import atexit
@@ -24,8 +24,8 @@ from moxin_recipes.recipe.strict import RecipeError
 
 TIMED_OUT = "timed out"
 DIED = "died"
-_START = 120.0  # seconds that a worker may take to import what it needs
-_GRACE = 30.0  # seconds beyond a job's limit after which its worker itself is taken for dead
+_START = 120.0  # seconds that a worker may take for its imports
+_GRACE = 30.0  # a worker that is this many seconds beyond a job's limit counts as dead
 
 
 class Unavailable(RecipeError):
@@ -34,31 +34,31 @@ class Unavailable(RecipeError):
 
 @dataclass(frozen=True)
 class Job:
-    """Steps that one worker does; `seconds` is the limit of each comparison, or of all programs."""
+    """Steps for one worker; `seconds` limits each comparison, or all programs together."""
 
     steps: Sequence[Any]
     seconds: float
 
 
 class Result(NamedTuple):
-    """Output of a step, its seconds, and why it failed ("" if it did not)."""
+    """The output of a step, its seconds, and why it failed ("" if it did not)."""
 
     output: str
     seconds: float
     failure: str
 
 
-def _own_cores() -> int:
-    """Cores for this process, where several share the machine."""
+def _cores() -> int:
+    """Returns this process's share of the cores, where several processes share the machine."""
     shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // shared)
 
 
 class _Worker:
-    """A process of `worker.py`: one JSON line each way."""
+    """A process of `worker.py`; each message to and from it is one line of JSON."""
 
     def __init__(self, kind: str) -> None:
-        environment = {"MOXIN_HUB": "hf"}  # no secret of ours; this one starts no Hub
+        environment = {"MOXIN_HUB": "hf"}  # it gets none of our secrets, and starts no Hub
         for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
             if name in os.environ:
                 environment[name] = os.environ[name]
@@ -70,7 +70,7 @@ class _Worker:
             env=environment,
         )
         self.ready = False
-        self.place: int | None = None  # of its job
+        self.place: int | None = None  # the index of its job
         self.deadline = time.monotonic() + _START
 
     def fileno(self) -> int:
@@ -78,7 +78,7 @@ class _Worker:
         return self.process.stdout.fileno()
 
     def give(self, place: int, job: Job) -> None:
-        """Sends a job; a worker that is gone shows when its answer is read."""
+        """Sends a job; if the worker is dead, reading its answer shows it."""
         assert self.process.stdin is not None  # noqa: S101 (a pipe)
         self.place, self.deadline = place, time.monotonic() + job.seconds * len(job.steps) + _GRACE
         line = json.dumps({"steps": list(job.steps), "seconds": job.seconds})
@@ -89,7 +89,7 @@ class _Worker:
             self.process.kill()
 
     def take(self) -> dict[str, Any] | None:
-        """The next line of a worker that has one; None if it died."""
+        """Returns the next line of a worker that has one, or None if it died."""
         assert self.process.stdout is not None  # noqa: S101 (a pipe)
         line = self.process.stdout.readline()
         return json.loads(line) if line.endswith(b"\n") else None
@@ -99,27 +99,27 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None  # noqa: S101 (a pipe)
-            with contextlib.suppress(BrokenPipeError):  # what it was not sent any more
+            with contextlib.suppress(BrokenPipeError):  # the rest of its input is lost
                 pipe.close()
 
 
 class Pool:
-    """Up to one worker a core for jobs of one kind, started when they are needed."""
+    """Up to one worker a core for jobs of one kind; workers start when they are needed."""
 
     def __init__(self, kind: str, size: int | None = None) -> None:
         self._kind = kind
-        self.size = size or _own_cores()
+        self.size = size or _cores()
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         atexit.register(self.close)
 
     def run(self, jobs: Sequence[Job]) -> list[list[Result]]:
-        """The results of each job, in their order; raises Unavailable where none can run."""
+        """Returns the results of each job, in order; raises Unavailable if no job can run."""
         with self._lock:
             try:
                 return self._run(jobs)
-            finally:  # after an error no worker may keep a job that nobody waits for
-                for worker in [one for one in self._workers if one.place is not None]:
+            finally:  # after an error, no worker may keep a job whose result nobody reads
+                for worker in [worker for worker in self._workers if worker.place is not None]:
                     self._drop(worker)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class Pool:
             self._drop(worker)
 
     def processes(self) -> list[int]:
-        """Ids of the workers."""
+        """Returns the process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
     def _drop(self, worker: _Worker) -> None:
@@ -153,13 +153,13 @@ class Pool:
                         done[place] = [Result("", jobs[place].seconds, DIED)] * len(
                             jobs[place].steps
                         )
-                    else:  # it may not have been the job
+                    else:  # the job may not be the cause
                         tried.add(place)
                         waiting.appendleft(place)
         return [done[place] for place in range(len(jobs))]
 
     def _hand_out(self, waiting: deque[int], jobs: Sequence[Job]) -> None:
-        """Gives waiting jobs to idle workers; starts as many workers as there is work for."""
+        """Gives waiting jobs to idle workers; starts a worker for each job, up to `size`."""
         busy = sum(worker.place is not None for worker in self._workers)
         while len(self._workers) < min(self.size, busy + len(waiting)):
             self._workers.append(_Worker(self._kind))
@@ -169,7 +169,7 @@ class Pool:
                 worker.give(place, jobs[place])
 
     def _started(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
-        """The first line of a worker: whether it can do this work at all."""
+        """Reads the first line of a worker, which says whether it can do this kind of work."""
         worker.ready = answer is not None and not answer["refused"]
         if not worker.ready:
             self._drop(worker)
@@ -177,19 +177,21 @@ class Pool:
             raise Unavailable(f"`rewards`: {why}")
 
     def _answers(self) -> list[tuple[_Worker, dict[str, Any] | None]]:
-        """Workers that said something, or None for one that is dead or far too late."""
+        """Returns workers with their answers; None stands for one that is dead or far too late."""
         with selectors.DefaultSelector() as selector:
             for worker in self._workers:
                 if not worker.ready or worker.place is not None:
                     selector.register(worker, selectors.EVENT_READ)
-            chosen = [key.fileobj for key, _ in selector.select(timeout=1.0)]
-        now = time.monotonic()
-        said = [worker for worker in self._workers if worker in chosen]
+            readable = [key.fileobj for key, _ in selector.select(timeout=1.0)]
+        clock = time.monotonic()
+        answering = [worker for worker in self._workers if worker in readable]
         late = [
             worker
             for worker in self._workers
-            if worker not in said
+            if worker not in answering
             and (worker.place is not None or not worker.ready)
-            and now > worker.deadline
+            and clock > worker.deadline
         ]
-        return [(worker, worker.take()) for worker in said] + [(worker, None) for worker in late]
+        return [(worker, worker.take()) for worker in answering] + [
+            (worker, None) for worker in late
+        ]

@@ -1,7 +1,6 @@
-"""Before GRPO spends anything: can this model end, is there a signal?"""
+"""Checks, before GRPO spends anything, that the model ends its turns and rewards give a signal."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import SaveStrategy
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from moxin_recipes import rewards
 from moxin_recipes.recipe.strict import RecipeError
@@ -24,58 +22,47 @@ from moxin_recipes.rewards.known_answers import KNOWN
 
 log = logging.getLogger(__name__)
 
-PROBED_GROUPS = 128  # where 1 group in 20 has a signal, all of them miss it once in 700 times
+PROBED_GROUPS = 128  # if 1 group in 20 has a signal, all of them miss it once in 700 runs
 
 
 def check_ending(model: Path, tokenizer: PreTrainedTokenizerBase, names: list[str]) -> None:
-    """The model's template ends a turn with EOS, generation stops there, and marks survive.
+    """Raises RecipeError unless turns end with EOS, generation stops there, and marks survive.
 
-    TRL decodes completions without special tokens before the reward sees them.
+    TRL decodes completions without special tokens before the reward sees them. So marks such as
+    `<think>` must not be special tokens.
     """
     eos = tokenizer.eos_token_id
     turns = [{"role": "user", "content": "x"}]
-    begun = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     turns.append({"role": "assistant", "content": "y"})
-    whole = tokenizer.apply_chat_template(turns, tokenize=False)
-    if not whole.startswith(begun) or tokenizer.eos_token not in whole[len(begun) :]:
+    ended = tokenizer.apply_chat_template(turns, tokenize=False)
+    if not ended.startswith(prompt) or tokenizer.eos_token not in ended[len(prompt) :]:
         raise RecipeError(
             f"`model_name_or_path`: its chat template does not end the assistant's turn with "
             f"{tokenizer.eos_token}; completions would never end"
         )
-    ends = GenerationConfig.from_pretrained(model).eos_token_id
-    if eos not in (ends if isinstance(ends, list) else [ends]):
+    end_ids = GenerationConfig.from_pretrained(model).eos_token_id
+    if eos not in (end_ids if isinstance(end_ids, list) else [end_ids]):
         raise RecipeError(
-            f"`model_name_or_path`: its generation config ends at {ends}, its tokenizer at {eos}"
+            f"`model_name_or_path`: its generation config ends at {end_ids}, its tokenizer at {eos}"
         )
     for name in names:
-        for text, answer, wanted in KNOWN.get(name, [])[:1]:
+        for text, answer, expected in KNOWN.get(name, [])[:1]:
             seen = tokenizer.decode(
                 tokenizer(text, add_special_tokens=False)["input_ids"], skip_special_tokens=True
             )
-            if rewards.score(name, [seen], [answer])[0].reward != wanted:
+            if rewards.score(name, [seen], [answer])[0].reward != expected:
                 raise RecipeError(
                     f"`model_name_or_path`: {name} would see {seen!r} for {text!r}; marks such as "
                     "<think> must not be special tokens"
                 )
 
 
-def check_saves(args: GRPOConfig) -> None:
-    """No checkpoint falls between the updates on one generation: its completions are not saved."""
-    steps = args.steps_per_generation * args.num_iterations
-    updates = math.lcm(steps, args.gradient_accumulation_steps) // args.gradient_accumulation_steps
-    by_steps = args.save_strategy == SaveStrategy.STEPS
-    if by_steps and updates > 1 and args.save_steps % updates:
-        raise RecipeError(
-            f"`save_steps`: a generation lasts {updates} updates, and a run resumed from step "
-            f"{args.save_steps:g} would sample anew between them; use a multiple of {updates}"
-        )
-
-
 class Probe(TrainerCallback):
-    """Samples groups as the first step will, and refuses to train where none has a signal.
+    """Samples groups like the first step, and refuses to train if none of them has a signal.
 
-    It runs when everything is in place (sharding, vLLM) and before any update, on the path that
-    training uses; nothing of it is left in the metrics or in the random state.
+    It runs after the set-up (sharding, vLLM) and before any update, on the code path of training.
+    It leaves no trace in the metrics or in the random state.
     """
 
     def __init__(self, prompts: Dataset) -> None:
@@ -89,23 +76,24 @@ class Probe(TrainerCallback):
         control: TrainerControl,  # noqa: ARG002 (the signature of a callback)
         **_: Any,
     ) -> None:
-        """Raises RecipeError when all rewards are equal in each of the probed groups."""
+        """Raises RecipeError if all rewards are equal within each of the probed groups."""
         trainer = self.trainer
         if trainer is None or state.global_step:
             return
         size, ranks = trainer.num_generations, trainer.accelerator.num_processes
-        here = args.per_device_train_batch_size * trainer.args.steps_per_generation
-        groups = max(1, here * ranks // size)  # of one generation
+        process_completions = args.per_device_train_batch_size * trainer.args.steps_per_generation
+        groups = max(1, process_completions * ranks // size)  # groups in one generation
         probed = 0
-        trainer.model.train()  # or it would sample as for an evaluation
+        trainer.model.train()  # otherwise it would sample as for an evaluation
         with torch.random.fork_rng(), torch.no_grad():
             while probed < min(PROBED_GROUPS, len(self._prompts)):
                 rows = [
-                    self._prompts[(probed + place // size) % len(self._prompts)]
-                    for place in range(here * ranks)
+                    self._prompts[(probed + index // size) % len(self._prompts)]
+                    for index in range(process_completions * ranks)
                 ]
-                first = here * trainer.accelerator.process_index
-                output = trainer._generate_and_score_completions(rows[first : first + here])
+                first = process_completions * trainer.accelerator.process_index
+                process_rows = rows[first : first + process_completions]
+                output = trainer._generate_and_score_completions(process_rows)
                 probed += groups
                 # Equal rewards differ by rounding, up to 1e-3 of TRL's standardised advantage.
                 signal = (output["advantages"].abs() > 1e-2).any().reshape(1)

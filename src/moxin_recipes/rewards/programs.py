@@ -1,10 +1,9 @@
-r"""The reward `code`: the fenced Python program after `</think>` passes all tests.
+r"""The reward `code`: 1 if the fenced Python program after `</think>` passes all tests.
 
-The answer is JSON of the shape that APPS and TACO have: `{"inputs": […], "outputs": […]}`, where
-each input is the text of standard input and each output the text to print; with `"fn_name"` each
-input is the list of that function's arguments and each output what it returns. A test's right
-output never enters the process that runs the program: what a program does there, it cannot pass
-but by putting out the right thing.
+The answer is JSON as in APPS and TACO: `{"inputs": […], "outputs": […]}`. Each input is the text of
+standard input, and each output is the text to print. With `"fn_name"`, each input is the list of
+that function's arguments, and each output is what it returns. The right output of a test never
+enters the process that runs the program. So a program can pass only by producing that output.
 """
 
 import json
@@ -25,12 +24,12 @@ _FENCED = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL)
 
 @cache
 def pool() -> Pool:
-    """The sandboxed workers of this process."""
+    """Returns the sandboxed workers of this process."""
     return Pool("run")
 
 
 def fenced_program(completion: str) -> tuple[str | None, str]:
-    """The last fenced block after `</think>`, or None with the reason."""
+    """Returns the last fenced block after `</think>`, or None with the reason."""
     _, closed, after = completion.rpartition("</think>")
     if not closed:
         return None, "no </think>"
@@ -43,7 +42,7 @@ def fenced_program(completion: str) -> tuple[str | None, str]:
 
 
 def tests_of(answer: str) -> dict[str, Any]:
-    """The tests in a row's `answer`; raises RecipeError where there are none."""
+    """Returns the tests in a row's `answer`; raises RecipeError if there are none."""
     try:
         tests = json.loads(answer)
     except ValueError:
@@ -60,22 +59,22 @@ def tests_of(answer: str) -> dict[str, Any]:
 
 
 def code(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
-    """1 if the program passes every test; raises RecipeError for an answer that holds no tests."""
-    began = time.perf_counter()
+    """Scores 1 if the program passes every test; raises RecipeError for an answer without tests."""
+    start_time = time.perf_counter()
     scores: dict[int, Score] = {}
     jobs: dict[int, Job] = {}
     tests = [tests_of(answer) for answer in answers]
-    for place, completion in enumerate(completions):
+    for index, completion in enumerate(completions):
         program, reason = fenced_program(completion)
         if program is None:
-            scores[place] = Score(0.0, time.perf_counter() - began, reason)
+            scores[index] = Score(0.0, time.perf_counter() - start_time, reason)
         else:
-            jobs[place] = Job(_steps(program, tests[place]), SECONDS_A_PROGRAM)
-    for place, results in zip(jobs, pool().run(list(jobs.values())), strict=True):
-        reason = results[-1].failure or _judged(results, tests[place])
+            jobs[index] = Job(_steps(program, tests[index]), SECONDS_A_PROGRAM)
+    for index, results in zip(jobs, pool().run(list(jobs.values())), strict=True):
+        reason = results[-1].failure or _judged(results, tests[index])
         seconds = sum(result.seconds for result in results)
-        scores[place] = Score(float(reason == "passed"), seconds, reason)
-    return [scores[place] for place in range(len(completions))]
+        scores[index] = Score(float(reason == "passed"), seconds, reason)
+    return [scores[index] for index in range(len(completions))]
 
 
 def _steps(program: str, tests: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,17 +85,17 @@ def _steps(program: str, tests: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _judged(results: Sequence[Result], tests: dict[str, Any]) -> str:
-    """`passed`, or `wrong output`; blanks at the ends of lines and of the whole do not count."""
-    wanted = tests["outputs"]
+    """Returns `passed` or `wrong output`; white space that ends a line or the text is ignored."""
+    expected = tests["outputs"]
     if not tests.get("fn_name"):
-        pairs = zip(results, wanted, strict=True)
+        pairs = zip(results, expected, strict=True)
         same = [_lines(result.output) == _lines(str(right)) for result, right in pairs]
         return "passed" if all(same) else "wrong output"
     try:
         returned = json.loads(results[0].output)
     except ValueError:
         return "wrong output"
-    return "passed" if returned == wanted else "wrong output"
+    return "passed" if returned == expected else "wrong output"
 
 
 def _lines(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`moxin score`: rows of `completion` and `answer`, scored on the path that training uses."""
+"""`moxin score` scores rows of `completion` and `answer` in the same way as training does."""
 
 import json
 import sys
@@ -10,21 +10,25 @@ from moxin_recipes import rewards
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.programs import tests_of
 
-BATCH = 256  # rows scored, and written, together
+BATCH = 256  # rows that are scored and written together
 
 
 def scored(name: str, file: str) -> Iterator[dict[str, Any]]:
-    """`reward`, `seconds` and `reason` of each row of a JSON-lines file (`-`: standard input).
+    """Yields `reward`, `seconds` and `reason` of each row of a JSON-lines file.
 
-    All rows are read before the first is scored. Raises RecipeError with the number of the first
-    line that cannot be used.
+    `file` may be `-`, the standard input. All rows are read before the first is scored. Raises
+    RecipeError with the number of the first line that cannot be used.
     """
     rewards.find(name)
-    given = _read(name, file)
-    for start in range(0, len(given), BATCH):
-        completions, answers = zip(*given[start : start + BATCH], strict=True)
-        for one in rewards.score(name, completions, answers):
-            yield {"reward": one.reward, "seconds": round(one.seconds, 4), "reason": one.reason}
+    pairs = _read(name, file)
+    for start in range(0, len(pairs), BATCH):
+        completions, answers = zip(*pairs[start : start + BATCH], strict=True)
+        for score in rewards.score(name, completions, answers):
+            yield {
+                "reward": score.reward,
+                "seconds": round(score.seconds, 4),
+                "reason": score.reason,
+            }
 
 
 def _read(name: str, file: str) -> list[tuple[str, str]]:

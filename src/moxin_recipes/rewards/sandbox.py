@@ -1,11 +1,11 @@
-"""Confines a process, for programs that nobody has read: no files, no network, no processes.
+"""Confines a process that runs an unknown program: no files, no network, no new processes.
 
-Any user of any Linux with seccomp can do this, without root, namespaces or containers. After
-`confine` the kernel lets the process compute, read its input and write a bounded output, and
-refuses every other system call: there is nothing to open, so no file to read, to fill or to write
-outside of; no socket; no fork, no thread, no signal to others. Whatever the program may import is
-loaded before. `missing` tries all of that out at each worker's start, and nothing runs where it
-does not hold. (Tried on x86-64; the numbers for 64-bit ARM are from the kernel's table.)
+Any user of Linux with seccomp can do this, without root, namespaces or containers. After `confine`
+the kernel lets the process compute, read its input and write a bounded output. It refuses every
+other system call: the process cannot open, read or write other files; it has no socket; it cannot
+fork, start a thread or signal others. The modules that the program may import are loaded before.
+At each worker's start, `attempts` tries all of this, and no program runs where the sandbox does not
+hold. (We ran it on x86-64; the numbers for 64-bit ARM are from the kernel's table.)
 """
 
 import ctypes
@@ -27,7 +27,7 @@ from moxin_recipes.rewards.pool import Result
 
 MEMORY = 2**30  # bytes of address space
 OUTPUT = 2**20  # bytes that can be written
-# What programs of contests and exercises import; the rest cannot be found.
+# Modules that programs of contests and exercises import; no other module can be imported.
 MODULES = """
     __future__ _strptime abc array ast base64 binascii bisect calendar cmath collections
     collections.abc contextlib copy dataclasses datetime decimal difflib enum fractions functools
@@ -35,7 +35,7 @@ MODULES = """
     pprint queue random re statistics string struct sys textwrap threading time traceback types
     typing unicodedata uuid warnings weakref zlib encodings.ascii encodings.latin_1
 """
-# System calls that are left: name → number on x86-64 and on 64-bit ARM.
+# The allowed system calls: name → number on x86-64 and on 64-bit ARM.
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63),
     "write": (1, 64),
@@ -68,7 +68,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "exit_group": (231, 94),
     "getrandom": (318, 278),
 }
-_NEWFSTATAT = (262, 79)  # of an open descriptor only
+_NEWFSTATAT = (262, 79)  # allowed for an open descriptor only
 _AT_EMPTY_PATH = 0x1000
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, audit's number
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -83,7 +83,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter() -> bytes:
-    """The seccomp filter of this machine; raises OSError on one that is not known."""
+    """Returns the seccomp filter for this machine; raises OSError on an unknown architecture."""
     if platform.machine() not in _MACHINES:
         raise OSError(f"the sandbox knows x86-64 and 64-bit ARM, not {platform.machine()}")
     column, audit = _MACHINES[platform.machine()]
@@ -96,17 +96,17 @@ def _filter() -> bytes:
     for number in numbers:
         if number is not None:
             lines += [line(_IF, number, 0, 1), line(_RETURN, _ALLOW)]
-    # Its fourth argument, at offset 16 + 3 × 8, holds the flags.
+    # The fourth argument of newfstatat, at offset 16 + 3 × 8, holds the flags.
     lines += [line(_IF, _NEWFSTATAT[column], 0, 3), line(_LOAD, 40)]
     lines += [line(_IF, _AT_EMPTY_PATH, 0, 1), line(_RETURN, _ALLOW), line(_RETURN, _REFUSE)]
     return b"".join(lines)
 
 
 def confine(seconds: float) -> None:
-    """From here on this process only computes; raises OSError where the kernel cannot do it."""
+    """Confines this process from now on; raises OSError if the kernel cannot do it."""
     program = _filter()
     memory = ctypes.create_string_buffer(program, len(program))
-    whole = _Program(len(program) // 8, ctypes.cast(memory, ctypes.c_void_p))
+    filter_program = _Program(len(program) // 8, ctypes.cast(memory, ctypes.c_void_p))
     limits = {
         resource.RLIMIT_AS: MEMORY,
         resource.RLIMIT_CPU: int(seconds) + 2,
@@ -119,32 +119,32 @@ def confine(seconds: float) -> None:
         resource.setrlimit(limit, (value, value))
     for option, *values in (
         (_PR_SET_NO_NEW_PRIVS, 1, 0),
-        (_PR_SET_SECCOMP, _FILTER, ctypes.byref(whole)),
+        (_PR_SET_SECCOMP, _FILTER, ctypes.byref(filter_program)),
     ):
         if _LIBC.prctl(option, *values, 0, 0):
             raise OSError(ctypes.get_errno(), "the kernel refuses a seccomp filter")
 
 
 def preload() -> None:
-    """Imports all that a program may import."""
+    """Imports all modules that a program may import."""
     for name in MODULES.split():
         importlib.import_module(name)
 
 
 def run(step: dict[str, Any], output: int, seconds: float) -> None:
-    """Runs `step["program"]`; what it prints, or what its function returns, goes to `output`.
+    """Runs `step["program"]` and writes what it prints, or what its function returns, to `output`.
 
-    A step has `input`, the text of its standard input; or `function` and `calls`, lists of
-    arguments, whose results come out as a JSON list. Function of a class `Solution`, if there is
-    one. Ends by an exception when the program does.
+    A step has either `input`, the text of standard input, or `function` and `calls`, which are
+    lists of arguments. The results of calls are written as a JSON list. If the program has a class
+    `Solution`, the function is its method. An exception of the program is raised.
     """
-    given = os.memfd_create("input")
-    os.write(given, step.get("input", "").encode())
-    os.lseek(given, 0, os.SEEK_SET)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    printed = nothing if "function" in step else output
-    for descriptor, number in ((given, 0), (printed, 1), (nothing, 2), (output, 3)):
-        os.dup2(descriptor, number + 100)  # first out of each other's way
+    input_file = os.memfd_create("input")
+    os.write(input_file, step.get("input", "").encode())
+    os.lseek(input_file, 0, os.SEEK_SET)
+    null = os.open(os.devnull, os.O_WRONLY)
+    printed = null if "function" in step else output
+    for descriptor, number in ((input_file, 0), (printed, 1), (null, 2), (output, 3)):
+        os.dup2(descriptor, number + 100)  # first to numbers that none of them has
     for number in range(4):
         os.dup2(number + 100, number)
     os.closerange(4, 2**16)
@@ -169,7 +169,7 @@ def run(step: dict[str, Any], output: int, seconds: float) -> None:
 
 
 def missing(tried: Result) -> str:
-    """Why the sandbox does not hold on this machine, by what `attempts` found; "" if it does."""
+    """Returns why the sandbox does not hold here, from the result of `attempts`, or ""."""
     if tried.failure:
         return f"programs cannot be confined here ({tried.failure}); it takes Linux with seccomp"
     allowed = json.loads(tried.output)
@@ -177,7 +177,7 @@ def missing(tried: Result) -> str:
 
 
 def attempts(step: Any, output: int, seconds: float) -> None:  # noqa: ARG001 (a step's shape)
-    """Writes the names of forbidden things that the kernel lets a confined process do."""
+    """Writes the names of forbidden actions that the kernel allows a confined process."""
     confine(seconds)
     attempts: dict[str, Callable[[], Any]] = {
         "reading files": lambda: os.open("/", os.O_RDONLY),

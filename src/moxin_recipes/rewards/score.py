@@ -1,11 +1,11 @@
-"""The verdict that every reward gives."""
+"""The verdict that every reward returns."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Score:
-    """One verdict: reward (0 or 1 for ours), seconds it took, and the reason in a word or two."""
+    """One verdict: the reward (0 or 1 for ours), its seconds, and the reason in a word or two."""
 
     reward: float
     seconds: float

@@ -1,10 +1,10 @@
-"""A worker process: does its jobs in forked children, and kills one that takes too long.
+"""A worker process does its jobs in forked children, and kills a child that takes too long.
 
     python -m moxin_recipes.rewards.worker compare|run
 
-`compare` tells by math-verify whether two answers are equal; `run` runs a program that nobody has
-read, in the sandbox. The parent imports what the children need once; a child starts in
-milliseconds, sees no other child's state, and can do nothing that outlives it.
+`compare` asks math-verify whether two answers are equal. `run` runs an unknown program in the
+sandbox. The worker imports once what its children need. A child starts in milliseconds, sees no
+state of other children, and can do nothing that outlives it.
 """
 
 import ctypes
@@ -28,12 +28,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when the one that started it is gone."""
+    """Makes the kernel kill this process when its parent ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def forked(work: Callable[[], None]) -> int:
-    """Id of a child that does the work and ends, with exit code 1 if the work raises."""
+    """Starts a child that does the work and ends; returns its process id.
+
+    Its exit code is 1 if the work raises.
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -49,18 +52,18 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def ready(descriptor: int, seconds: float) -> bool:
-    """Whether there is something to read in time; False too when our own parent is gone."""
+    """Returns whether there is something to read in time; False also if our parent is gone."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    poll.register(0, 0)  # hang-up only: nobody waits for the answer any more
+    poll.register(0, 0)  # hang-up only: then nobody waits for the answer
     return descriptor in [number for number, _ in poll.poll(max(0.0, seconds) * 1000)]
 
 
 def compare(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
-    """`equal` or `different` for each (given, answer), each in at most `seconds`.
+    """Returns `equal` or `different` for each (candidate, answer), each in at most `seconds`.
 
-    A child takes them in turn, because a fork costs ten times as much as most comparisons. One
-    that hangs or dies costs that pair its verdict, and a fresh child takes the rest.
+    One child compares many pairs, because a fork costs ten times as much as most comparisons. If it
+    hangs or dies, this pair has no verdict, and a new child compares the pairs after it.
     """
     results: list[Result] = []
     while len(results) < len(pairs):
@@ -69,7 +72,7 @@ def compare(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
 
 
 def _compare_in_child(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Result]:
-    """Results up to the first failure."""
+    """Returns the results up to the first failure."""
     reading, writing = os.pipe()
     pid = forked(lambda: verify_all(pairs, writing))
     os.close(writing)
@@ -90,21 +93,21 @@ def _compare_in_child(pairs: Sequence[tuple[str, str]], seconds: float) -> list[
 
 
 def verify_all(pairs: Sequence[tuple[str, str]], output: int) -> None:
-    """Writes `=` or `/` for each (given, answer)."""
+    """Writes `=` or `/` for each (candidate, answer)."""
     from math_verify import parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for given, answer in pairs:
-        # Its own time-outs are off: they need signals that a hostile answer outlasts.
+    for candidate, answer in pairs:
+        # math-verify's time-outs are off: they need signals, which a hostile answer outlasts.
         gold = parse(f"${answer}$", parsing_timeout=None)
-        target = parse(f"${given}$", parsing_timeout=None)
+        target = parse(f"${candidate}$", parsing_timeout=None)
         os.write(output, b"=" if verify(gold, target, timeout_seconds=None) else b"/")
 
 
 def run(steps: Sequence[Any], seconds: float) -> list[Result]:
-    """Each program in a sandboxed child of its own, up to the first that fails.
+    """Runs each program in its own sandboxed child, up to the first that fails.
 
-    All together have `seconds`.
+    `seconds` limits all of them together.
     """
     results: list[Result] = []
     for step in steps:
@@ -125,7 +128,7 @@ def _run_in_child(step: Any, seconds: float) -> Result:
     handle = os.pidfd_open(pid)
     late = not ready(handle, seconds)
     os.close(handle)
-    os.kill(pid, signal.SIGKILL)  # nothing to a child that has ended
+    os.kill(pid, signal.SIGKILL)  # has no effect on a child that has ended
     _, status = os.waitpid(pid, 0)
     os.lseek(output, 0, os.SEEK_SET)
     text = os.read(output, sandbox.OUTPUT).decode(errors="replace")
@@ -135,20 +138,20 @@ def _run_in_child(step: Any, seconds: float) -> Result:
 
 
 def say(value: dict[str, Any]) -> None:
-    """One line to the pool."""
+    """Writes one line to the pool."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def _comparing() -> str:
-    """Imports what comparisons need; why they cannot be done here, or ""."""
+    """Imports what comparisons need; returns why they cannot work here, or ""."""
     pair = ("\\frac{1}{2}", "0.5")
     verify_all([pair], os.open(os.devnull, os.O_WRONLY))  # its parsers load at their first use
     return "" if compare([pair], 60)[0].output == "equal" else "math-verify does not work here"
 
 
 def _running() -> str:
-    """Imports what programs may import; why they cannot be confined here, or ""."""
+    """Imports what programs may import; returns why they cannot be confined here, or ""."""
     from moxin_recipes.rewards import sandbox
 
     sandbox.preload()
@@ -156,7 +159,7 @@ def _running() -> str:
 
 
 def main(kind: str) -> None:
-    """Says why it cannot work, or nothing; then answers one job a line until the input ends."""
+    """Writes why it cannot work, or ""; then answers one job a line until the input ends."""
     die_with_parent()
     os.environ.clear()
     prepare, work = {"compare": (_comparing, compare), "run": (_running, run)}[kind]

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, cell, digest_of
+from moxin_recipes.hub.pull import Pull
+from moxin_recipes.recipe.strict import RecipeError
 
 CONFIG = "evaluation_items"  # of the corpus: all items of the sets, by digest
 _FIRST = (FOUND, NOT_FOUND, TOO_SHORT)  # of several rows with one text, what counts
@@ -31,15 +33,28 @@ class SearchedItems:
 
     def status(self, doc: Row) -> str | None:
         """What the search says of a row of an evaluation set; None if it is in no set of it."""
-        found = []
+        statuses = []
         for columns in self._columns:
             try:
                 digest = digest_of(columns, [cell(doc, column) for column in columns])
             except (KeyError, TypeError):
                 continue  # a row of another set
             if digest in self._statuses:
-                found.append(self._statuses[digest])
-        return min(found, key=_FIRST.index, default=None)
+                statuses.append(self._statuses[digest])
+        return min(statuses, key=_FIRST.index, default=None)
+
+
+def searched(corpus: str | None, pull: Pull) -> SearchedItems | None:
+    """The items that the key `corpus_name` was searched for; None where it names no corpus."""
+    if corpus is None:
+        return None
+    folder = pull("corpus_name", [f"{CONFIG}/*"])
+    if not (folder / CONFIG).exists():
+        raise RecipeError(
+            f"`corpus_name`: {corpus} has no `{CONFIG}`; it was made without `decontaminate`, or "
+            "before there were any: leave the key out, or make it again"
+        )
+    return SearchedItems(folder)
 
 
 @dataclass(frozen=True)

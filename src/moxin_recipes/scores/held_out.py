@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes import rewards
-from moxin_recipes.chats.template import load_split
 from moxin_recipes.cpu.rollouts import Sampling, sample
-from moxin_recipes.recipe.arguments import PostTrainingArguments
+from moxin_recipes.hub.pull import Pull
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.run import Run
 from moxin_recipes.scores import metrics
 from moxin_recipes.tokens.shards import TokenFolder
 from moxin_recipes.tokens.write import packed, token_bytes
@@ -114,7 +114,7 @@ def generate(
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
         given = tokenizer([prompts[i] for i in part], add_special_tokens=False)["input_ids"]
-        found = sample(
+        said = sample(
             model,
             given,
             max_new_tokens,
@@ -122,7 +122,7 @@ def generate(
             [tokenizer.eos_token_id],
             tokenizer.pad_token_id,
         )
-        for i, ids in zip(part, found, strict=True):
+        for i, ids in zip(part, said, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             completions[i] = Completion(text, ids[-1] == tokenizer.eos_token_id)
     return [completions[i] for i in range(len(prompts))]
@@ -181,8 +181,8 @@ def answers(
         well = [score.reward for score in formed]
         scores["well_formed"] = float(np.mean(well))
     if samples > 1:
-        found = reward([c.text for c in greedy], wanted)
-        scores["greedy_accuracy"] = float(np.mean(found))
+        right_at_once = reward([c.text for c in greedy], wanted)
+        scores["greedy_accuracy"] = float(np.mean(right_at_once))
     return {name: round(value, 4) for name, value in scores.items()}, items
 
 
@@ -208,44 +208,45 @@ def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: 
     return chain_rewards(completions, list(problems["answer"]))
 
 
-def held_out(run: Run, own: PostTrainingArguments) -> dict[str, Any]:
-    """Manifest facts (`metrics`, `items`) of a stage's saved model on its unseen problems.
+def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
+    """Manifest facts (`metrics`, `items`) of the saved model on the unseen problems of its recipe.
 
     Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
-    splits = {"": own.eval_split, "longer_": own.longer_split} if own.problems_name else {}
+    splits = {"": keys.eval_split, "longer_": keys.longer_split} if keys.problems_name else {}
     for prefix, split in splits.items():
         if split:
-            scores, items = _on_split(run, own, split)
+            scores, items = _on_split(model, pull, keys, split)
             facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
             facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
 def _on_split(
-    run: Run, own: PostTrainingArguments, split: str
+    model: Path, pull: Pull, keys: PostTrainingKeys, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    folder = run.pull("problems_name")
-    columns = ["problem", "answer"] + (["chain_prefix"] if split == own.longer_split else [])
-    problems = load_split(folder, own.problems_config, split, columns, "problems_name")
-    problems = problems.select(range(min(own.eval_rows, len(problems))))
-    scores, items = answers(
-        run.folder,
-        problems,
-        own.answer_format,
-        suffix=own.prompt_suffix,
-        samples=own.eval_samples,
-        max_new_tokens=own.eval_max_new_tokens,
-        seed=own.seed,
+    columns = ["problem", "answer"] + (["chain_prefix"] if split == keys.longer_split else [])
+    problems = load_split(
+        pull("problems_name"), keys.problems_config, split, columns, "problems_name"
     )
-    if own.answer_format == "chain" and "chain_prefix" in problems.column_names:
-        right = forced_chains(run.folder, problems, own.prompt_suffix, own.eval_max_new_tokens)
-        found = _metric("pass_at_one").compute(
+    problems = problems.select(range(min(keys.eval_rows, len(problems))))
+    scores, items = answers(
+        model,
+        problems,
+        keys.answer_format,
+        suffix=keys.prompt_suffix,
+        samples=keys.eval_samples,
+        max_new_tokens=keys.eval_max_new_tokens,
+        seed=keys.seed,
+    )
+    if keys.answer_format == "chain" and "chain_prefix" in problems.column_names:
+        right = forced_chains(model, problems, keys.prompt_suffix, keys.eval_max_new_tokens)
+        forced = _metric("pass_at_one").compute(
             predictions=right, references=list(range(len(right)))
         )
         items["forced_chain_accuracy"] = right
-        scores["forced_chain_accuracy"] = round(found["accuracy"], 4)
-        scores["forced_chain_accuracy_stderr"] = round(found["accuracy_stderr"], 4)
+        scores["forced_chain_accuracy"] = round(forced["accuracy"], 4)
+        scores["forced_chain_accuracy_stderr"] = round(forced["accuracy_stderr"], 4)
     return scores, items

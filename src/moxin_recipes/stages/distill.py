@@ -1,7 +1,7 @@
 """A teacher's worked solutions, kept only where a verifier agrees (paper §4: R1-distilled data).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.distill --config recipes/moxin-nano/40-distill.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.distill \
+      --config recipes/moxin-nano/40-distill.yaml
 
 Needs: problems with answers, or recorded traces. Pushes: chats with `<think>…</think>` and a boxed
 answer (`kept`); what the verifier refused, with the reason (`rejected`); how often each problem was
@@ -15,20 +15,21 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes import rewards
-from moxin_recipes.chats import template
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.hub.files import clear
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
-from moxin_recipes.run import Run, clear, launch
+from moxin_recipes.run import Run, launch
 from moxin_recipes.teachers import ask, endpoint, traces, verified
-from moxin_recipes.teachers.answers import Answer, Samples, file_name
+from moxin_recipes.teachers.answers import Answer, Answers, file_name
 
 log = logging.getLogger(__name__)
 
 
-def main(run: Run) -> None:
+def main(run: Run[DistillKeys, None]) -> None:
     """Ask, verify, keep, push."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     rewards.check(own.rewards)
     problems, counts = recorded(run) if own.teacher == "recorded" else asked(run)
     if own.teacher == "recorded":
@@ -49,15 +50,15 @@ def main(run: Run) -> None:
         "metrics": {"accepted": round(tally.kept / tally.answered, 4)},
         "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
-        + verified.ORIGIN[own.teacher].format(own=own),
+        + verified.ORIGIN[own.teacher].format(keys=own),
         "counts": {"problems": len(problems), **counts, **tally.counts()},
     }
     run.finish({"hub_dataset_id": (folder, facts)})
 
 
-def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
+def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of the recipe's `traces` with their solutions, and what was left out."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if not own.traces:
         raise RecipeError(f"{run.recipe.path}: `traces`: `teacher: recorded` needs some")
     parts = []
@@ -65,14 +66,14 @@ def recorded(run: Run) -> tuple[Dataset, dict[str, int]]:
         key = f"traces[{position}]"
         columns = traces.LAYOUTS[source.layout][0]
         folder = run.pull(key)
-        dataset = template.load_split(folder, source.config, source.split, columns, key)
+        dataset = load_split(folder, source.config, source.split, columns, key)
         parts.append((source.layout, dataset))
     return traces.read(parts)
 
 
-def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
+def asked(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     """The problems of `dataset_name`."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher in ("transformers", "vllm") and own.model_name_or_path is None:
         raise RecipeError(
             f"{run.recipe.path}: `model_name_or_path`: `teacher: {own.teacher}` needs a model"
@@ -81,26 +82,24 @@ def asked(run: Run) -> tuple[Dataset, dict[str, int]]:
         raise RecipeError(f"{run.recipe.path}: `dataset_name`: `{own.teacher}` needs problems")
     columns = ["problem", "answer", *(["expression"] if own.teacher == "program" else [])]
     folder = run.pull("dataset_name")
-    return template.load_split(
-        folder, own.dataset_config, own.dataset_split, columns, "dataset_name"
-    ), {}
+    return load_split(folder, own.dataset_config, own.dataset_split, columns, "dataset_name"), {}
 
 
-def teacher(run: Run) -> ask.Teacher:
+def teacher(run: Run[DistillKeys, None]) -> ask.Teacher:
     """The teacher to ask."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     if own.teacher == "endpoint":
         return endpoint.Endpoint(own)
     kind = ask.Vllm if own.teacher == "vllm" else ask.Transformers
     return kind(own, run.pull("model_name_or_path"))
 
 
-def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
+def collected(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer]:
     """All answers of a teacher that is asked; those of an earlier start are not asked for again."""
-    own: DistillArguments = run.arguments
+    own = run.keys
     model = run.parent("model_name_or_path").payload if own.teacher != "endpoint" else ""
     path = run.folder / file_name(own, problems["problem"], model)
-    samples = Samples(path)
+    samples = Answers(path)
     wanted = [
         ask.request(own, index, sample, text)
         for index, text in enumerate(problems["problem"])
@@ -120,4 +119,4 @@ def collected(run: Run, problems: Dataset) -> Iterator[Answer]:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DistillKeys)

@@ -1,77 +1,69 @@
 """Direct preference optimisation, length-normalised (paper §4: Tülu 3's `dpo_norm`, β = 5).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.dpo --config recipes/moxin-nano/31-dpo.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.dpo \
+      --config recipes/moxin-nano/31-dpo.yaml
 
 Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
 where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
 in `left_out.parquet` beside it, those of the test split in `left_out_test.parquet`.
 """
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
+from trl import DPOConfig, DPOTrainer
 
 from moxin_recipes.chats.pairs import Pairs
-from moxin_recipes.chats.template import load_split
-from moxin_recipes.recipe.arguments import DpoArguments
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
-from moxin_recipes.training.checkpoints import train
-from moxin_recipes.training.progress import watch
+from moxin_recipes.training.post_training import PostTraining
 
 COLUMNS = ["chosen", "rejected"]
 
 
-def main(run: Run) -> None:
-    """Pull, build, train, measure, push."""
-    own: DpoArguments = run.arguments
-    model_config: ModelConfig = run.trainer_arguments[0]
-    args: DPOConfig = run.trainer_arguments[1]
-    args.include_num_input_tokens_seen = "non_padding"  # kept in checkpoints; TRL's count is not
-    start = run.pull("model_name_or_path")
-    tokenizer = AutoTokenizer.from_pretrained(start)
-    folder, key = run.pull("dataset_name"), "dataset_name"
-
-    def pairs_of(split: str) -> Pairs:
-        pairs = load_split(folder, own.dataset_config, split, COLUMNS, key)
-        with args.main_process_first(local=True, desc="reading pairs"):
-            return Pairs(pairs, tokenizer, run.state / "pairs" / split, key)
-
-    pairs = pairs_of(own.dataset_train_split)
-    tests = pairs_of(own.dataset_test_split) if own.dataset_test_split else None
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(
-            start, dtype=model_config.dtype, attn_implementation=model_config.attn_implementation
-        ),
-        args=args,
+def main(run: Run[DpoKeys, DPOConfig]) -> None:
+    """Reads pairs, trains on those of one split, scores those of the other."""
+    # This count is kept in checkpoints; TRL's own is not.
+    run.args.include_num_input_tokens_seen = "non_padding"
+    start = PostTraining(run)
+    pairs = read_pairs(run, start, run.keys.dataset_train_split)
+    test_split = run.keys.dataset_test_split
+    tests = read_pairs(run, start, test_split) if test_split else None
+    trainer = start.trainer(
+        DPOTrainer,
+        start.model(),
         train_dataset=pairs.usable(),
         eval_dataset=tests.usable() if tests else None,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_config),
     )
     trainer.train_dataset = pairs.full_batches(
-        trainer.train_dataset, own.global_batch_size, args.max_length
+        trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
-    watch(run, trainer)
-    facts = train(run, trainer)
-    preferences = trainer.evaluate() if tests else {}
-    if run.is_main:
-        facts["counts"] = pairs.counts
-        pairs.left_out().to_parquet(run.folder / "left_out.parquet")
-        if tests:
-            facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
-            tests.left_out().to_parquet(run.folder / "left_out_test.parquet")
-        facts["tokens"] = trainer.state.num_input_tokens_seen
-        facts["summary"] = f"Tuned on the preferences {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= held_out.held_out(run, own)
-        if preferences:
-            accuracy = preferences["eval_rewards/accuracies"]
-            count = len(trainer.eval_dataset)
-            facts["metrics"]["preference_accuracy"] = round(accuracy, 4)
-            error = (accuracy * (1 - accuracy) / count) ** 0.5
-            facts["metrics"]["preference_accuracy_stderr"] = round(error, 4)
-        run.finish({"hub_model_id": (run.folder, facts)})
+    facts = start.train(trainer)
+    metrics = preference_accuracy(trainer) if tests else {}
+    facts["tokens"] = trainer.state.num_input_tokens_seen
+    facts["counts"] = dict(pairs.counts)
+    left_out = {"left_out": pairs.left_out()}
+    if tests:
+        facts["counts"] |= {f"test {name}": count for name, count in tests.counts.items()}
+        left_out["left_out_test"] = tests.left_out()
+    start.push(facts, f"Tuned on the preferences {run.keys.dataset_name}", metrics, **left_out)
+
+
+def read_pairs(run: Run[DpoKeys, DPOConfig], start: PostTraining, split: str) -> Pairs:
+    """The pairs of a split, read once by one process of a machine."""
+    key = "dataset_name"
+    rows = load_split(run.pull(key), run.keys.dataset_config, split, COLUMNS, key)
+    with run.args.main_process_first(local=True, desc="reading pairs"):
+        return Pairs(rows, start.tokenizer, run.state / "pairs" / split, key)
+
+
+def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:
+    """Share of test pairs whose chosen answer has the higher reward, with its standard error."""
+    accuracy = trainer.evaluate()["eval_rewards/accuracies"]
+    error = (accuracy * (1 - accuracy) / len(trainer.eval_dataset)) ** 0.5
+    return {
+        "preference_accuracy": round(accuracy, 4),
+        "preference_accuracy_stderr": round(error, 4),
+    }
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, DpoKeys)

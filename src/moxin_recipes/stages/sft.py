@@ -1,7 +1,7 @@
 """Supervised fine-tuning on chats (paper §4: Tülu 3's SFT; and chain-of-thought SFT).
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml \
-      -m moxin_recipes.stages.sft --config recipes/moxin-nano/30-sft.yaml
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.sft \
+      --config recipes/moxin-nano/30-sft.yaml
 
 Needs: a model, chats (`messages`), problems to score on. Pushes: the tuned model. Only what the
 assistant says is learned; chats are packed whole, without seeing each other, in an order that is a
@@ -13,71 +13,43 @@ parity), but a limit on the gradient's norm means something else, and where the 
 varies from step to step, a sum gives the fuller steps more say in AdamW's averages.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedTokenizerBase,
-)
-from trl import ModelConfig, SFTConfig, get_peft_config
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from trl import SFTConfig
 
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
-from moxin_recipes.recipe.arguments import SftArguments
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
-from moxin_recipes.training.checkpoints import train
-from moxin_recipes.training.progress import watch
+from moxin_recipes.training.post_training import PostTraining
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 
-def main(run: Run) -> None:
-    """Pull, build, train, measure, push."""
-    own: SftArguments = run.arguments
-    model_config: ModelConfig = run.trainer_arguments[0]
-    args: SFTConfig = run.trainer_arguments[1]
-    start = run.pull("model_name_or_path")
-    tokenizer = AutoTokenizer.from_pretrained(start)
-    template.prepare_tokenizer(tokenizer, own.chat_template, own.pad_token)
-    config = stretched(AutoConfig.from_pretrained(start), own, args.max_length)
-    rows = packed_chats(run, tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(
-        start,
-        config=config,
-        dtype=model_config.dtype,
-        attn_implementation=model_config.attn_implementation,
-    )
-    args.num_train_epochs = 1  # the rows are those of all epochs, in order
-    trainer = PackedSFTTrainer(
-        model=model,
-        args=args,
-        train_dataset=rows.as_dataset(),
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_config),
-    )
-    watch(run, trainer, args.max_length)
-    facts = train(run, trainer)
-    if run.is_main:
-        facts["counts"] = rows.counts
-        rows.left_out().to_parquet(run.folder / "left_out.parquet")
-        facts["tokens"] = int(
-            rows.tokens[: trainer.state.global_step * own.global_batch_size].sum()
-        )
-        facts["summary"] = f"Fine-tuned on {own.dataset_name} (`{run.recipe.name}`)."
-        facts |= held_out.held_out(run, own)
-        run.finish({"hub_model_id": (run.folder, facts)})
+def main(run: Run[SftKeys, SFTConfig]) -> None:
+    """Encodes and packs chats, trains on them."""
+    tuning = PostTraining(run)
+    template.prepare_tokenizer(tuning.tokenizer, run.keys.chat_template, run.keys.pad_token)
+    length = run.args.max_length
+    config = stretched(AutoConfig.from_pretrained(tuning.folder), run.keys, length)
+    rows = packed_chats(run, tuning.tokenizer)
+    run.args.num_train_epochs = 1  # the rows are those of all epochs, in order
+    data = rows.as_dataset()
+    trainer = tuning.trainer(PackedSFTTrainer, tuning.model(config), train_dataset=data)
+    facts = tuning.train(trainer, length)
+    facts["counts"] = rows.counts
+    rows_read = trainer.state.global_step * run.keys.global_batch_size
+    facts["tokens"] = int(rows.tokens[:rows_read].sum())
+    tuning.push(facts, f"Fine-tuned on {run.keys.dataset_name}", left_out=rows.left_out())
 
 
-def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
+def packed_chats(run: Run[SftKeys, SFTConfig], tokenizer: PreTrainedTokenizerBase) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
-    own: SftArguments = run.arguments
-    args: SFTConfig = run.trainer_arguments[1]
-    chats = template.load_split(
+    keys, args = run.keys, run.args
+    chats = load_split(
         run.pull("dataset_name"),
-        own.dataset_config,
-        own.dataset_train_split,
+        keys.dataset_config,
+        keys.dataset_train_split,
         ["messages|conversations"],
         "dataset_name",
     )
@@ -89,24 +61,24 @@ def packed_chats(run: Run, tokenizer: PreTrainedTokenizerBase) -> PackedRows:
         encoded,
         args.max_length,
         args.num_train_epochs,
-        own.seed,
-        own.global_batch_size,
+        keys.seed,
+        keys.global_batch_size,
         tokenizer.pad_token_id,
     )
 
 
-def stretched(config: PretrainedConfig, own: SftArguments, length: int) -> PretrainedConfig:
+def stretched(config: PretrainedConfig, keys: SftKeys, length: int) -> PretrainedConfig:
     """The model's config with the recipe's `rope_theta` and `sliding_window`, for longer chats."""
     if length > config.max_position_embeddings:
         raise RecipeError(
             f"`max_length`: {length}; the model has {config.max_position_embeddings} positions"
         )
-    if own.rope_theta is not None:
-        config.rope_parameters = {**config.rope_parameters, "rope_theta": own.rope_theta}
-    if own.sliding_window is not None:
-        config.sliding_window = own.sliding_window or None
+    if keys.rope_theta is not None:
+        config.rope_parameters = {**config.rope_parameters, "rope_theta": keys.rope_theta}
+    if keys.sliding_window is not None:
+        config.sliding_window = keys.sliding_window or None
     return config
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, SftKeys)

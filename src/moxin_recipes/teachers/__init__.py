@@ -1,1 +1,1 @@
-"""Who writes worked solutions, and what is kept of them."""
+"""Teachers write worked solutions; this package asks them and keeps what a verifier accepts."""

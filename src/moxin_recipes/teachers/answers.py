@@ -1,4 +1,4 @@
-"""A teacher's answers on disk: kept one by one as they come, so that none is asked for twice."""
+"""Keeps each answer of a teacher on disk as it comes, so that none is asked for twice."""
 
 import hashlib
 import json
@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a teacher said to a problem (its row) as one of several samples.
+    """One of a teacher's answers to a problem.
 
-    Tokens are 0 where nobody counts them; `failure` says why there is no text; `retries` are the
-    tries before the one that counts; `cut` is a text that `max_new_tokens` ended.
+    `problem` is the row of the problem, and `sample` counts its answers from 0. Token counts are 0
+    where the teacher reports none. `failure` says why there is no text. `retries` counts the tries
+    before the last one. `cut` is true where `max_new_tokens` ended the text.
     """
 
     problem: int
@@ -27,27 +28,28 @@ class Answer:
     cut: bool = False
 
 
-def file_name(own: DistillArguments, problems: Sequence[str], model: str) -> str:
-    """Name of the file of samples, by a digest of all that the requests depend on, and of no more.
+def file_name(keys: DistillKeys, problems: Sequence[str], model: str) -> str:
+    """Returns the name of the file of answers: a digest of everything that the requests depend on.
 
-    So what was paid for is found again with other `samples`, `rewards` or `concurrency`, and at
-    another `base_url`: a server may move, so name another teacher by another `teacher_model`.
-    `model` is the payload digest of the teacher's, "" for an endpoint.
+    `samples`, `rewards`, `concurrency` and `base_url` are not in the digest. So answers that were
+    paid for are used again when these keys change. A server may move to another `base_url`; give
+    another teacher another `teacher_model`. `model` is the payload digest of the teacher's model,
+    or "" for an endpoint.
     """
-    sampling = [own.temperature, own.top_p, own.max_new_tokens, own.seed]
-    asked = [own.teacher, own.teacher_model, model, own.prompt_suffix, sampling, list(problems)]
-    return f"samples-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.jsonl"
+    sampling = [keys.temperature, keys.top_p, keys.max_new_tokens, keys.seed]
+    parts = [keys.teacher, keys.teacher_model, model, keys.prompt_suffix, sampling, list(problems)]
+    return f"samples-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}.jsonl"
 
 
-class Samples:
-    """An append-only file of answers, each under its (problem, sample).
+class Answers:
+    """An append-only file of answers; the key of each is its (problem, sample).
 
-    A line that a kill cut short is dropped when the file is opened again. In memory is only where
-    each answer stands. Failures are not written: another start asks again.
+    Opening the file drops a last line that a kill cut short. Memory holds only the byte offset of
+    each answer. Failures are not written, so the next start asks for these answers again.
     """
 
     def __init__(self, path: Path) -> None:
-        self._places: dict[tuple[int, int], int] = {}
+        self._offsets: dict[tuple[int, int], int] = {}
         self._failures: dict[tuple[int, int], Answer] = {}
         self._file = path.open("a+b")
         self._file.seek(0)
@@ -55,31 +57,31 @@ class Samples:
         for line in self._file:
             if line.endswith(b"\n"):
                 row = json.loads(line)
-                self._places.setdefault((row["problem"], row["sample"]), end)
+                self._offsets.setdefault((row["problem"], row["sample"]), end)
                 end += len(line)
         self._file.truncate(end)
 
     def __contains__(self, key: tuple[int, int]) -> bool:
-        return key in self._places
+        return key in self._offsets
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def add(self, answer: Answer) -> None:
-        """Keeps an answer; one that is there already stays as it is."""
+        """Writes an answer, unless the file has one with the same key."""
         key = (answer.problem, answer.sample)
         if answer.failure:
             self._failures[key] = answer
-        elif key not in self._places:
-            self._places[key] = self._file.seek(0, 2)
+        elif key not in self._offsets:
+            self._offsets[key] = self._file.seek(0, 2)
             self._file.write(json.dumps(asdict(answer), ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 
     def __iter__(self) -> Iterator[Answer]:
-        """All answers and failures by problem and sample, in whatever order they came."""
-        for key in sorted([*self._places, *self._failures]):
+        """Yields all answers and failures, sorted by problem and sample."""
+        for key in sorted([*self._offsets, *self._failures]):
             if key in self._failures:
                 yield self._failures[key]
             else:
-                self._file.seek(self._places[key])
+                self._file.seek(self._offsets[key])
                 yield Answer(**json.loads(self._file.readline()))

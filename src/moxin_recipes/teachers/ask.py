@@ -1,4 +1,4 @@
-"""Teachers that are asked: what is asked of them, and those that are a model in this process."""
+"""Requests to a teacher, and the teachers that are a model in this process."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.traces import as_chain
@@ -15,7 +15,7 @@ from moxin_recipes.teachers.traces import as_chain
 
 @dataclass(frozen=True)
 class Request:
-    """One sample of one problem that is wanted."""
+    """Asks for one answer: number `sample` of the answers to a problem."""
 
     problem: int
     sample: int
@@ -26,26 +26,29 @@ class Request:
 Teacher = Callable[[Sequence[Request]], Iterator[Answer]]  # answers in any order
 
 
-def request(own: DistillArguments, problem: int, sample: int, text: str) -> Request:
-    """The request for a sample; its seed is a function of the recipe's, the problem and it."""
-    digest = hashlib.sha256(f"{own.seed} {problem} {sample}".encode()).digest()
+def request(keys: DistillKeys, problem: int, sample: int, text: str) -> Request:
+    """Returns the request for one answer to the problem `text`.
+
+    Its seed is a function of the recipe's `seed`, the problem's row and the sample's number.
+    """
+    digest = hashlib.sha256(f"{keys.seed} {problem} {sample}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big") >> 1
-    return Request(problem, sample, text + own.prompt_suffix, seed)
+    return Request(problem, sample, text + keys.prompt_suffix, seed)
 
 
-def turns(one: Request) -> list[dict[str, str]]:
-    """The conversation that a request is."""
-    return [{"role": "user", "content": one.prompt}]
+def turns(request: Request) -> list[dict[str, str]]:
+    """Returns a request as a conversation of one turn."""
+    return [{"role": "user", "content": request.prompt}]
 
 
 class Transformers:
-    """A model of the Hub in this process, `concurrency` samples at a time."""
+    """Runs a model of the Hub in this process, on batches of `concurrency` requests."""
 
-    def __init__(self, own: DistillArguments, folder: Path) -> None:
+    def __init__(self, keys: DistillKeys, folder: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self._own = own
+        self._keys = keys
         gpu = torch.cuda.is_available()
         dtype = torch.bfloat16 if gpu else torch.float32
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -53,86 +56,91 @@ class Transformers:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers batch by batch, each drawn by its own seed.
+        """Answers batch by batch; each request has a seed of its own.
 
-        After a kill the rest is grouped anew: the same draws, but for roundings of other padding.
+        After a kill, the remaining requests form other batches. They get the same random draws,
+        but other padding may round their logits differently.
         """
-        waiting = iter(requests)
-        while batch := list(islice(waiting, self._own.concurrency)):
+        remaining = iter(requests)
+        while batch := list(islice(remaining, self._keys.concurrency)):
             yield from self._answers(batch)
 
     def _answers(self, batch: list[Request]) -> list[Answer]:
         import torch
         from transformers import LogitsProcessorList
 
-        from moxin_recipes.teachers.draws import OwnDraws
+        from moxin_recipes.teachers.draws import SeededDraws
 
-        own, tokenizer = self._own, self._tokenizer
+        keys, tokenizer = self._keys, self._tokenizer
         inputs = tokenizer.apply_chat_template(
-            [turns(one) for one in batch],
+            [turns(request) for request in batch],
             add_generation_prompt=True,
             padding=True,
             tokenizer_kwargs={"padding_side": "left"},
             return_tensors="pt",
             return_dict=True,
         ).to(self._model.device)
-        seeds = [one.seed for one in batch]
+        seeds = [request.seed for request in batch]
         drawn = (
-            [OwnDraws(seeds, own.temperature, own.top_p, self._model.device)]
-            if own.temperature
+            [SeededDraws(seeds, keys.temperature, keys.top_p, self._model.device)]
+            if keys.temperature
             else []
         )
         with torch.inference_mode():
             output = self._model.generate(
                 **inputs,
-                max_new_tokens=own.max_new_tokens,
+                max_new_tokens=keys.max_new_tokens,
                 do_sample=False,
                 logits_processor=LogitsProcessorList(drawn),
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )[:, inputs["input_ids"].shape[1] :]
-        asked = inputs["attention_mask"].sum(1).tolist()
+        prompt_counts = inputs["attention_mask"].sum(1).tolist()
         answers = []
-        for one, prompt_tokens, ids in zip(batch, asked, output.tolist(), strict=True):
+        for request, prompt_tokens, ids in zip(batch, prompt_counts, output.tolist(), strict=True):
             ended = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else None
-            said = ids[:ended]
-            text = as_chain(tokenizer.decode(said, skip_special_tokens=True))
-            counts = (prompt_tokens, len(said))
-            answers.append(Answer(one.problem, one.sample, text, *counts, cut=ended is None))
+            completion = ids[:ended]
+            text = as_chain(tokenizer.decode(completion, skip_special_tokens=True))
+            counts = (prompt_tokens, len(completion))
+            answers.append(
+                Answer(request.problem, request.sample, text, *counts, cut=ended is None)
+            )
         return answers
 
 
 class Vllm:
-    """A model of the Hub in vLLM on this machine's GPUs (extra `vllm`).
+    """Runs a model of the Hub in vLLM on this machine's GPUs (extra `vllm`).
 
-    Written against vLLM's documented offline interface; not run by us, for want of a GPU. The
+    It follows vLLM's documented offline interface. We have not run it, because we have no GPU. The
     other way is `vllm serve` with `teacher: endpoint`, which is tested with another server.
     """
 
-    def __init__(self, own: DistillArguments, folder: Path) -> None:
+    def __init__(self, keys: DistillKeys, folder: Path) -> None:
         try:
             import vllm
         except ImportError as error:
             raise RecipeError("`teacher: vllm` needs the extra: pip install '.[vllm]'") from error
-        self._own, self._vllm = own, vllm
-        self._model: Any = vllm.LLM(model=str(folder), seed=own.seed)
+        self._keys, self._vllm = keys, vllm
+        self._model: Any = vllm.LLM(model=str(folder), seed=keys.seed)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers in batches of `concurrency`, so that a kill loses at most one of them."""
-        own, waiting = self._own, iter(requests)
-        while batch := list(islice(waiting, own.concurrency)):
+        """Answers in batches of `concurrency`, so that a kill loses at most one batch."""
+        keys, remaining = self._keys, iter(requests)
+        while batch := list(islice(remaining, keys.concurrency)):
             sampling = [
                 self._vllm.SamplingParams(
-                    temperature=own.temperature,
-                    top_p=own.top_p,
-                    max_tokens=own.max_new_tokens,
-                    seed=one.seed,
+                    temperature=keys.temperature,
+                    top_p=keys.top_p,
+                    max_tokens=keys.max_new_tokens,
+                    seed=request.seed,
                 )
-                for one in batch
+                for request in batch
             ]
-            outputs = self._model.chat([turns(one) for one in batch], sampling)
-            for one, output in zip(batch, outputs, strict=True):
-                said = output.outputs[0]
-                counts = (len(output.prompt_token_ids), len(said.token_ids))
-                cut = said.finish_reason == "length"
-                yield Answer(one.problem, one.sample, as_chain(said.text), *counts, cut=cut)
+            outputs = self._model.chat([turns(request) for request in batch], sampling)
+            for request, output in zip(batch, outputs, strict=True):
+                completion = output.outputs[0]
+                counts = (len(output.prompt_token_ids), len(completion.token_ids))
+                cut = completion.finish_reason == "length"
+                yield Answer(
+                    request.problem, request.sample, as_chain(completion.text), *counts, cut=cut
+                )

@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible endpoint, asked in parallel and with patience."""
+"""Asks a teacher behind an OpenAI-compatible endpoint, in parallel and with retries."""
 
 import os
 import random
@@ -13,28 +13,30 @@ import httpx2
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
 from moxin_recipes.teachers.ask import Request, turns
 from moxin_recipes.teachers.traces import as_chain, joined
 
 TOKEN = "MOXIN_TEACHER_TOKEN"
-TRIES = 8  # of one request
-PAUSE = 1.0  # seconds before the second try; doubled before each further one
-LONGEST_PAUSE = 60.0
-PLAIN = Request(-1, 0, "What is 1+1?", 0)  # tells a request at fault from an endpoint that is down
-_PASSING = (408, 409, 425, 429)  # and all from 500 on: worth another try
+TRIES = 8  # for one request
+PAUSE = 1.0  # seconds before the second try; each further pause is twice as long
+LONGEST_PAUSE = 60.0  # seconds
+# A question that every endpoint answers: it tells a bad request from an endpoint that is down.
+PLAIN = Request(-1, 0, "What is 1+1?", 0)
+_RETRIED = (408, 409, 425, 429)  # HTTP statuses that get another try, as do all from 500 on
 _UNREACHED = (InferenceTimeoutError, httpx2.HTTPError)
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)  # or empty
+# A broken or an empty answer raises one of these.
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 class TeacherDown(RecipeError):
-    """The endpoint does not answer any more."""
+    """The endpoint no longer answers."""
 
 
 class _Again(Exception):
-    """A try failed in a way that may pass; the server may say after how many seconds."""
+    """A try failed, and another may succeed; the server may say after how many seconds."""
 
     def __init__(self, why: str, seconds: str = "") -> None:
         super().__init__(why)
@@ -42,53 +44,54 @@ class _Again(Exception):
 
 
 class Endpoint:
-    """Any OpenAI-compatible endpoint, by `huggingface_hub.InferenceClient`.
+    """Asks any OpenAI-compatible endpoint through `huggingface_hub.InferenceClient`.
 
-    Up to `concurrency` requests are on their way. What may pass (429, 5xx, a time-out, a broken or
-    empty answer) is tried again with growing pauses. Before the last try of a request, where no
-    other one was answered meanwhile, a plain question is asked. Where that has no answer either,
-    the endpoint is down: the answers that are on their way are still given, then TeacherDown is
-    raised. Else the request itself is at fault, and ends as an answer without text.
+    Up to `concurrency` requests are in flight. After a temporary failure (429, 5xx, a time-out, a
+    broken or empty answer) it tries again, with growing pauses. If no other request was answered
+    meanwhile, it asks a plain question before the last try. If the endpoint does not answer that
+    either, the endpoint is down: the answers in flight are still yielded, then TeacherDown is
+    raised. Otherwise the request itself is at fault, and its answer has no text.
     """
 
-    def __init__(self, own: DistillArguments) -> None:
-        if not own.base_url or not own.teacher_model:
+    def __init__(self, keys: DistillKeys) -> None:
+        if not keys.base_url or not keys.teacher_model:
             raise RecipeError("`teacher: endpoint` needs `base_url` and `teacher_model`")
-        if urlsplit(own.base_url).username:
+        if urlsplit(keys.base_url).username:
             raise RecipeError(f"`base_url`: secrets do not belong in a recipe; set {TOKEN}")
-        self._own = own
-        # Without one of its own, the client would send the Hub's token to whoever is there.
+        self._keys = keys
+        # Without an explicit token, the client would send the Hub's token to this server.
         token = os.environ.get(TOKEN) or "none"
         self._client = InferenceClient(
-            base_url=own.base_url, api_key=token, timeout=own.request_seconds
+            base_url=keys.base_url, api_key=token, timeout=keys.request_seconds
         )
         self._succeeded = 0
-        self._why = ""  # it is down
+        self._why_down = ""
         self._down = threading.Event()
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers as they come."""
-        waiting = iter(requests)
-        flying: set[Future[Answer]] = set()
+        """Yields answers in the order in which they arrive."""
+        remaining = iter(requests)
+        pending: set[Future[Answer]] = set()
         error: BaseException | None = None
-        with ThreadPoolExecutor(self._own.concurrency) as threads:
+        with ThreadPoolExecutor(self._keys.concurrency) as threads:
             try:
                 while True:
-                    room = 0 if error else self._own.concurrency - len(flying)
-                    flying |= {threads.submit(self._ask, one) for one in islice(waiting, room)}
-                    if not flying:
+                    room = 0 if error else self._keys.concurrency - len(pending)
+                    batch = islice(remaining, room)
+                    pending |= {threads.submit(self._ask, request) for request in batch}
+                    if not pending:
                         break
-                    done, flying = wait(flying, return_when=FIRST_COMPLETED)
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
                         error = error or future.exception()
                         if not future.exception():
                             yield future.result()
             finally:
-                self._down.set()  # ends the pauses of the others
+                self._down.set()  # ends the pauses in the other threads
         if error:
             raise error
 
-    def _ask(self, one: Request) -> Answer:
+    def _ask(self, request: Request) -> Answer:
         before = self._succeeded
         why = ""
         for attempt in range(TRIES):
@@ -96,27 +99,29 @@ class Endpoint:
             if self._down.is_set() or (last and self._succeeded == before and not self._alive()):
                 raise self._gone(why)
             try:
-                return replace(self._try(one), retries=attempt)
+                return replace(self._try(request), retries=attempt)
             except _Again as again:
                 why = str(again)
                 pause = again.seconds if again.seconds is not None else PAUSE * 2**attempt
             if not last:
                 self._down.wait(min(pause, LONGEST_PAUSE) * random.uniform(0.5, 1))
         failure = f"teacher failed: {why}"
-        return Answer(one.problem, one.sample, "", failure=failure, retries=TRIES - 1)
+        return Answer(request.problem, request.sample, "", failure=failure, retries=TRIES - 1)
 
-    def _try(self, one: Request) -> Answer:
-        """One try: an answer, or one without text to what is refused; else _Again."""
+    def _try(self, request: Request) -> Answer:
+        """Tries once. A refused request gives an answer without text; raises _Again to retry."""
         try:
-            answer = self._answer(one)
+            answer = self._answer(request)
         except HfHubHTTPError as error:
             status = error.response.status_code
             why = f"HTTP {status}"
-            # Some endpoints say 403 to a prompt that their moderation does not like.
+            # Some endpoints answer 403 to a prompt that their moderation rejects.
             if status in (401, 404) or (status == 403 and not self._alive()):
                 raise self._gone(f"{why}; is `teacher_model` right, and {TOKEN}?") from None
-            if status < 500 and status not in _PASSING:
-                return Answer(one.problem, one.sample, "", failure=f"teacher refused: {why}")
+            if status < 500 and status not in _RETRIED:
+                return Answer(
+                    request.problem, request.sample, "", failure=f"teacher refused: {why}"
+                )
             raise _Again(why, error.response.headers.get("retry-after", "")) from None
         except _UNREACHED as error:
             raise _Again(type(error).__name__) from None
@@ -126,36 +131,38 @@ class Endpoint:
         return answer
 
     def _alive(self) -> bool:
-        """Whether a plain question is answered."""
+        """Returns whether the endpoint answers a plain question."""
         try:
             self._answer(PLAIN)
         except (HfHubHTTPError, *_UNREACHED, *_BROKEN):
             return False
         return True
 
-    def _answer(self, one: Request) -> Answer:
-        own = self._own
+    def _answer(self, request: Request) -> Answer:
+        keys = self._keys
         output = self._client.chat_completion(
-            turns(one),
-            model=own.teacher_model,
-            max_tokens=own.max_new_tokens,
-            temperature=own.temperature,
-            top_p=own.top_p,
-            seed=one.seed,
+            turns(request),
+            model=keys.teacher_model,
+            max_tokens=keys.max_new_tokens,
+            temperature=keys.temperature,
+            top_p=keys.top_p,
+            seed=request.seed,
         )
         choice, usage = output.choices[0], getattr(output, "usage", None)
         message = choice.message
-        # Servers that parse thoughts give them apart from the answer.
-        thought = getattr(message, "reasoning_content", None) or message.reasoning
-        said = message.content or ""
-        if not said and not thought:
+        # Some servers separate the thought from the answer.
+        reasoning = getattr(message, "reasoning_content", None) or message.reasoning
+        content = message.content or ""
+        if not content and not reasoning:
             raise ValueError("an empty answer")
-        text = joined(thought, said) if thought else as_chain(said)
-        asked, given = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        text = joined(reasoning, content) if reasoning else as_chain(content)
+        counts: tuple[int, int] = (0, 0)
+        if usage:
+            counts = (usage.prompt_tokens, usage.completion_tokens)
         cut = choice.finish_reason == "length"
-        return Answer(one.problem, one.sample, text, asked, given, cut=cut)
+        return Answer(request.problem, request.sample, text, *counts, cut=cut)
 
     def _gone(self, why: str) -> TeacherDown:
-        self._why = self._why or why
+        self._why_down = self._why_down or why
         self._down.set()
-        return TeacherDown(f"`base_url`: {self._own.base_url} does not answer ({self._why})")
+        return TeacherDown(f"`base_url`: {self._keys.base_url} does not answer ({self._why_down})")

@@ -1,4 +1,4 @@
-"""Recorded solutions of reasoning models: known datasets → `problem`, `answer` and `traces`."""
+"""Reads published datasets of reasoning traces into `problem`, `answer` and `traces`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from datasets import Dataset, concatenate_datasets
 
 from moxin_recipes.rewards.answers import boxed
 
-# OpenThoughts' marks; the rewards and the chat format have <think> and </think>.
+# OpenThoughts has marks of its own; the rewards and the chat format use <think> and </think>.
 _MARKS = {
     "<|begin_of_thought|>": "<think>",
     "<|end_of_thought|>": "</think>",
@@ -17,9 +17,10 @@ _MARKS = {
 
 
 def as_chain(text: str) -> str:
-    """A trace with its thought in `<think>…</think>`.
+    """Returns a trace with its thought in `<think>…</think>`.
 
-    Some templates open the thought in the prompt, so that the completion only closes it.
+    Some chat templates put `<think>` into the prompt. Their completions contain only `</think>`, so
+    the missing mark is added.
     """
     for mark, ours in _MARKS.items():
         text = text.replace(mark, ours)
@@ -30,7 +31,7 @@ def as_chain(text: str) -> str:
 
 
 def joined(thought: str, solution: str) -> str:
-    """A trace whose thought and solution come apart."""
+    """Joins a thought and a solution into one trace."""
     thought, solution = as_chain(thought), as_chain(solution)
     if not thought.startswith("<think>"):
         thought = f"<think>\n{thought}"
@@ -44,7 +45,7 @@ def _openr1(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _openthoughts(row: dict[str, Any]) -> dict[str, Any]:
-    # Only its mathematics has a boxed answer; code, science and puzzles have none to compare with.
+    # Only mathematics rows have a boxed answer; code, science and puzzles have nothing to verify.
     return {
         "problem": row["problem"],
         "answer": boxed(row["ground_truth_solution"] or "") or "",
@@ -52,7 +53,7 @@ def _openthoughts(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# Layout → (its columns, the reading of a row).
+# Layout → (its columns, the function that reads a row).
 LAYOUTS: dict[str, tuple[list[str], Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "openr1": (["problem", "answer", "generations"], _openr1),
     "openthoughts": (
@@ -63,19 +64,22 @@ LAYOUTS: dict[str, tuple[list[str], Callable[[dict[str, Any]], dict[str, Any]]]]
 
 
 def read(parts: Sequence[tuple[str, Dataset]]) -> tuple[Dataset, dict[str, int]]:
-    """(layout, dataset) of each source → one dataset, and how many rows were left out and why.
+    """Returns one dataset of all sources, and counts of the rows that were left out, by reason.
 
-    A problem that an earlier row has word for word, blanks aside, is left out.
+    `parts` holds (layout, dataset) of each source. A problem is left out if an earlier row has the
+    same words, whatever the white space between them.
     """
     mapped = [
         dataset.map(LAYOUTS[layout][1], remove_columns=dataset.column_names)
         for layout, dataset in parts
     ]
-    whole = concatenate_datasets(mapped)
+    combined = concatenate_datasets(mapped)
     seen: set[str] = set()
-    chosen = []
+    kept_rows = []
     counts = {"left out (no answer to verify by)": 0, "left out (problem seen before)": 0}
-    for index, (problem, answer) in enumerate(zip(whole["problem"], whole["answer"], strict=True)):
+    for index, (problem, answer) in enumerate(
+        zip(combined["problem"], combined["answer"], strict=True)
+    ):
         words = " ".join(problem.split())
         if not answer:
             counts["left out (no answer to verify by)"] += 1
@@ -83,5 +87,5 @@ def read(parts: Sequence[tuple[str, Dataset]]) -> tuple[Dataset, dict[str, int]]
             counts["left out (problem seen before)"] += 1
         else:
             seen.add(words)
-            chosen.append(index)
-    return whole.select(chosen), counts
+            kept_rows.append(index)
+    return combined.select(kept_rows), counts

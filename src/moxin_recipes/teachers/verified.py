@@ -1,4 +1,4 @@
-"""Teachers' answers → verified chats, what was refused, and pass rates, as parquet splits."""
+"""Verifies a teacher's answers and writes chats, refused answers and pass rates as parquet."""
 
 import random
 from collections import Counter
@@ -14,18 +14,18 @@ from datasets import Dataset
 
 from moxin_recipes import rewards
 from moxin_recipes.problems import arithmetic, arithmetic_rows
-from moxin_recipes.recipe.arguments import DistillArguments
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
 
 ORIGIN = {
     "program": "The teacher is a program that errs on purpose now and then, not a language model.",
     "recorded": "They were recorded by others; see `traces` in the recipe.",
-    "endpoint": "The teacher is {own.teacher_model}.",
-    "transformers": "The teacher is {own.model_name_or_path}.",
-    "vllm": "The teacher is {own.model_name_or_path}.",
+    "endpoint": "The teacher is {keys.teacher_model}.",
+    "transformers": "The teacher is {keys.model_name_or_path}.",
+    "vllm": "The teacher is {keys.model_name_or_path}.",
 }
 CUT = "cut at max_new_tokens"
-_BATCH = 256  # answers verified, and written, together
+_BATCH = 256  # answers that are verified and written together
 _TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMAS = {
     "kept": pa.schema([("messages", pa.list_(_TURN)), ("answer", pa.string())]),
@@ -46,7 +46,7 @@ _SCHEMAS = {
 
 @dataclass
 class Tally:
-    """How many answers were kept, why the others were not, and what they cost in all."""
+    """Counts answers that were kept, refused answers by reason, and the cost of all of them."""
 
     kept: int = 0
     answered: int = 0
@@ -56,7 +56,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, int]:
-        """For the manifest; no tokens where nobody counted them, no retries where none were."""
+        """Returns the counts for the manifest; costs of 0 are left out."""
         costs = {
             "prompt tokens": self.prompt_tokens,
             "completion tokens": self.completion_tokens,
@@ -69,24 +69,24 @@ class Tally:
         }
 
 
-def from_program(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
-    """Solutions of the program that made the arithmetic problems."""
-    rng = random.Random(own.seed)
+def from_program(problems: Dataset, keys: DistillKeys) -> Iterator[Answer]:
+    """Yields `samples` solutions of each problem, by the program that made the problems."""
+    rng = random.Random(keys.seed)
     for index, row in enumerate(problems):
         problem = arithmetic.Problem(row["expression"], row["problem"])
-        for sample, text in enumerate(arithmetic_rows.teacher(problem, own.samples, rng)):
+        for sample, text in enumerate(arithmetic_rows.teacher(problem, keys.samples, rng)):
             yield Answer(index, sample, text)
 
 
-def from_traces(problems: Dataset, own: DistillArguments) -> Iterator[Answer]:
-    """Up to `samples` of the solutions that came with each problem."""
+def from_traces(problems: Dataset, keys: DistillKeys) -> Iterator[Answer]:
+    """Yields up to `samples` of the solutions that are recorded with each problem."""
     for index, row in enumerate(problems):
-        for sample, text in enumerate(row["traces"][: own.samples]):
+        for sample, text in enumerate(row["traces"][: keys.samples]):
             yield Answer(index, sample, text)
 
 
 class _Split:
-    """One parquet file, written part by part; none where there is no row."""
+    """Writes one parquet file part by part; without rows it writes no file."""
 
     def __init__(self, folder: Path, config: str) -> None:
         self._path = folder / config / "train.parquet"
@@ -107,10 +107,10 @@ class _Split:
 
 
 def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: list[str]) -> Tally:
-    """Verifies `answers` (in the order of their problems) and writes the three configs.
+    """Verifies `answers`, which come in the order of their problems, and writes three configs.
 
-    Kept is what every reward of `names` gives more than 0. Pass rates are of what was answered: a
-    problem without any answer has none.
+    An answer is kept if every reward in `names` gives it more than 0. A pass rate counts only what
+    the teacher answered; a problem without any answer has no pass rate.
     """
     tally = Tally()
     splits = {config: _Split(folder, config) for config in _SCHEMAS}
@@ -124,13 +124,13 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
             tally.prompt_tokens += answer.prompt_tokens
             tally.completion_tokens += answer.completion_tokens
             tally.retries += answer.retries
-            if not answer.failure:  # what the teacher did not answer, it did not fail to solve
+            if not answer.failure:  # a problem without an answer is no failed solution
                 tally.answered += 1
                 passed.append((answer.problem, not reason))
-            given = {"problem": row["problem"], "answer": row["answer"]}
+            row_columns = {"problem": row["problem"], "answer": row["answer"]}
             if reason:
                 tally.reasons[reason] += 1
-                rejected.append({**given, "completion": answer.text, "reason": reason})
+                rejected.append({**row_columns, "completion": answer.text, "reason": reason})
             else:
                 tally.kept += 1
                 turns = (("user", row["problem"]), ("assistant", answer.text))
@@ -145,12 +145,15 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
 
 
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    """Why each answer is refused: failed, cut, or the first reward of 0; "" if it is not."""
+    """Returns why each answer is refused (failed, cut, or the first reward of 0), or ""."""
     reasons = [answer.failure or (CUT if answer.cut else "") for answer in batch]
     for name in names:
-        left = [place for place, reason in enumerate(reasons) if not reason]
-        texts, wanted = [batch[i].text for i in left], [rows[i]["answer"] for i in left]
-        for place, score in zip(left, rewards.score(name, texts, wanted), strict=True):
+        open_places = [place for place, reason in enumerate(reasons) if not reason]
+        texts = [batch[place].text for place in open_places]
+        known_answers = [rows[place]["answer"] for place in open_places]
+        for place, score in zip(
+            open_places, rewards.score(name, texts, known_answers), strict=True
+        ):
             if score.reward <= 0:
                 reasons[place] = score.reason
     return reasons

@@ -1,1 +1,1 @@
-"""Documents as tokens in shards, and the order in which training reads them."""
+"""Turns documents into shards of tokens, and gives the order in which training reads them."""

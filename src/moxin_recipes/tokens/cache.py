@@ -1,4 +1,4 @@
-"""Shards of a tokens repository, fetched from the Hub when they are due, in a bounded folder."""
+"""Fetches shards of a tokens repository from the Hub into a bounded folder, shortly before use."""
 
 import contextlib
 import fcntl
@@ -20,19 +20,19 @@ from moxin_recipes.tokens.shards import TOKEN, Shard, select
 
 log = logging.getLogger(__name__)
 GB = 10**9
-# Seconds between tries when the Hub does not answer. The client itself tries for some 25 seconds
-# each time, so training gives up after about eight minutes.
+# Seconds between tries while the Hub does not answer. Each time, the client itself tries for some
+# 25 seconds, so training gives up after about eight minutes.
 PAUSES = (1, 2, 5, 10, 30, 60, 60, 60)
 
 
 class HubTokens:
-    """Reads tokens from shards that it downloads before they are due, and deletes after.
+    """Reads tokens from shards that it downloads before training needs them and deletes later.
 
-    All processes of a node share `folder`. A file there is named by its sha256, which is checked
-    once, after the download; a lock for each shard lets one process fetch it. At most `limit` bytes
-    lie there, downloads under way included: what is not read now goes, the longest unused first,
-    and what is read next last. A process reads with plain reads, so a deleted file frees its space
-    at once, and one that is missed is fetched again.
+    All processes of a node share `folder`. The name of a file there is its sha256, which is checked
+    once, after the download. A lock for each shard lets only one process fetch it. The folder holds
+    at most `limit` bytes, unfinished downloads included. Shards that are not read now are deleted,
+    the longest unused first; shards that are read next are deleted last. A process uses plain
+    reads, so a deleted file frees its space at once. A file that is missing is fetched again.
     """
 
     def __init__(self, parent: Parent, folder: Path, limit: float) -> None:
@@ -45,64 +45,64 @@ class HubTokens:
             for path, facts in manifest["files"].items()
             if path.endswith(".bin")
         }
-        self._now: list[Shard] = []
-        self._later: list[Shard] = []
-        self._wanted = threading.Event()
-        self._reader: threading.Thread | None = None
+        self._current: list[Shard] = []
+        self._upcoming: list[Shard] = []
+        self._request_changed = threading.Event()
+        self._fetcher: threading.Thread | None = None
         (folder / "locks").mkdir(parents=True, exist_ok=True)
 
     def shards(self, source: str, split: str) -> list[Shard]:
-        """The shards of a source and split in the order of their names; none is an error."""
+        """Returns the shards of a source and split; see `select`."""
         return select(self._files, source, split)
 
     def read(self, shard: Shard, start: int, count: int) -> np.ndarray:
-        """`count` token ids (int64) of a shard from position `start`."""
+        """Returns `count` token ids (int64) of a shard, from position `start` on."""
         while True:
             path = self._folder / shard.sha256
             try:
                 ids = np.fromfile(path, TOKEN, count, offset=start * TOKEN.itemsize)
-                os.utime(path)  # the longest unused goes first
+                os.utime(path)  # the longest unused file is deleted first
             except FileNotFoundError:
                 self._fetch_in_time(shard)
             else:
                 return ids.astype(np.int64)
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
-        """Starts to fetch what is read from now on, and then what is read next, in the background.
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
+        """Starts to fetch the `current` shards, then the `upcoming` ones, in the background.
 
-        Raises RecipeError if what is read at a time is more than the cache may hold.
+        Raises RecipeError if the cache may not hold all current shards.
         """
-        needed = sum(shard.bytes for shard in now)
+        needed = sum(shard.bytes for shard in current)
         if needed > self._limit:
             raise RecipeError(
                 f"`token_cache_gb`: {self._limit / GB:g} GB cannot hold the {needed / GB:.3g} GB "
                 "that the mixture reads at a time; raise it, or lower `shuffle_shards`"
             )
-        self._now, self._later = now, later
-        self._wanted.set()
-        if self._reader is None or not self._reader.is_alive():  # or left behind by a fork
-            self._reader = threading.Thread(target=self._read_ahead, daemon=True)
-            self._reader.start()
+        self._current, self._upcoming = current, upcoming
+        self._request_changed.set()
+        if self._fetcher is None or not self._fetcher.is_alive():  # a fork copies no thread
+            self._fetcher = threading.Thread(target=self._fetch_ahead, daemon=True)
+            self._fetcher.start()
 
-    def _read_ahead(self) -> None:
+    def _fetch_ahead(self) -> None:
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            for shard in [*self._now, *self._later]:
-                if self._wanted.is_set():  # training has moved on
+            self._request_changed.wait()
+            self._request_changed.clear()
+            for shard in [*self._current, *self._upcoming]:
+                if self._request_changed.is_set():  # training has moved on
                     break
                 try:
-                    self._fetch(shard, self._now + self._later)
+                    self._fetch(shard, self._current + self._upcoming)
                 except (HubError, OSError) as error:
                     log.debug("%s is not fetched ahead: %s", shard.path, error)
 
     def _fetch_in_time(self, shard: Shard) -> None:
-        """Fetches what training waits for; tries again while the Hub is down."""
+        """Fetches a shard that training waits for; tries again while the Hub is down."""
         for pause in (*PAUSES, None):
             try:
-                if self._fetch(shard, self._now):
+                if self._fetch(shard, self._current):
                     return
-                problem = HubError(
+                failure = HubError(
                     f"`token_cache_gb`: other processes fill the {self._limit / GB:g} GB of "
                     f"{self._folder}; raise it, or give this run a folder of its own "
                     "(`token_cache_dir`)"
@@ -110,14 +110,14 @@ class HubTokens:
             except MissingError:
                 raise
             except HubError as error:
-                problem = error
+                failure = error
             if pause is None:
-                raise problem
-            log.warning("%s; next try in %s s", problem, pause)
+                raise failure
+            log.warning("%s; next try in %s s", failure, pause)
             time.sleep(pause)
 
     def _fetch(self, shard: Shard, keep: list[Shard]) -> bool:
-        """Downloads a shard unless it is here; False where `keep` leaves no room for it."""
+        """Downloads a shard unless it is here; returns False if `keep` leaves no room for it."""
         path = self._folder / shard.sha256
         with _locked(self._folder / "locks" / shard.sha256):
             if path.exists():
@@ -126,39 +126,39 @@ class HubTokens:
             with _locked(self._folder / "locks" / "room"):
                 if not self._make_room(shard, keep):
                     return False
-                part.mkdir(exist_ok=True)  # its name holds the room
+                part.mkdir(exist_ok=True)  # its name reserves the room
             where = f"{self._parent.repo}@{self._parent.commit[:12]}"
             with errors(f"`{self._parent.key}`: {where}: {shard.path}"):
-                made = api().hf_hub_download(
+                downloaded = api().hf_hub_download(
                     self._parent.repo,
                     shard.path,
                     repo_type=self._parent.type,
                     revision=self._parent.commit,
                     local_dir=part,
                 )
-            whole = sha256_file(Path(made)) == shard.sha256
-            with _locked(self._folder / "locks" / "room"):  # or it might be counted nowhere
-                if whole:
-                    Path(made).replace(path)
+            intact = sha256_file(Path(downloaded)) == shard.sha256
+            with _locked(self._folder / "locks" / "room"):  # others count either part or file
+                if intact:
+                    Path(downloaded).replace(path)
                 shutil.rmtree(part)
-            if not whole:
+            if not intact:
                 raise HubError(f"{where}: {shard.path} did not arrive whole")
             log.debug("fetched %s", shard.path)
             return True
 
     def _make_room(self, shard: Shard, keep: list[Shard]) -> bool:
-        """Deletes what may go until `shard` fits; whether it does."""
-        names = {one.sha256 for one in keep}
+        """Deletes shards that are not in `keep` until `shard` fits; returns whether it fits."""
+        names = {kept_shard.sha256 for kept_shard in keep}
         used, free = 0, []
         for path in self._folder.iterdir():
-            name, _, rest = path.name.partition(".")
-            if rest.endswith("part"):
+            name, _, suffix = path.name.partition(".")
+            if suffix.endswith("part"):
                 if name == shard.sha256:
                     continue
-                if not _is_held(self._folder / "locks" / name):  # of a process that was ended
+                if not _is_held(self._folder / "locks" / name):  # its process was killed
                     shutil.rmtree(path, ignore_errors=True)
                     continue
-                used += int(rest.partition(".")[0])
+                used += int(suffix.partition(".")[0])
             elif path.is_file():
                 status = path.stat()
                 used += status.st_size
@@ -174,7 +174,7 @@ class HubTokens:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock file against other processes and threads; it ends with the process."""
+    """Holds a lock file against other processes and threads; the lock ends with the process."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

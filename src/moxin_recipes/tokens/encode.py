@@ -1,4 +1,4 @@
-"""Texts → token ids in numpy buffers, by the fastest library that gives the tokenizer's own ids."""
+"""Encodes texts with the fastest library that gives exactly the ids of the tokenizer."""
 
 import logging
 import os
@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
 
+# Texts → the ids of all of them in one array, and the number of ids of each text.
 Encode = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-PROOF_CHARACTERS = 200_000  # of the corpus at hand, encoded twice: 0.2 s with `tokenizers`
-# What libraries disagree on: control strings, runs of spaces, bytes without a piece, marks.
+PROOF_CHARACTERS = 200_000  # characters that are encoded twice: 0.2 s with `tokenizers`
+# Libraries disagree on control strings, runs of spaces, bytes without a piece, and marks.
 HOSTILE = (
     "",
     " ",
@@ -27,24 +28,30 @@ HOSTILE = (
 
 
 def reference(tokenizer: Tokenizer) -> Encode:
-    """Encoding by Hugging Face tokenizers, in which a literal `<s>` of a text is ordinary text."""
+    """Returns the encoding of Hugging Face tokenizers; a literal `<s>` is ordinary text in it."""
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        tokenizer.no_truncation()  # transformers leaves there what its last call asked for
+        tokenizer.no_truncation()  # transformers leaves the settings of its last call there
         tokenizer.no_padding()
         marks = tokenizer.encode_special_tokens
         tokenizer.encode_special_tokens = True
-        found = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        encoded_ids = [
+            encoding.ids
+            for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ]
         tokenizer.encode_special_tokens = marks
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        flat = np.fromiter((i for ids in found for i in ids), np.uint32, int(counts.sum()))
+        counts = np.fromiter(map(len, encoded_ids), np.int64, len(encoded_ids))
+        flat = np.fromiter((i for ids in encoded_ids for i in ids), np.uint32, int(counts.sum()))
         return flat, counts
 
     return encode
 
 
 def fast(tokenizer: Tokenizer) -> Encode | None:
-    """Encoding by tuetoken, five to nine times as fast; None where it cannot do this tokenizer."""
+    """Returns tuetoken's encoding, which is five to nine times as fast.
+
+    Returns None if tuetoken is not installed or cannot reproduce this tokenizer.
+    """
     try:
         import tuetoken
     except ImportError:
@@ -55,30 +62,30 @@ def fast(tokenizer: Tokenizer) -> Encode | None:
         path.write_text(tokenizer.to_str(), encoding="utf-8")
         try:
             core = tuetoken.Tokenizer(str(path))
-        except (ValueError, KeyError) as error:  # it refuses what it cannot reproduce
+        except (ValueError, KeyError) as error:  # it refuses tokenizers that it cannot reproduce
             log.info("tokenizing with `tokenizers`: tuetoken refuses this one (%s)", error)
             return None
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # the share of the cores that is ours
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # this process's share of the cores
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        found = core.encode_ordinary_to_buffer(list(texts), num_threads=threads)
-        return found["data"], np.diff(found["offsets"])
+        buffers = core.encode_ordinary_to_buffer(list(texts), num_threads=threads)
+        return buffers["data"], np.diff(buffers["offsets"])
 
     return encode
 
 
 def proven(tokenizer: Tokenizer, sample: Sequence[str]) -> Encode:
-    """The fast encoding if it equals the tokenizer's own on `sample` and on hostile strings.
+    """Returns the fast encoding if it equals the tokenizer's on `sample` and on hostile strings.
 
-    `sample` is text of the corpus at hand; `PROOF_CHARACTERS` of it are compared, taken from the
-    beginnings of as many documents as that is enough for. Where a single id differs, the tokenizer
-    itself does the work, and one line says so.
+    `sample` is text of the corpus. The first characters of each document are compared,
+    `PROOF_CHARACTERS` in all. If a single id differs, the tokenizer itself does the work, and a
+    warning says so.
     """
     exact, quick = reference(tokenizer), fast(tokenizer)
     if quick is None:
         return exact
-    most = max(200, PROOF_CHARACTERS // max(1, len(sample)))
-    texts = [text[:most] for text in sample[: PROOF_CHARACTERS // most]]
+    length = max(200, PROOF_CHARACTERS // max(1, len(sample)))
+    texts = [text[:length] for text in sample[: PROOF_CHARACTERS // length]]
     for text in (*HOSTILE, *texts):
         if not np.array_equal(exact([text])[0], quick([text])[0]):
             log.warning("tokenizing with `tokenizers`: tuetoken differs on %r", text[:80])

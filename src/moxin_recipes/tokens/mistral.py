@@ -1,8 +1,8 @@
-"""Mistral's first tokenizer (32,000 pieces), exactly: built from the file in mistral-common.
+"""Builds Mistral's first tokenizer (32,000 pieces) exactly, from a file of mistral-common.
 
-transformers reads that file without the scores of its pieces, and then splits runs of spaces in
-another way than SentencePiece. Here a merge ranks by the score of the piece it makes, and spaces
-become `▁` in the normalizer, so the ids are SentencePiece's for every text.
+transformers reads that file without the scores of its pieces, and then splits runs of spaces
+differently from SentencePiece. Here the score of a piece ranks the merge that makes it, and the
+normalizer turns spaces into `▁`. So the ids are SentencePiece's for every text.
 """
 
 import hashlib
@@ -16,38 +16,39 @@ from transformers.tokenization_utils_base import generate_merges
 from moxin_recipes.recipe.strict import RecipeError
 
 _FILE = "mistral_common/data/tokenizer.model.v1"
-# Of tokenizer.model of Mistral-7B-v0.1, which the released Moxin models have too.
 SUMMARY = (
     "The 32,000 pieces of Mistral-7B-v0.1, which Moxin's models have; ids are SentencePiece's for "
     "every text. `<s>` 1, `</s>` 2, no padding token; nothing is added to a text unless asked for."
 )
+# The sha256 of tokenizer.model of Mistral-7B-v0.1; the released Moxin models have the same file.
 SHA256 = "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055"
 
 
 def model_file() -> Path:
-    """The SentencePiece model that the installed mistral-common carries; the code there is unused.
+    """Returns the SentencePiece model file of the installed mistral-common.
 
-    Raises RecipeError if the package is missing or its file is another one.
+    The code of that package is not used. Raises RecipeError if the package is missing or has
+    another file.
     """
     try:
-        found = Path(str(importlib.metadata.distribution("mistral-common").locate_file(_FILE)))
+        path = Path(str(importlib.metadata.distribution("mistral-common").locate_file(_FILE)))
     except importlib.metadata.PackageNotFoundError:
         raise RecipeError(
             "the Mistral tokenizer is built from a file of mistral-common, which is not installed; "
             "`pip install mistral-common`"
         ) from None
-    if not found.exists() or hashlib.sha256(found.read_bytes()).hexdigest() != SHA256:
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise RecipeError(
-            f"{found} is not the 32k model of Mistral-7B-v0.1; `pip install mistral-common==1.5.6`"
+            f"{path} is not the 32k model of Mistral-7B-v0.1; `pip install mistral-common==1.5.6`"
         )
-    return found
+    return path
 
 
 def build() -> PreTrainedTokenizerFast:
-    """The tokenizer: `<unk>` 0, `<s>` 1, `</s>` 2, then 256 bytes, merged pieces and characters.
+    """Returns the tokenizer: `<unk>` 0, `<s>` 1, `</s>` 2, 256 bytes, merged pieces, characters.
 
-    No BOS is added by itself, and there is no padding token: whoever pads names one (`<unk>`, never
-    `</s>`, whose label would be masked with the padding).
+    It adds no BOS by itself, and it has no padding token. Who pads must name one: `<unk>`, never
+    `</s>`, whose label would be masked together with the padding.
     """
     file = model_file()
     from sentencepiece import SentencePieceProcessor  # it comes with mistral-common

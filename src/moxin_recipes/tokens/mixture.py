@@ -1,38 +1,38 @@
-"""Packed sequences from several sources, as a dataset that training reads from first to last."""
+"""A dataset of packed sequences from several sources, which training reads from first to last."""
 
 from typing import Protocol
 
 import numpy as np
 
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.tokens.order import Order, Sample, Samples
+from moxin_recipes.tokens.order import Location, Locations, Order
 from moxin_recipes.tokens.shards import Shard
 from moxin_recipes.tokens.write import packed
 
-_AHEAD = 128  # places that are located together
+_AHEAD = 128  # sequences that are located together
 
 
 class Tokens(Protocol):
-    """Where the tokens of shards come from."""
+    """A source of the tokens of shards: a folder, or the Hub."""
 
     def read(self, shard: Shard, start: int, count: int) -> np.ndarray:
-        """`count` token ids (int64) of a shard from position `start`."""
+        """Returns `count` token ids (int64) of a shard, from position `start` on."""
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
-        """Told which shards are read from now on, and which after them."""
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
+        """Announces which shards are read from now on, and which are read after them."""
 
 
 class Mixture:
-    """`length` sequences in the order of `order`: a map-style dataset with O(1) access.
+    """A map-style dataset of `length` sequences in the order of `order`, with O(1) access.
 
-    Which process asks for which place makes no odds, and no state is kept but caches: so resume is
+    A sequence depends only on its index: the object keeps no state except caches. So resume is
     exact, and any number of processes reads the same sequences.
     """
 
     def __init__(self, tokens: Tokens, order: Order, length: int, bos: int) -> None:
         self._tokens, self._order, self._length, self._bos = tokens, order, length, bos
         self._chunk = -1
-        self._located: Samples | None = None
+        self._located: Locations | None = None
         for item in order.items:
             epochs = order.epochs(length)[item.source]
             if epochs > item.epochs:
@@ -45,22 +45,22 @@ class Mixture:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """ids, labels and positions of one sequence, each (context,) int64."""
-        chunk, at = divmod(index, _AHEAD)
+        """Returns `input_ids`, `labels` and `position_ids` of a sequence, each (context,) int64."""
+        chunk, row = divmod(index, _AHEAD)
         if chunk != self._chunk or self._located is None:
-            places = np.arange(chunk * _AHEAD, (chunk + 1) * _AHEAD)
-            self._located, self._chunk = self._order.locate_all(places), chunk
+            indices = np.arange(chunk * _AHEAD, (chunk + 1) * _AHEAD)
+            self._located, self._chunk = self._order.locate_all(indices), chunk
             self._tokens.expect(*self._order.shards_at(index))
-        sample = self._order.sample(self._located, at)
-        ids = self._tokens.read(sample.shard, sample.start, self._order.context)
+        location = self._order.location(self._located, row)
+        ids = self._tokens.read(location.shard, location.start, self._order.context)
         return packed(ids, self._bos)
 
-    def locate(self, index: int) -> Sample:
-        """Where the sequence at `index` comes from."""
+    def locate(self, index: int) -> Location:
+        """Returns where the sequence at `index` comes from."""
         return self._order.locate(index)
 
     def facts(self) -> dict[str, int | float]:
-        """Counts for the manifest: tokens and epochs of each source."""
+        """Returns counts for the manifest: tokens and epochs of each source."""
         epochs = self._order.epochs(self._length)
         counts: dict[str, int | float] = {}
         for item, windows in zip(self._order.items, self._order.windows, strict=True):

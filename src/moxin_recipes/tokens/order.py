@@ -1,4 +1,4 @@
-"""Which sequence comes at which place of training: a pure function of (seed, index)."""
+"""Decides which sequence training reads at which index: a pure function of (seed, index)."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moxin_recipes.recipe.arguments import MixtureItem, PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.shards import Shard
 
-BLOCK = 10_000  # sequences over which the shares of a mixture come out exactly
-_EPOCHS_KEPT = 64  # of all sources together; each is a few arrays as long as its shards
-_DIVISION = (0,)  # seed of the order in which phases divide the shards of a source: one for all
+BLOCK = 10_000  # sequences in which each source has exactly its share of the mixture
+_EPOCHS_KEPT = 64  # over all sources; each holds a few arrays with one item a shard
+_DIVISION = (0,)  # all phases divide the shards of a source in the order of this one seed
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Where a training sequence comes from: `context` tokens of a shard from `start` on."""
+class Location:
+    """Where a training sequence comes from: `context` tokens of `shard`, from token `start` on."""
 
     source: str
     epoch: int
@@ -26,8 +26,11 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Many of them as arrays: places in `items`, in that source's extents, and epochs, starts."""
+class Locations:
+    """The locations of many sequences, as int64 arrays (sequences,).
+
+    `source` is an index in `items`; `extent` is an index in the extents of that source.
+    """
 
     source: np.ndarray
     epoch: np.ndarray
@@ -37,7 +40,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Extent:
-    """`windows` sequences of a shard, from token `start` on."""
+    """`windows` consecutive sequences of a shard, from token `start` on."""
 
     shard: Shard
     start: int
@@ -45,23 +48,24 @@ class Extent:
 
 
 def shuffled(positions: np.ndarray, size: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Images of `positions` under a seeded permutation of range(size); O(1) memory for each.
+    """Maps `positions` by a seeded permutation of range(size), in O(1) memory for each.
 
-    A four-round Feistel network on the next even number of bits, walked until it lands inside.
+    A four-round Feistel network permutes the numbers of the next even count of bits. It is applied
+    again to each image that is not below `size`.
     """
     half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
     mask = np.uint64((1 << int(half)) - 1)
-    found = np.asarray(positions, np.uint64).copy()
-    outside = np.arange(len(found))
+    images = np.asarray(positions, np.uint64).copy()
+    outside = np.arange(len(images))
     while len(outside):
-        left, right = found[outside] >> half, found[outside] & mask
+        left, right = images[outside] >> half, images[outside] & mask
         for key in _round_keys(seed):
             mixed = right * np.uint64(0x9E3779B97F4A7C15) + key
             mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
             left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
-        found[outside] = (left << half) | right
-        outside = outside[found[outside] >= size]
-    return found.astype(np.int64)
+        images[outside] = (left << half) | right
+        outside = outside[images[outside] >= size]
+    return images.astype(np.int64)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -70,89 +74,95 @@ def _round_keys(seed: tuple[int, ...]) -> tuple[np.uint64, ...]:
 
 
 def _round_robin(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(BLOCK,) source of each place; (BLOCK, sources) places of each source before it."""
+    """Deals the places of a block to the sources, `counts` of them to each.
+
+    Returns the source of each place, (BLOCK,), and how many places before it each source has,
+    (BLOCK, sources).
+    """
     sources, before = np.zeros(BLOCK, int), np.zeros((BLOCK, len(counts)), int)
     credit, used = np.zeros(len(counts), int), np.zeros(len(counts), int)
     for place in range(BLOCK):
         credit += counts
-        which = int(credit.argmax())
-        credit[which] -= BLOCK
-        sources[place], before[place] = which, used
-        used[which] += 1
+        source = int(credit.argmax())
+        credit[source] -= BLOCK
+        sources[place], before[place] = source, used
+        used[source] += 1
     return sources, before
 
 
-def _alike(*columns: np.ndarray) -> list[np.ndarray]:
-    """The places of each distinct row of some columns."""
+def _equal_rows(*columns: np.ndarray) -> list[np.ndarray]:
+    """Groups rows that are equal in all `columns`: one array of row numbers for each group."""
     order = np.lexsort(columns)
     changes = [column[order][1:] != column[order][:-1] for column in columns]
     return np.split(order, np.flatnonzero(np.logical_or.reduce(changes)) + 1)
 
 
 def extents(shards: Sequence[Shard], item: MixtureItem, context: int) -> list[Extent]:
-    """The part of a source between `start` and `stop`, as whole sequences of each shard.
+    """Returns the part of a source between `item.start` and `item.stop`, as whole sequences.
 
-    The shards are taken in an order of their own that is the same for every phase and context, so
-    parts that do not overlap in the recipes do not overlap in what they read.
+    Every phase and every context takes the shards in the same order. So parts that do not overlap
+    in the recipes do not overlap in the tokens that they read.
     """
     total = sum(shard.tokens for shard in shards)
     first, last = round(item.start * total), round(item.stop * total)
-    found, at = [], 0
+    parts, tokens_before = [], 0
     for position in shuffled(np.arange(len(shards)), len(shards), _DIVISION):
         shard = shards[int(position)]
-        begin, end = max(0, first - at), min(shard.tokens, last - at)
+        begin, end = max(0, first - tokens_before), min(shard.tokens, last - tokens_before)
         windows = max(0, end - begin) // context
         if windows:
-            found.append(Extent(shard, begin, windows))
-        at += shard.tokens
-    return found
+            parts.append(Extent(shard, begin, windows))
+        tokens_before += shard.tokens
+    return parts
 
 
 class _Epoch:
-    """One pass over a source: its extents in a seeded order, shuffled together in groups."""
+    """One pass over a source: extents in a seeded order; windows are shuffled within groups."""
 
     def __init__(self, extents: Sequence[Extent], group: int, seed: tuple[int, ...]) -> None:
         self._seed = seed
         self.order = shuffled(np.arange(len(extents)), len(extents), seed)
         windows = np.array([extents[i].windows for i in self.order])
-        self._at = np.concatenate([[0], np.cumsum(windows)])  # first window of each extent
-        self._groups = np.append(self._at[:-1:group], self._at[-1])
+        self._first_windows = np.concatenate(
+            [[0], np.cumsum(windows)]
+        )  # first window of each extent
+        self._group_starts = np.append(self._first_windows[:-1:group], self._first_windows[-1])
         self._group = group
 
     def group_of(self, positions: np.ndarray) -> np.ndarray:
-        """The group that is read at each position of the pass."""
-        return np.searchsorted(self._groups, positions, "right") - 1
+        """Returns the group that is read at each position of the pass."""
+        return np.searchsorted(self._group_starts, positions, "right") - 1
 
     def members(self, group: int) -> list[int]:
-        """Extents of a group; empty behind the last one."""
+        """Returns the extents of a group; a group after the last one has none."""
         return [int(i) for i in self.order[group * self._group : (group + 1) * self._group]]
 
     def windows(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(extent, window in it) of each position."""
+        """Returns the extent at each position, and the window in that extent."""
         groups = self.group_of(positions)
-        found = np.empty(len(positions), np.int64)
-        for here in _alike(groups):
-            group = int(groups[here[0]])
-            begin, end = self._groups[group], self._groups[group + 1]
-            inside = shuffled(positions[here] - begin, int(end - begin), (*self._seed, group))
-            found[here] = begin + inside
-        place = np.searchsorted(self._at, found, "right") - 1
-        return self.order[place], found - self._at[place]
+        shuffled_windows = np.empty(len(positions), np.int64)
+        for places in _equal_rows(groups):
+            group = int(groups[places[0]])
+            begin, end = self._group_starts[group], self._group_starts[group + 1]
+            inside = shuffled(positions[places] - begin, int(end - begin), (*self._seed, group))
+            shuffled_windows[places] = begin + inside
+        ranks = np.searchsorted(self._first_windows, shuffled_windows, "right") - 1
+        return self.order[ranks], shuffled_windows - self._first_windows[ranks]
 
 
 class Order:
-    """The places of training: which shard and which tokens of it each sequence is.
+    """Maps each sequence index to a shard and to a start in it.
 
-    Sources take turns by smooth weighted round robin, so each has its share to within a sequence
-    or two in any stretch of training, and exactly in any 10,000 sequences. Within a source each
-    window is read once an epoch: the shards come in a seeded order, and the windows of `group`
-    shards at a time in a seeded order among them.
+    Sources take turns by smooth weighted round robin. In any stretch of training the share of each
+    source is exact to within a sequence or two; in any 10,000 sequences it is exact. Each window
+    of a source is read once an epoch: the shards come in a seeded order, and the windows of each
+    `group` of shards are shuffled together.
 
-    The trade-off of `group`: a batch reads from `group` shards of each source at most, so a disk
-    cache of some 3 × sources × `group` shards never downloads anything twice; but documents of
-    shards in different groups do not meet in a batch. With 16 shards of 250M tokens a group is 4B
-    tokens, 2,000 steps of 2M: far beyond what a shuffle buffer holds. A source of no more than
-    `group` shards is shuffled as a whole.
+    `group` is a trade-off. A batch reads at most `group` shards of each source, so a disk cache of
+    some 3 × sources × `group` shards downloads nothing twice. But documents of different groups
+    never meet in a batch. A group of 16 shards of 250M tokens holds 4B tokens, which are 2,000
+    steps of 2M tokens: far more than a shuffle buffer holds. A source of at most `group` shards is
+    shuffled as a whole.
     """
 
     def __init__(
@@ -166,7 +176,9 @@ class Order:
         self.items, self.context = items, context
         self._seed, self._group = seed, group
         self.extents = [extents(shards[item.source], item, context) for item in items]
-        self.windows = np.array([sum(e.windows for e in found) for found in self.extents])
+        self.windows = np.array(
+            [sum(extent.windows for extent in extents) for extents in self.extents]
+        )
         for item, windows in zip(items, self.windows, strict=True):
             if not windows:
                 raise RecipeError(
@@ -180,67 +192,69 @@ class Order:
             if not count:
                 raise RecipeError(f"`mixture`: a weight of {item.weight:g} is never read")
         self._source_at, self._before = _round_robin(self._counts)
-        self._starts = [np.array([e.start for e in found]) for found in self.extents]
+        self._starts = [np.array([extent.start for extent in extents]) for extents in self.extents]
         self._epochs: dict[tuple[int, int], _Epoch] = {}
 
     @classmethod
-    def of(cls, own: PretrainArguments, shards: Callable[[str, str], list[Shard]]) -> "Order":
-        """The order of a recipe; `shards` lists those of a source and split."""
-        found = {item.source: shards(item.source, "train") for item in own.mixture}
-        return cls(found, own.mixture, own.context_length, own.seed, own.shuffle_shards)
+    def from_keys(cls, keys: PretrainKeys, shards: Callable[[str, str], list[Shard]]) -> "Order":
+        """Returns the order of a recipe; `shards(source, split)` lists the shards of a source."""
+        shards_by_source = {item.source: shards(item.source, "train") for item in keys.mixture}
+        return cls(
+            shards_by_source, keys.mixture, keys.context_length, keys.seed, keys.shuffle_shards
+        )
 
-    def _epoch(self, which: int, epoch: int) -> _Epoch:
-        if (which, epoch) not in self._epochs:
+    def _epoch(self, source: int, epoch: int) -> _Epoch:
+        if (source, epoch) not in self._epochs:
             if len(self._epochs) >= _EPOCHS_KEPT:
                 self._epochs.clear()
-            seed = (self._seed, 2, which, epoch)
-            self._epochs[which, epoch] = _Epoch(self.extents[which], self._group, seed)
-        return self._epochs[which, epoch]
+            seed = (self._seed, 2, source, epoch)
+            self._epochs[source, epoch] = _Epoch(self.extents[source], self._group, seed)
+        return self._epochs[source, epoch]
 
-    def locate_all(self, indices: np.ndarray) -> Samples:
-        """The sequences at `indices`; a million of them in about a second."""
-        block, place = np.divmod(np.asarray(indices, np.int64), BLOCK)
-        source = self._source_at[place]
-        ordinal = block * self._counts[source] + self._before[place, source]
-        epoch, position = np.divmod(ordinal, self.windows[source])
-        extent, start = np.empty_like(source), np.empty_like(source)
-        for here in _alike(source, epoch):
-            which, number = int(source[here[0]]), int(epoch[here[0]])
-            extent[here], window = self._epoch(which, number).windows(position[here])
-            start[here] = self._starts[which][extent[here]] + window * self.context
-        return Samples(source, epoch, extent, start)
+    def locate_all(self, indices: np.ndarray) -> Locations:
+        """Returns the locations of the sequences at `indices`; a million take about a second."""
+        blocks, places = np.divmod(np.asarray(indices, np.int64), BLOCK)
+        sources = self._source_at[places]
+        ordinals = blocks * self._counts[sources] + self._before[places, sources]
+        epochs, positions = np.divmod(ordinals, self.windows[sources])
+        extent_indices, starts = np.empty_like(sources), np.empty_like(sources)
+        for rows in _equal_rows(sources, epochs):
+            source, epoch = int(sources[rows[0]]), int(epochs[rows[0]])
+            extent_indices[rows], windows = self._epoch(source, epoch).windows(positions[rows])
+            starts[rows] = self._starts[source][extent_indices[rows]] + windows * self.context
+        return Locations(sources, epochs, extent_indices, starts)
 
-    def locate(self, index: int) -> Sample:
-        """The sequence at one place, in time that does not grow with the index."""
-        found = self.locate_all(np.array([index]))
-        return self.sample(found, 0)
+    def locate(self, index: int) -> Location:
+        """Returns the location of one sequence, in time that does not grow with the index."""
+        return self.location(self.locate_all(np.array([index])), 0)
 
-    def sample(self, found: Samples, at: int) -> Sample:
-        """One of many located sequences."""
-        which, extent = int(found.source[at]), int(found.extent[at])
-        shard = self.extents[which][extent].shard
-        return Sample(self.items[which].source, int(found.epoch[at]), shard, int(found.start[at]))
+    def location(self, locations: Locations, row: int) -> Location:
+        """Returns one of many locations."""
+        source, extent = int(locations.source[row]), int(locations.extent[row])
+        shard = self.extents[source][extent].shard
+        epoch, start = int(locations.epoch[row]), int(locations.start[row])
+        return Location(self.items[source].source, epoch, shard, start)
 
     def shards_at(self, index: int) -> tuple[list[Shard], list[Shard]]:
-        """The shards that training reads from at a place, and those that it will read next."""
-        now: list[Shard] = []
-        later: list[Shard] = []
+        """Returns the shards that training reads from at an index, and those that it reads next."""
+        current: list[Shard] = []
+        upcoming: list[Shard] = []
         block, place = divmod(index, BLOCK)
-        for which, found in enumerate(self.extents):
-            ordinal = block * int(self._counts[which]) + int(self._before[place, which])
-            number, position = divmod(ordinal, int(self.windows[which]))
-            epoch = self._epoch(which, number)
+        for source, source_extents in enumerate(self.extents):
+            ordinal = block * int(self._counts[source]) + int(self._before[place, source])
+            number, position = divmod(ordinal, int(self.windows[source]))
+            epoch = self._epoch(source, number)
             group = int(epoch.group_of(np.array([position]))[0])
-            after = epoch.members(group + 1) or self._epoch(which, number + 1).members(0)
-            now += [found[i].shard for i in epoch.members(group)]
-            later += [found[i].shard for i in after]
-        return now, later
+            after = epoch.members(group + 1) or self._epoch(source, number + 1).members(0)
+            current += [source_extents[i].shard for i in epoch.members(group)]
+            upcoming += [source_extents[i].shard for i in after]
+        return current, upcoming
 
     def epochs(self, length: int) -> dict[str, float]:
-        """How often each source's part is read in `length` sequences."""
-        blocks, rest = divmod(length, BLOCK)
+        """Returns how many times `length` sequences read each source's part."""
+        blocks, places_left = divmod(length, BLOCK)
         read = blocks * self._counts + np.bincount(
-            self._source_at[:rest], minlength=len(self._counts)
+            self._source_at[:places_left], minlength=len(self._counts)
         )
         return {
             item.source: float(share)

@@ -1,4 +1,4 @@
-"""Shards of tokens in a folder, read by position."""
+"""Reads shards of tokens in a folder by position."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TOKEN = np.dtype("<u2")
 
 @dataclass(frozen=True)
 class Shard:
-    """A file `SOURCE/SPLIT-TASK-NUMBER.bin` of a tokens repository; `sha256` is its name's."""
+    """A file `SOURCE/SPLIT-TASK-NUMBER.bin` of a tokens repository, with its sha256 if known."""
 
     path: str
     tokens: int
@@ -21,21 +21,24 @@ class Shard:
 
     @property
     def bytes(self) -> int:
-        """Size of the file."""
+        """Size of the file in bytes."""
         return self.tokens * TOKEN.itemsize
 
 
 def select(files: dict[str, Shard], source: str, split: str) -> list[Shard]:
-    """The shards of a source and split in the order of their names; none is an error."""
+    """Returns the shards of a source and split, sorted by name.
+
+    Raises RecipeError if there are none.
+    """
     pattern = re.compile(rf"{re.escape(source)}/{split}-[\d-]+\.bin$")
-    found = [files[path] for path in sorted(files) if pattern.match(path)]
-    if not found:
+    selected = [files[path] for path in sorted(files) if pattern.match(path)]
+    if not selected:
         raise RecipeError(f"`mixture`: there are no {split} tokens of a source {source}")
-    return found
+    return selected
 
 
 class TokenFolder:
-    """The shards below a folder."""
+    """Reads the shards below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,17 +50,17 @@ class TokenFolder:
         }
 
     def sources(self, split: str) -> list[str]:
-        """Names of the sources that have a split, sorted."""
+        """Returns the sorted names of the sources that have a split."""
         return sorted({path.split("/")[0] for path in self._shards if f"/{split}-" in path})
 
     def shards(self, source: str, split: str) -> list[Shard]:
-        """The shards of a source and split in the order of their names; none is an error."""
+        """Returns the shards of a source and split; see `select`."""
         return select(self._shards, source, split)
 
     def read(self, shard: Shard, start: int, count: int) -> np.ndarray:
-        """`count` token ids (int64) of a shard from position `start`."""
+        """Returns `count` token ids (int64) of a shard, from position `start` on."""
         path = self._folder / shard.path
         return np.fromfile(path, TOKEN, count, offset=start * TOKEN.itemsize).astype(np.int64)
 
-    def expect(self, now: list[Shard], later: list[Shard]) -> None:
-        """Nothing to do: all of them are here."""
+    def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
+        """Does nothing, because all shards are in the folder."""

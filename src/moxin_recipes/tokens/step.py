@@ -1,4 +1,4 @@
-"""The last step of a datatrove pipeline: documents → shards of tokens, one task beside another."""
+"""The last step of a datatrove pipeline writes documents as shards of tokens, task by task."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +11,9 @@ from moxin_recipes.tokens.write import write_tokens
 
 
 class WriteTokens(PipelineStep):
-    """Writes the shards `SPLIT-TASK-…` of a source below `folder`; nothing comes out behind it.
+    """Writes the shards `SPLIT-TASK-…` of a source below `folder`, and yields no documents.
 
-    A task that is run again writes the same files. What all tasks came to: `tokens.counted`.
+    A task that runs again writes the same files. `tokens.write.counted` counts over all tasks.
     `tokenizer` is a folder with a saved tokenizer.
     """
 
@@ -31,7 +31,7 @@ class WriteTokens(PipelineStep):
         rank: int = 0,
         world_size: int = 1,  # noqa: ARG002 (the signature of a step)
     ) -> DocumentsPipeline:
-        """Tokenizes the documents of one task."""
+        """Writes the tokens of one task's documents."""
         from transformers import AutoTokenizer
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -44,7 +44,9 @@ class WriteTokens(PipelineStep):
 
         with self.track_time():
             tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
-            made = write_tokens(self.folder, self.split, rows(), tokenizer, self.shard_tokens, rank)
-        for what, number in made.items():
-            self.stat_update(what, value=number)
+            counts = write_tokens(
+                self.folder, self.split, rows(), tokenizer, self.shard_tokens, rank
+            )
+        for name, number in counts.items():
+            self.stat_update(name, value=number)
         yield from ()

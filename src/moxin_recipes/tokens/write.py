@@ -1,9 +1,9 @@
-"""Documents → uint16 tokens in shards, each with an index of its documents and a digest.
+"""Writes documents as uint16 tokens in shards, each with a digest and an index of its documents.
 
 A shard `SOURCE/SPLIT-TASK-NUMBER.bin` is a stream `<s> text </s> <s> text </s> …` of whole
 documents; the `.parquet` of the same name lists them. `<s>` stands at the start of each document
-and nowhere else (a literal `<s>` in a text is encoded as ordinary text), so the stream alone tells
-where documents begin.
+and nowhere else, because a literal `<s>` in a text is encoded as ordinary text. So the stream alone
+shows where documents begin.
 """
 
 import hashlib
@@ -27,22 +27,22 @@ if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens d
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>")
 
-LONGEST = 4096  # the context at which the card gives the fill rate, the longest of both ladders
+LONGEST = 4096  # tokens: the longest context of both ladders; the card gives its fill rate
 _BATCH_CHARACTERS = 1_000_000
-_INDEX_ROWS = 10_000  # documents of a row group
+_INDEX_ROWS = 10_000  # documents in a row group
 _INDEX = pa.schema(
     [
         ("id", pa.string()),
         ("origin", pa.string()),
-        ("start", pa.int64()),  # of `<s>`, in the shard
+        ("start", pa.int64()),  # position of `<s>` in the shard
         ("tokens", pa.int64()),  # `<s>` and `</s>` included
-        ("bytes", pa.int64()),  # of the text in UTF-8
+        ("bytes", pa.int64()),  # length of the text in UTF-8
     ]
 )
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokenizerFast":
-    """Byte-level BPE of `vocab_size` pieces; digits stay single, every byte has a piece."""
+    """Trains byte-level BPE of `vocab_size` pieces; digits stay single, every byte has a piece."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -68,12 +68,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokeniz
 
 
 class _Shards:
-    """Writes shard after shard: under a temporary name, synced, then renamed, the stream last."""
+    """Writes shards one after another.
+
+    Each file gets a temporary name, is synced and is then renamed; the stream comes last.
+    """
 
     def __init__(self, folder: Path, prefix: str, shard_tokens: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (*folder.glob(f"{prefix}-*"), *folder.glob(f".{prefix}-*")):
-            stale.unlink()  # of a run that was ended; this one makes all of them again
+            stale.unlink()  # a killed run left it; this run writes all shards again
         self._folder, self._prefix, self._size = folder, prefix, shard_tokens
         self._number = 0
         self._open = False
@@ -90,7 +93,7 @@ class _Shards:
     def add(
         self, documents: list[dict[str, Any]], sizes: list[int], ids: np.ndarray, ends: np.ndarray
     ) -> None:
-        """Appends documents of `sizes` bytes whose tokens are `ids`, each up to its end there."""
+        """Appends documents of `sizes` bytes; the ids of document i end at `ends[i]` in `ids`."""
         first = 0
         while first < len(documents):
             if not self._open:
@@ -124,7 +127,7 @@ class _Shards:
         self._rows = []
 
     def end(self) -> None:
-        """Closes the shard at hand, if there is one."""
+        """Closes the open shard, if there is one."""
         if not self._open:
             return
         if self._rows:
@@ -152,11 +155,12 @@ def write_tokens(
     shard_tokens: int,
     task: int = 0,
 ) -> dict[str, int]:
-    """Writes shards of `shard_tokens` or a little more; the counts of `counted`.
+    """Writes shards of `shard_tokens` tokens or a little more; returns the counts of `counted`.
 
-    `documents` have `text`, `id` and `origin`; a document is never cut. Tasks that share the work
-    on a source write side by side. Without a document nothing is written: no client could load an
-    empty index.
+    `documents` have `text`, `id` and `origin`; no document is split. Several tasks may write the
+    same source at the same time. Without documents nothing is written, because no client could
+    load an empty index. Raises ValueError if the vocabulary does not fit uint16, and RecipeError
+    if a text has half of a surrogate pair.
     """
     if len(tokenizer) > 2**16:
         raise ValueError(f"a vocabulary of {len(tokenizer)} does not fit uint16")
@@ -175,34 +179,38 @@ def write_tokens(
 
 
 def counted(folder: Path, prefix: str) -> dict[str, int]:
-    """Counts over the shards of a split, or of one of its tasks (`train-00003`), from their index.
+    """Adds up the counts in the indexes of a split's shards, or of one task's (`train-00003`).
 
-    `in_sequences` are the tokens in whole sequences of `LONGEST`.
+    The counts are `documents`, `tokens`, `bytes` and `in_sequences`: the tokens in whole sequences
+    of `LONGEST`.
     """
     counts = Counter(documents=0, tokens=0, bytes=0, in_sequences=0)
     for path in folder.glob(f"{prefix}-*.parquet"):
         index = pq.read_metadata(path)
         tokens, size = (int(index.metadata[name]) for name in (b"tokens", b"bytes"))
-        whole = tokens // LONGEST * LONGEST
-        counts.update(documents=index.num_rows, tokens=tokens, bytes=size, in_sequences=whole)
+        in_sequences = tokens // LONGEST * LONGEST
+        counts.update(
+            documents=index.num_rows, tokens=tokens, bytes=size, in_sequences=in_sequences
+        )
     return dict(counts)
 
 
 def card_notes(counts: dict[str, int]) -> list[str]:
-    """Lines for the card from counts `SOURCE/SPLIT/WHAT`: a table of what each source came to."""
+    """Returns lines for the card, a table of all sources, from counts `SOURCE/SPLIT/STATISTIC`."""
     rows = [
         "## Sources\n",
         f"| source | documents | tokens | bytes a token | fill rate at {LONGEST:,} |",
         "|---|---:|---:|---:|---:|",
     ]
     for name in sorted({key.rpartition("/")[0] for key in counts}):
-        documents, tokens, size, whole = (
-            counts[f"{name}/{what}"] for what in ("documents", "tokens", "bytes", "in_sequences")
+        documents, tokens, size, in_sequences = (
+            counts[f"{name}/{statistic}"]
+            for statistic in ("documents", "tokens", "bytes", "in_sequences")
         )
         if tokens:
             rows.append(
                 f"| {name} | {documents:,} | {tokens:,} | {size / tokens:.3f} | "
-                f"{whole / tokens:.4f} |"
+                f"{in_sequences / tokens:.4f} |"
             )
     return [
         *rows,
@@ -236,7 +244,7 @@ def _bytes(document: dict[str, Any]) -> int:
 def _framed(
     ids: np.ndarray, counts: np.ndarray, bos: int, eos: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The documents' ids one after another, each between `<s>` and `</s>`; where each ends."""
+    """Returns the ids of all documents, each between `<s>` and `</s>`, and where each ends."""
     ends = np.cumsum(counts + 2)
     framed = np.empty(int(ends[-1]), TOKEN)
     inside = np.ones(len(framed), bool)
@@ -248,21 +256,21 @@ def _framed(
 
 
 def packed(ids: np.ndarray, bos: int) -> dict[str, np.ndarray]:
-    """A window of a stream as model inputs: (length,) ids, labels and positions, int64.
+    """Returns a window of a stream as model inputs: ids, labels and positions, (length,) int64.
 
-    Positions start again at each document, which is what isolates documents in attention; the
-    first token of a document is no label, so nothing is predicted across a boundary.
+    Positions start again at each document, which isolates documents in attention. The first token
+    of a document is no label, so nothing is predicted across a boundary.
     """
     starts = ids == bos
-    starts[0] = True  # nothing stands before it, so nothing predicts it
-    at = np.arange(len(ids))
-    first = np.maximum.accumulate(np.where(starts, at, 0))
+    starts[0] = True  # no token before it can predict it
+    indices = np.arange(len(ids))
+    first = np.maximum.accumulate(np.where(starts, indices, 0))
     labels = np.where(starts, -100, ids)
-    return {"input_ids": ids, "labels": labels, "position_ids": at - first}
+    return {"input_ids": ids, "labels": labels, "position_ids": indices - first}
 
 
 def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
-    """UTF-8 bytes behind each token id (vocabulary,); 0 for special tokens."""
+    """Returns the number of UTF-8 bytes of each token (vocabulary,); 0 for special tokens."""
     lengths = np.zeros(len(tokenizer), np.int64)
     special = set(tokenizer.all_special_ids)
     byte_level = "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)

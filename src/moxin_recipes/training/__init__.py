@@ -1,1 +1,1 @@
-"""What trains and measures: trainers, checkpoints, held-out scores."""
+"""Trainers, optimizers, checkpoints and the progress display."""

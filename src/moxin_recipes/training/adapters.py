@@ -1,4 +1,4 @@
-"""LoRA: an adapter names its base on the Hub; a stage's result is the merged, whole model."""
+"""LoRA: adapters name their base on the Hub, and a stage's result is the merged model."""
 
 from pathlib import Path
 
@@ -9,26 +9,26 @@ from moxin_recipes.hub.pull import Parent
 
 
 def name_base(trainer: Trainer, base: Parent) -> None:
-    """Checkpoints of a LoRA run shall load anywhere: their base is a commit, not a local path."""
+    """Sets the adapter's base to a commit of the Hub, so that checkpoints load on any machine."""
     if isinstance(trainer.model, PeftModel):
         for config in trainer.model.peft_config.values():
             config.base_model_name_or_path, config.revision = base.repo, base.commit
 
 
 def merge(trainer: Trainer, folder: Path, start: Path) -> None:
-    """Replaces the adapter that was saved to `folder` by the whole model, on one process.
+    """Replaces the adapter in `folder` by the merged model, on one process.
 
-    The weights of `start` are read anew, so that it makes no odds how the trainer had sharded them.
-    The next stage loads the result like any other model.
+    The weights of `start` are read again, so the trainer's sharding does not matter. The next stage
+    loads the result like any other model.
     """
     if not isinstance(trainer.model, PeftModel):
         return
-    whole = AutoModelForCausalLM.from_pretrained(
+    base_model = AutoModelForCausalLM.from_pretrained(
         start,
-        config=trainer.model.get_base_model().config,  # what the recipe changed of it too
+        config=trainer.model.get_base_model().config,  # with the recipe's changes
         dtype=trainer.model.dtype,
     )
-    merged = PeftModel.from_pretrained(whole, folder).merge_and_unload()
+    merged = PeftModel.from_pretrained(base_model, folder).merge_and_unload()
     merged.save_pretrained(folder)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         (folder / name).unlink()

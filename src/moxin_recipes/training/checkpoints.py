@@ -1,6 +1,5 @@
-"""Local checkpoints that say whose they are and whether they are whole; their push to the Hub."""
+"""Seals local checkpoints with their key and digests, resumes from them, and pushes them."""
 
-import json
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,22 +10,27 @@ import torch
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
-from moxin_recipes.run import Run, write_json
+from moxin_recipes.recipe import resume
+from moxin_recipes.recipe.resume import SEAL, read_seal
 from moxin_recipes.training import adapters
+from moxin_recipes.training.job import Job
+from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
 
 log = logging.getLogger(__name__)
 
-# Weights, configs and tokenizers may leave the machine; torch files are pickles and may not.
+# Weights, configs and tokenizers may leave the machine. Torch files are pickles and may not.
 _SHARED = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _OURS = ("trainer_state.json", MANIFEST)
 
 
 def model_files(checkpoint: Path) -> list[Path]:
-    """The files of a checkpoint that may leave the machine."""
+    """Returns the files of a checkpoint that may leave the machine."""
     return [
         path
         for path in sorted(checkpoint.iterdir())
@@ -35,22 +39,23 @@ def model_files(checkpoint: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that `checkpoint-N` was written after."""
+    """Returns the step after which `checkpoint-N` was written."""
     return int(checkpoint.name.split("-")[1])
 
 
 class Checkpoints(TrainerCallback):
     """Seals each checkpoint (key, seconds, digest of every file) and sends its weights to the Hub.
 
-    Both happen beside the training: the next checkpoint waits for the seal of the one before, so
-    that one whole checkpoint is there at any time.
+    Both happen in a thread beside training. The next checkpoint waits for the seal of the previous
+    one, so there is an intact checkpoint at any time.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Job, trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
-        own = run.arguments
-        pushes = run.is_main and own.push_to_hub and own.push_checkpoints
-        self._outbox = Outbox(run.state / "outbox", own.keep_checkpoints) if pushes else None
+        keys = run.keys
+        pushes = run.is_main and keys.push_to_hub and keys.push_checkpoints
+        retention = Retention(keys.keep_checkpoints)
+        self._outbox = Outbox(run.state / "outbox", retention) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
 
@@ -87,73 +92,74 @@ class Checkpoints(TrainerCallback):
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
+            if path.is_file() and path.name != SEAL
         }
-        seal = {"key": self._run.key, "seconds": seconds, "files": files}
-        write_json(folder / MANIFEST, seal)
+        identity = self._run.identity
+        seal = {"key": identity.key, "values": identity.values, "seconds": seconds, "files": files}
+        write_json(folder / SEAL, seal)
         self._push(folder)
 
     def push_again(self, folders: list[Path]) -> None:
-        """Queues sealed checkpoints of a run before: a kill may come between seal and queue."""
+        """Queues sealed checkpoints of an earlier run, in case a kill came before the queue."""
         self._sealing += [self._sealer.submit(self._push, folder) for folder in folders]
 
     def _push(self, folder: Path) -> None:
-        """Queues the weights of a sealed checkpoint; all of them have to be there."""
-        own, of = self._run.arguments, self._run.recipe
+        """Queues the weights of a sealed checkpoint; raises WeightsError if some are missing."""
+        keys, recipe = self._run.keys, self._run.recipe
         if self._outbox is None:
             return
         if is_sharded(folder) and isinstance(self._trainer.model, PeftModel):
             log.warning("%s stays here: a sharded adapter is pushed at the end only", folder)
             return
         branch = f"step-{step_of(folder):06d}"
-        if of.stage == "pretrain":
-            branch = f"{of.tag}-{branch}"  # several phases share the repository
+        if recipe.stage == "pretrain":
+            branch = f"{recipe.tag}-{branch}"  # several phases share the repository
         if self._outbox.has(branch):
-            return  # before its shards are put together once more
+            return  # before its shards are merged again
         merged = self._run.state / f"merged-{branch}"
         weights = self._merged(folder, merged) if is_sharded(folder) else folder
         check_whole(weights)
         self._outbox.add(
             model_files(weights),
             branch,
-            repo=own.hub_model_id,
+            repo=keys.hub_model_id,
             repo_type="model",
             manifest=self._run.manifest(
-                summary=f"Intermediate checkpoint of `{of.name}`, step {step_of(folder)}."
+                summary=f"Intermediate checkpoint of `{recipe.name}`, step {step_of(folder)}."
             ),
-            private=own.hub_private_repo,
+            private=keys.hub_private_repo,
         )
         shutil.rmtree(merged, ignore_errors=True)
 
     def _merged(self, checkpoint: Path, folder: Path) -> Path:
-        """A sharded checkpoint as a model that anybody can load, tokenizer included."""
+        """Writes a sharded checkpoint to `folder` as a model with its tokenizer."""
         merge(checkpoint, self._trainer.model.config, folder)
         self._trainer.processing_class.save_pretrained(folder)
         return folder
 
     def finish(self) -> None:
-        """Waits until every checkpoint is sealed and on the Hub; raises if one is not."""
+        """Waits until every checkpoint is sealed and on the Hub; raises if one cannot be."""
         self._wait()
         if self._outbox is not None:
             self._outbox.finish()
 
 
-def whole(run: Run) -> list[Path]:
-    """The checkpoints of this run's key that are as they were written, the oldest first."""
-    found = sorted(run.state.glob("checkpoint-*"), key=step_of)
-    reasons = {checkpoint: _broken(checkpoint, run.key) for checkpoint in found}
+def intact(run: Job) -> list[Path]:
+    """Returns the checkpoints with this run's key and unchanged files, the oldest first."""
+    checkpoints_on_disk = sorted(run.state.glob("checkpoint-*"), key=step_of)
+    keys = (run.identity.key, run.identity.old_key)
+    reasons = {checkpoint: _broken(checkpoint, keys) for checkpoint in checkpoints_on_disk}
     for checkpoint, reason in reasons.items():
         if reason:
             log.warning("%s is not used: %s", checkpoint, reason)
     return [checkpoint for checkpoint, reason in reasons.items() if not reason]
 
 
-def _broken(checkpoint: Path, key: str) -> str | None:
-    seal_file = checkpoint / MANIFEST
-    if not seal_file.exists():
+def _broken(checkpoint: Path, keys: tuple[str, ...]) -> str | None:
+    if not (checkpoint / SEAL).exists():
         return "it was not written to its end"
-    seal = json.loads(seal_file.read_text(encoding="utf-8"))
-    if seal["key"] != key:
+    seal = read_seal(checkpoint)
+    if seal["key"] not in keys:
         return "it belongs to another recipe or other inputs"
     for name, digest in seal["files"].items():
         if not (checkpoint / name).exists() or sha256_file(checkpoint / name) != digest:
@@ -161,29 +167,37 @@ def _broken(checkpoint: Path, key: str) -> str | None:
     return None
 
 
-def train(run: Run, trainer: Trainer) -> dict[str, Any]:
-    """Trains from the last whole checkpoint, saves the model to `run.folder`; manifest facts.
+def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
+    """Trains from the last intact checkpoint and saves the model to `run.folder`.
 
-    Facts: `tokens` read in training where the trainer counts them, and `log`, its history.
+    It shows the progress, with tokens a second if each sequence has `sequence_length` tokens.
+    Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
+    read, or None if the trainer does not count them.
     """
+    watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
     adapters.name_base(trainer, run.parent("model_name_or_path"))
-    found = _agreed(run)
-    if found:
-        log.info("going on from %s", found[-1])
-        run.seconds_before = json.loads((found[-1] / MANIFEST).read_text())["seconds"]
+    resumable = _intact_on_all_ranks(run)
+    if resumable:
+        seal = read_seal(resumable[-1])
+        if run.is_main:
+            log.info("going on from %s%s", resumable[-1], resume.goes_on(run.identity, seal))
+        run.seconds_before = seal["seconds"]
         if isinstance(trainer, PretrainTrainer):
-            trainer.start_step = step_of(found[-1])
+            trainer.start_step = step_of(resumable[-1])
+    elif run.is_main:
+        for line in resume.starts_anew(run.identity, run.folder):
+            log.info("%s %s", run.recipe.name, line)
     if run.is_main:
-        checkpoints.push_again(found)
-    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+        checkpoints.push_again(resumable)
+    trainer.train(resume_from_checkpoint=str(resumable[-1]) if resumable else None)
     if trainer.is_fsdp_enabled:
-        # Sharded saves write no weights that a push could carry.
+        # A sharded save writes no weights that can be pushed.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if run.is_main:
         for pattern in ("*.safetensors", "*.index.json", "adapter_config.json"):
-            for stale in run.folder.glob(pattern):  # of an earlier result
+            for stale in run.folder.glob(pattern):  # an earlier run left them
                 stale.unlink()
     trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(run.folder))
@@ -196,24 +210,24 @@ def train(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _agreed(run: Run) -> list[Path]:
-    """The whole checkpoints as rank 0 finds them: one process reads and hashes them, not all."""
-    found = [whole(run) if run.is_main else []]
+def _intact_on_all_ranks(run: Job) -> list[Path]:
+    """Returns the intact checkpoints; only rank 0 reads and hashes them, and tells the others."""
+    broadcast = [intact(run) if run.is_main else []]
     if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(found, src=0)
-    return found[0]
+        torch.distributed.broadcast_object_list(broadcast, src=0)
+    return broadcast[0]
 
 
 def _tokens(history: list[dict[str, Any]]) -> int | None:
-    counted = [row["num_tokens"] for row in history if "num_tokens" in row]
-    return int(counted[-1]) if counted else None
+    counts = [row["num_tokens"] for row in history if "num_tokens" in row]
+    return int(counts[-1]) if counts else None
 
 
-def thinned(history: list[dict[str, Any]], most: int = 200) -> list[dict[str, float]]:
-    """At most `most` rows of the training log, evenly spaced, without clock readings."""
+def thinned(history: list[dict[str, Any]], limit: int = 200) -> list[dict[str, float]]:
+    """Returns at most `limit` evenly spaced rows of the training log, without clock readings."""
     rows = [row for row in history if "loss" in row or "eval_loss" in row]
-    stride = max(1, -(-len(rows) // most))
-    kept = rows[::stride]
+    stride = max(1, -(-len(rows) // limit))
+    thinned_rows = rows[::stride]
     clock = ("time", "runtime", "per_second")
     return [
         {
@@ -221,5 +235,5 @@ def thinned(history: list[dict[str, Any]], most: int = 200) -> list[dict[str, fl
             for name, value in row.items()
             if isinstance(value, int | float) and not any(word in name for word in clock)
         }
-        for row in kept
+        for row in thinned_rows
     ]

@@ -1,4 +1,4 @@
-"""Next-token loss without the whole matrix of logits: a piece of the rows at a time."""
+"""Computes the next-token loss a chunk of rows at a time, without the whole matrix of logits."""
 
 import types
 from typing import Any
@@ -19,11 +19,12 @@ _LOGITS = 2**24  # logits computed at a time on a CPU: 64 MB in float32; less is
 def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
     """Makes `model(…, labels=…)` compute its loss from hidden states, and return no logits.
 
-    The loss is `next_token_loss`, divided by `num_items_in_batch` or the number of labels.
-    `answers` (of `places`) are the only tokens whose next one is predicted; without it all are.
-    A call without labels stays as it was. Put it on before any wrapper (PEFT, FSDP, compile).
+    The loss is `next_token_loss`, divided by `num_items_in_batch` or by the number of labels.
+    `answers`, from `answer_positions`, limits the loss to these positions; without it every
+    position counts. A call without labels is unchanged. Apply this before any wrapper (PEFT, FSDP,
+    compile).
     """
-    plain = model.forward
+    original_forward = model.forward
 
     def forward(
         self: PreTrainedModel,
@@ -34,7 +35,7 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         if labels is None:
-            return plain(*args, **kwargs)
+            return original_forward(*args, **kwargs)
         hidden = self.base_model(*args, **kwargs).last_hidden_state.flatten(0, 1)
         targets = next_tokens(labels)
         weight = self.get_output_embeddings().weight
@@ -53,29 +54,33 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
 
 
 def next_tokens(labels: torch.Tensor) -> torch.Tensor:
-    """Labels (rows, length) → for each token the label of the next, -100 for none, flattened."""
+    """Returns the next token's label for each token of `labels` (rows, length), flattened.
+
+    -100 means that there is none.
+    """
     return pad(labels, (0, 1), value=-100)[:, 1:].flatten()
 
 
-def places(labels: torch.Tensor) -> torch.Tensor:
-    """Where `next_tokens` has a label. Where it has none, the first place, whose loss is 0.
+def answer_positions(labels: torch.Tensor) -> torch.Tensor:
+    """Returns the positions at which `next_tokens` has a label.
 
-    For a collator: on a GPU the forward pass would have to wait for their number.
+    If there is none, it returns position 0, whose loss is 0. A collator calls this, because on a
+    GPU the forward pass would have to wait for the number of positions.
     """
-    found = (next_tokens(labels) != -100).nonzero().flatten()
-    return found if len(found) else found.new_zeros(1)
+    positions = (next_tokens(labels) != -100).nonzero().flatten()
+    return positions if len(positions) else positions.new_zeros(1)
 
 
 def next_token_loss(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0
 ) -> torch.Tensor:
-    """Sum of the cross-entropies in nats, plus `z_loss` × the squares of their log-normalisers.
+    """Returns the sum of the cross-entropies in nats, plus `z_loss` × squared log-normalisers.
 
-    `hidden` (rows, width), `weight` (vocabulary, width), `targets` (rows,) with -100 for none.
-    In float32 the gradients are made with the loss, a piece of the rows at a time, by PyTorch's
-    `linear_cross_entropy`. That rounds its sum, and what it is divided by, to bfloat16 where the
-    inputs are; so with these, and with z-loss, the pieces are computed again in the backward pass.
-    The sums over pieces, of loss and gradients, are float32 everywhere.
+    `hidden` is (rows, width), `weight` is (vocabulary, width) and `targets` is (rows,), with -100
+    for no target. In float32, PyTorch's `linear_cross_entropy` computes the gradients together with
+    the loss, a chunk of rows at a time. For bfloat16 inputs it rounds the sum and the divisor to
+    bfloat16. So for other types, and with z-loss, the backward pass computes the chunks again. The
+    sums of loss and gradients over chunks are always float32.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):  # the fused operator is outside of autocast
@@ -90,12 +95,13 @@ def next_token_loss(
         )
         return linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
     total, weight = hidden.new_zeros((), dtype=torch.float32), weight.float()
-    for some, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
-        total = total + checkpoint(_piece, some, weight, wanted, z_loss, use_reentrant=False)
+    for chunk, chunk_targets in zip(hidden.split(rows), targets.split(rows), strict=True):
+        arguments = (chunk, weight, chunk_targets, z_loss)
+        total = total + checkpoint(_chunk_loss, *arguments, use_reentrant=False)
     return total
 
 
-def _piece(
+def _chunk_loss(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float
 ) -> torch.Tensor:
     logits = linear(hidden, weight.to(hidden.dtype)).float()

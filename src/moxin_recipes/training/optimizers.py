@@ -1,7 +1,7 @@
-"""Muon for the matrices, AdamW for the rest, as one optimizer with a learning rate by group.
+"""One optimizer that steps matrices by Muon and other parameters by AdamW, each at its own rate.
 
 Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a
-matrix by the nearest orthogonal one, found by a Newton–Schulz iteration.
+matrix by the nearest orthogonal matrix, which a Newton–Schulz iteration approximates.
 """
 
 import os
@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from moxin_recipes.recipe.arguments import PretrainArguments
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 _EPS = 1e-7
-# Keller Jordan's: their steep start makes singular values of 0.7 to 1.2 in five rounds.
+# Keller Jordan's coefficients: their steep start gives singular values of 0.7 to 1.2 in 5 rounds.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """Nearly orthogonal matrices with the singular vectors of `matrices` (n, rows, columns).
+    """Returns nearly orthogonal matrices with the singular vectors of `matrices`.
 
-    float32 on a CPU, bfloat16 elsewhere: the iteration corrects its own rounding.
+    The shape is (n, rows, columns). It computes in float32 on a CPU and in bfloat16 elsewhere; the
+    iteration corrects its rounding errors.
     """
     a, b, c = _COEFFICIENTS
     x = matrices.to(torch.float32 if matrices.device.type == "cpu" else torch.bfloat16)
@@ -38,21 +39,22 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW whose groups with `momentum` are matrices, stepped by Muon.
+    """AdamW that steps groups with a `momentum` by Muon; these groups hold only matrices.
 
-    Matrices of one shape go through the iteration together. Their update has the root mean square
-    √max(1, rows / columns) / √columns × the group's `lr`; weight decay is decoupled, × `lr`.
-    `torch.optim.Muon` takes matrices only, one at a time, and computes in bfloat16 everywhere.
+    Matrices of one shape go through the iteration together. The root mean square of an update is
+    √max(1, rows / columns) / √columns × the group's `lr`. Weight decay is decoupled: `lr` times
+    `weight_decay`. `torch.optim.Muon` takes only matrices, one at a time, and always computes in
+    bfloat16.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step of every group."""
-        whole = self.param_groups
-        self.param_groups = [group for group in whole if "momentum" not in group]
+        """Steps every group once."""
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if "momentum" not in group]
         result = super().step(closure)
-        self.param_groups = whole
-        for group in whole:
+        self.param_groups = groups
+        for group in groups:
             if "momentum" in group:
                 self._step_matrices(group)
         return result
@@ -66,27 +68,28 @@ class Muon(torch.optim.AdamW):
         for (rows, columns), matrices in shapes.items():
             for matrix in matrices:
                 if not self.state[matrix]:
-                    # AdamW looks for a `step` in every state that it loads.
+                    # AdamW expects a `step` in every state that it loads.
                     self.state[matrix] = {"step": torch.tensor(0.0), "exp_avg": matrix * 0}
             buffers = [self.state[matrix]["exp_avg"] for matrix in matrices]
             gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
             torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-            ahead = torch._foreach_lerp(gradients, buffers, momentum)  # Nesterov's
-            updates = orthogonal(torch.stack(list(ahead))).unbind()
+            lookahead = torch._foreach_lerp(gradients, buffers, momentum)  # Nesterov's
+            updates = orthogonal(torch.stack(list(lookahead))).unbind()
             torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_add_(matrices, list(updates), alpha=-lr * scale)
 
 
-def chosen(
-    own: PretrainArguments, args: TrainingArguments, model: PreTrainedModel
+def class_and_options(
+    keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-    """What the Trainer makes its optimizer from; None for `optimizer: adamw`, its own.
+    """Returns the optimizer's class and options for the Trainer, or None for `optimizer: adamw`.
 
-    Muon has a learning rate for each kind of parameter: `learning_rate` for the matrices inside the
-    layers (with `weight_decay`), and one each for embeddings, head and norms, which AdamW steps.
+    Muon steps the matrices inside the layers with `learning_rate` and `weight_decay`. AdamW steps
+    embeddings, head and norms, each with its own learning rate. Raises RecipeError under FSDP,
+    because Muon needs whole matrices.
     """
-    if own.optimizer == "adamw":
+    if keys.optimizer == "adamw":
         return None
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         raise RecipeError(
@@ -94,44 +97,22 @@ def chosen(
             "take `optimizer: adamw`, or an `accelerate_config` without FSDP"
         )
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    inside = [p for p in model.parameters() if p is not embeddings and p is not head]
+    layer_parameters = [p for p in model.parameters() if p is not embeddings and p is not head]
     groups = [
         {
-            "params": [parameter for parameter in inside if parameter.ndim == 2],
+            "params": [parameter for parameter in layer_parameters if parameter.ndim == 2],
             "lr": args.learning_rate,
             "weight_decay": args.weight_decay,
-            "momentum": own.muon_momentum,
+            "momentum": keys.muon_momentum,
         },
-        {"params": [embeddings], "lr": own.embedding_learning_rate},
+        {"params": [embeddings], "lr": keys.embedding_learning_rate},
         {
-            "params": [parameter for parameter in inside if parameter.ndim != 2],
-            "lr": own.norm_learning_rate,
+            "params": [parameter for parameter in layer_parameters if parameter.ndim != 2],
+            "lr": keys.norm_learning_rate,
         },
     ]
     if head is not embeddings:
-        groups.append({"params": [head], "lr": own.head_learning_rate})
+        groups.append({"params": [head], "lr": keys.head_learning_rate})
     betas = (args.adam_beta1, args.adam_beta2)
     shared = {"betas": betas, "eps": args.adam_epsilon, "weight_decay": 0.0}
     return Muon, {"params": groups, **shared}
-
-
-@torch.no_grad()
-def initialize(model: PreTrainedModel) -> None:
-    """Random weights for Muon, after nanochat: every block starts as the identity.
-
-    Matrices that read the stream are uniform with variance 1 / width, those that write to it zero;
-    embeddings have the standard deviation 1 and a head of its own .001, so that the first
-    predictions are uniform (.02 where they are one). Norms are 1.
-    """
-    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    for name, parameter in model.named_parameters():
-        if parameter.ndim != 2 or parameter is embeddings or parameter is head:
-            continue
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            parameter.zero_()
-        else:
-            bound = (3 / parameter.shape[1]) ** 0.5
-            parameter.uniform_(-bound, bound)
-    embeddings.normal_(0, 0.02 if head is embeddings else 1.0)
-    if head is not embeddings:
-        head.normal_(0, 0.001)

@@ -1,4 +1,4 @@
-"""What can be seen of a training run while it goes: speed, MFU, time left, position, cost."""
+"""Shows a training run while it goes: speed, MFU, remaining time, position and cost."""
 
 import logging
 import sys
@@ -18,12 +18,11 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
-from moxin_recipes.recipe.arguments import TrainingStageArguments
-from moxin_recipes.run import Run
+from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
-_WORDS = {  # how a value is shown; what is not here goes to the trackers only
+_FORMATS = {  # how a value is shown; other values go only to the trackers
     "loss": "loss {:.4f}",
     "grad_norm": "gradient {:.3g}",
     "learning_rate": "lr {:.3g}",
@@ -37,12 +36,12 @@ _WORDS = {  # how a value is shown; what is not here goes to the trackers only
 }
 
 
-def watch(run: Run, trainer: Trainer, sequence_length: int | None = None) -> None:
-    """Shows the progress of `trainer` and adds its figures to what trackers get.
+def watch(run: Job, trainer: Trainer, sequence_length: int | None = None) -> None:
+    """Shows the progress of `trainer`, and adds its figures to the rows that trackers get.
 
-    `sequence_length`: tokens of each sequence; without it no tokens a second and no MFU are given.
-    The Trainer's own bar goes. Trackers name the run after ladder and stage, if the recipe does
-    not. To be called before `trainer.train`.
+    `sequence_length` is the number of tokens of each sequence. Without it there are no tokens a
+    second and no MFU. The Trainer's progress bar is removed. Trackers name the run after ladder and
+    stage, unless the recipe names it. Call this before `trainer.train`.
     """
     args = trainer.args
     args.run_name = args.run_name or run.recipe.name
@@ -51,19 +50,18 @@ def watch(run: Run, trainer: Trainer, sequence_length: int | None = None) -> Non
     for kind in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(kind)
     if run.is_main:
-        # First of all, so that the trackers find the figures in the row that they are given.
-        trainer.callback_handler.callbacks.insert(0, Progress(run, trainer, sequence_length))
+        # It comes first, so that the row has the figures when the trackers get it.
+        trainer.callback_handler.callbacks.insert(0, ProgressDisplay(run, trainer, sequence_length))
 
 
-class Progress(TrainerCallback):
-    """On rank 0: a bar on a terminal, else a line for each row of the training log.
+class ProgressDisplay(TrainerCallback):
+    """Shows a bar on a terminal, and otherwise a line for each row of the training log; on rank 0.
 
-    Reads the clock, the allocator's counter and the row itself: nothing waits for the device.
+    It reads the clock, the allocator's counter and the row, so nothing waits for the device.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, sequence_length: int | None) -> None:
-        own: TrainingStageArguments = run.arguments
-        self._run, self._own = run, own
+    def __init__(self, run: Job, trainer: Trainer, sequence_length: int | None) -> None:
+        self._run, self._keys = run, run.keys
         self._length = sequence_length
         self._data = trainer.train_dataset
         self._flops = self._peak = None
@@ -82,8 +80,8 @@ class Progress(TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Where the clock starts: at step 0, or at that of the checkpoint."""
-        self._start = self._last = (time.monotonic(), state.global_step)
+        """Starts the clock, at step 0 or at the step of the checkpoint."""
+        self._start = self._last_row = (time.monotonic(), state.global_step)
         if self._terminal:
             self._bar = tqdm(
                 total=state.max_steps,
@@ -111,23 +109,25 @@ class Progress(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Adds the figures to a row of the training log, and shows it."""
-        if logs is None or "loss" not in logs or state.global_step == self._last[1]:
+        """Adds the figures to a row of the training log, and shows the row."""
+        if logs is None or "loss" not in logs or state.global_step == self._last_row[1]:
             return
-        now = (time.monotonic(), state.global_step)
-        pace = (now[0] - self._last[0]) / (now[1] - self._last[1])
-        average = (now[0] - self._start[0]) / (now[1] - self._start[1])
-        self._last = now
+        moment = (time.monotonic(), state.global_step)
+        pace = (moment[0] - self._last_row[0]) / (moment[1] - self._last_row[1])
+        average = (moment[0] - self._start[0]) / (moment[1] - self._start[1])
+        self._last_row = moment
         logs |= self._figures(state.global_step, pace)
-        left = average * (state.max_steps - state.global_step)
-        logs["eta_seconds"] = round(left)
-        shown = [words.format(logs[key]) for key, words in _WORDS.items() if key in logs]
+        seconds_left = average * (state.max_steps - state.global_step)
+        logs["eta_seconds"] = round(seconds_left)
+        shown = [
+            value_format.format(logs[key]) for key, value_format in _FORMATS.items() if key in logs
+        ]
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(shown))
         else:
-            done = f"step {state.global_step}/{state.max_steps}"
-            where = self._position(state.global_step)
-            log.info("%s", ", ".join([done, f"{_clock(left)} left", *shown, *where]))
+            steps = f"step {state.global_step}/{state.max_steps}"
+            position = self._position(state.global_step)
+            log.info("%s", ", ".join([steps, f"{_clock(seconds_left)} left", *shown, *position]))
 
     def on_train_end(
         self,
@@ -136,38 +136,38 @@ class Progress(TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Leaves the bar as it is."""
+        """Closes the bar and leaves it on the screen."""
         if self._bar is not None:
             self._bar.close()
 
     def _figures(self, step: int, seconds_a_step: float) -> dict[str, float]:
-        """The figures after `step`, at the pace since the row before."""
-        own, processes = self._own, self._run.processes
-        figures: dict[str, float] = {"sequences": step * own.global_batch_size}
+        """Returns the figures after `step`; `seconds_a_step` is the pace since the last row."""
+        keys, processes = self._keys, self._run.processes
+        figures: dict[str, float] = {"sequences": step * keys.global_batch_size}
         if self._length:
-            speed = own.global_batch_size * self._length / seconds_a_step
-            figures["tokens_per_second"] = speed
+            tokens_per_second = keys.global_batch_size * self._length / seconds_a_step
+            figures["tokens_per_second"] = tokens_per_second
             if self._flops and self._peak:
-                mfu = compute_mfu(self._flops, speed, processes, self._peak)
+                mfu = compute_mfu(self._flops, tokens_per_second, processes, self._peak)
                 figures["mfu"] = adjusted_mfu(mfu, self._shape, self._length)
         if torch.cuda.is_available():
             figures["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         gpu_hours = self._run.seconds * processes / 3600
-        if own.gpu_watts:
-            figures["energy_kwh"] = own.gpu_watts * gpu_hours / 1000
-        if own.gpu_price:
-            figures["price"] = own.gpu_price * gpu_hours
+        if keys.gpu_watts:
+            figures["energy_kwh"] = keys.gpu_watts * gpu_hours / 1000
+        if keys.gpu_price:
+            figures["price"] = keys.gpu_price * gpu_hours
         return figures
 
     def _position(self, step: int) -> list[str]:
-        """Which source and epoch the last sequence came from, where the data can tell."""
+        """Returns the source and epoch of the last sequence, if the dataset can locate it."""
         if not hasattr(self._data, "locate"):
             return []
-        sample = self._data.locate(step * self._own.global_batch_size - 1)
-        return [f"{sample.source} in epoch {sample.epoch}"]
+        location = self._data.locate(step * self._keys.global_batch_size - 1)
+        return [f"{location.source} in epoch {location.epoch}"]
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds: `12:05:09`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    """Returns hours, minutes and seconds: `12:05:09`."""
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{remainder:02}"

@@ -1,4 +1,4 @@
-"""Which optimizer steps are taken: a loss that is no number, or a spike, is passed over."""
+"""Skips an optimizer step whose loss or gradient norm is not finite, or whose loss is a spike."""
 
 import logging
 import math
@@ -12,16 +12,16 @@ from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 
-# As OLMo-core's optimizers that skip steps: a spike is so many standard deviations above the mean
-# of the last losses, and is looked for once half of them are known.
+# From OLMo-core's optimizers that skip steps: a spike is SIGMAS standard deviations above the mean
+# of the last WINDOW losses. The search for spikes begins when half of the window is filled.
 WINDOW, SIGMAS = 128, 6.0
 
 
 class StepGuard(TrainerCallback, ExportableState):
-    """Judges the loss and the gradient norm of each step, counts the steps passed over.
+    """Judges the loss and the gradient norm of each step, and lists the steps that are skipped.
 
-    All ranks give it the same numbers, so all of them take a step or none does. What it remembers
-    is in `trainer_state.json` of each checkpoint: a resumed run judges as an undisturbed one.
+    All ranks pass the same numbers, so either all of them take a step or none does. Its state is in
+    `trainer_state.json` of each checkpoint, so a resumed run judges like an undisturbed one.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,7 +30,7 @@ class StepGuard(TrainerCallback, ExportableState):
         self.skipped: list[int] = []
 
     def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """Returns the state for the checkpoint."""
         return {"args": {}, "attributes": {"recent": self._recent, "skipped": self.skipped}}
 
     def on_train_begin(
@@ -40,14 +40,15 @@ class StepGuard(TrainerCallback, ExportableState):
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Takes up what the checkpoint remembers; at a fresh start that is nothing."""
-        known = state.stateful_callbacks[type(self).__name__]["attributes"]
-        self._recent, self.skipped = list(known["recent"]), list(known["skipped"])
+        """Restores the state of the checkpoint; at a fresh start it is empty."""
+        remembered = state.stateful_callbacks[type(self).__name__]["attributes"]
+        self._recent, self.skipped = list(remembered["recent"]), list(remembered["skipped"])
 
     def allows(self, step: int, loss: float, norm: float) -> bool:
-        """Whether optimizer step `step` (from 1) may be taken; RecipeError past the limit.
+        """Returns whether optimizer step `step` (from 1) may be taken.
 
-        A spike stays in the window, so that a lasting change of the loss is soon no spike.
+        Raises RecipeError if more steps than the limit are skipped. A spike stays in the window, so
+        a lasting change of the loss soon counts as normal.
         """
         reason = self._reason(loss, norm)
         if math.isfinite(loss):

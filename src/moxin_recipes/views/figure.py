@@ -2,43 +2,30 @@
 
 from pathlib import Path
 
-from moxin_recipes.ladder import State
+from moxin_recipes.ladder.state import State
 
-# What to draw of each kind of stage: keys of the log with the labels of their axes.
-_CURVES = {
-    "pretrain": {"loss": "training loss (nats a token)"},
-    "sft": {"loss": "training loss (nats a token)"},
-    "dpo": {"rewards/accuracies": "reward accuracy in training"},
-    "grpo": {
-        "reward": "mean reward",
-        "completions/mean_length": "tokens a completion",
-        "entropy": "entropy (nats a token)",
-        "kl": "KL to the start (nats a token)",
-        "frac_reward_zero_std": "groups without variance",
-    },
-}
 Panel = tuple[str, str, list[tuple[float, float]]]  # title, label, (step, value)
 
 
 def panels(state: State) -> list[Panel]:
     """What there is to draw of a stage."""
     log = (state.manifest or {}).get("log") or []
-    found = []
-    for key, label in _CURVES.get(state.recipe.stage, {}).items():
+    drawn = []
+    for key, label in state.recipe.keys.curves.items():
         points = [(row["step"], row[key]) for row in log if key in row]
         if points:
-            found.append((state.recipe.name, label, points))
-    return found
+            drawn.append((state.recipe.name, label, points))
+    return drawn
 
 
-def draw(found: list[State], path: Path) -> Path | None:
+def draw(states: list[State], path: Path) -> Path | None:
     """A panel for each curve of the training stages; None when there is nothing to draw yet."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawn = [panel for state in found for panel in panels(state)]
+    drawn = [panel for state in states for panel in panels(state)]
     if not drawn:
         return None
     columns = min(4, len(drawn))

@@ -1,43 +1,10 @@
-"""A fastText model from the Hub as a filter."""
+"""The fastText model of the key `classifier`, which scores the quality of a document."""
 
-from typing import Any
+from moxin_recipes.documents import fasttext_model
+from moxin_recipes.documents.fasttext_model import Classifier
+from moxin_recipes.documents.filters import Given
 
-from datatrove.data import Document
-from datatrove.pipeline.filters import FastTextClassifierFilter
 
-
-class Classifier(FastTextClassifierFilter):
-    """Keeps documents whose `label` has at least the score `threshold`.
-
-    datatrove's own block copies the model into a cache of its own (downloading it where it is
-    given an address), and empties the text of what it takes out; this one does neither.
-    """
-
-    def __init__(
-        self, model: str, label: str, threshold: float, reason: str, **options: Any
-    ) -> None:
-        super().__init__(
-            model,
-            keep_labels=(label, threshold),
-            save_labels_in_metadata=False,
-            newline_replacement=" ",
-            **options,
-        )
-        self.reason = reason
-        self._model: Any = None
-
-    @property
-    def model(self) -> Any:
-        """The model, loaded when the first document comes."""
-        if self._model is None:
-            from fasttext.FastText import _FastText
-
-            self._model = _FastText(self.model_url)
-        return self._model
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """The text stays as it is."""
-        text = doc.text
-        kept = super().filter(doc)
-        doc.text = text
-        return True if kept else (False, self.reason)
+def block(given: Given) -> Classifier:
+    """The recipe gives the model, its label and the least score; RecipeError where it does not."""
+    return fasttext_model.block("classifier", given.keys.classifier, given)

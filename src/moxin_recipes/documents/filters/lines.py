@@ -6,6 +6,7 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
+from moxin_recipes.documents.filters import Given
 from moxin_recipes.documents.words import WORDS
 
 _COUNTED = (
@@ -58,3 +59,8 @@ def _corrected(line: str) -> str | None:
         line = _BUTTONS.sub("", line)
         return line if line.strip() else None
     return line
+
+
+def block(given: Given) -> Lines:
+    """With the numbers above."""
+    return Lines(exclusion_writer=given.removed)

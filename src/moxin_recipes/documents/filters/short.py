@@ -7,6 +7,8 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
+from moxin_recipes.documents.filters import Given
+
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _BLANK = re.compile(r"\s+")
 
@@ -41,3 +43,8 @@ class Short(BaseFilter):
             if len(simplified(doc.text[:end]).replace(" ", "")) >= self.min_characters:
                 return True
         return False, "short"
+
+
+def block(given: Given) -> Short:
+    """With the recipe's `min_characters`."""
+    return Short(given.source.min_characters, exclusion_writer=given.removed)

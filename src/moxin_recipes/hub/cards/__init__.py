@@ -1,0 +1,65 @@
+"""All text of cards: the README.md of a push is `card.md`, filled from its manifest."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Template
+
+_PAGE = Path(__file__).parent / "card.md"
+
+
+def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) -> str:
+    """The whole card, front matter included, as Markdown."""
+    template = Template(_PAGE.read_text(encoding="utf-8"), keep_trailing_newline=True)
+    metadata = _metadata(repo_type, manifest, folder)
+    page: str = template.render(
+        repo=repo,
+        m=manifest,
+        summary=manifest["summary"],
+        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
+        recipe=yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True).strip(),
+    )
+    return page
+
+
+def _metadata(repo_type: str, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "license": manifest.get("license", "apache-2.0"),
+        "tags": ["moxin-recipes", manifest["stage"]],
+    }
+    parents = manifest["parents"]
+    if repo_type == "model":
+        metadata["library_name"] = "transformers"
+        models = [p["repo"] for p in parents if p["key"] == "model_name_or_path"]
+        if models:
+            metadata["base_model"] = sorted(set(models))
+        if (folder / "config.json").exists():
+            metadata["pipeline_tag"] = "text-generation"
+    else:
+        metadata["configs"] = _configs(folder)
+    datasets = sorted({p["repo"] for p in parents if p["type"] == "dataset"})
+    if datasets and repo_type == "model":
+        metadata["datasets"] = datasets
+    return metadata
+
+
+def _configs(folder: Path) -> list[dict[str, Any]]:
+    """`CONFIG/SPLIT.parquet` (or `SPLIT.parquet` for the one default) as load_dataset wants it.
+
+    A split may have several files, `SPLIT-00000.parquet` and on.
+    """
+    configs: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        relative = path.relative_to(folder)
+        name = "default" if len(relative.parts) == 1 else "-".join(relative.parts[:-1])
+        split = re.sub(r"(-\d{5})+$", "", path.stem)
+        configs.setdefault(name, {}).setdefault(split, []).append(relative.as_posix())
+    return [
+        {
+            "config_name": name,
+            "data_files": [{"split": split, "path": paths} for split, paths in splits.items()],
+        }
+        for name, splits in configs.items()
+    ]

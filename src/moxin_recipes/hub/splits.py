@@ -1,0 +1,34 @@
+"""Splits of dataset repositories as parquet files: written before a push, read after a pull."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset
+
+from moxin_recipes.recipe.strict import RecipeError
+
+
+def write_split(folder: Path, split: str, rows: list[dict[str, Any]]) -> int:
+    """Writes `SPLIT.parquet`, or nothing where there are no rows; the number of rows."""
+    if rows:
+        folder.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(rows).to_parquet(folder / f"{split}.parquet")
+    return len(rows)
+
+
+def load_split(
+    folder: Path, config: str | None, split: str, columns: list[str], key: str
+) -> Dataset:
+    """One split of a downloaded dataset repository; a missing column or split names `key`.
+
+    An entry of `columns` may name several, `a|b`, of which one must be there.
+    """
+    try:
+        dataset = load_dataset(str(folder), config, split=split)
+    except ValueError as error:
+        raise RecipeError(f"`{key}`: {' '.join(str(error).split())}") from error
+    for wanted in columns:
+        if not set(wanted.split("|")) & set(dataset.column_names):
+            there, column = ", ".join(dataset.column_names), wanted.replace("|", "` or `")
+            raise RecipeError(f"`{key}`: the dataset has no column `{column}` (it has: {there})")
+    return dataset

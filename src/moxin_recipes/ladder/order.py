@@ -1,0 +1,79 @@
+"""The recipes of a folder, in the order of their names, and the rules that they have in common."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.reading import read as read_recipe
+from moxin_recipes.recipe.strict import RecipeError
+
+Recipes = list[Recipe[Any]]
+
+
+def read(folder: Path) -> Recipes:
+    """The recipes of a ladder, in the order of their names; RecipeError where there are none."""
+    paths = sorted(p for p in folder.glob("*.yaml") if re.match(r"\d\d-", p.name))
+    if not paths:
+        raise RecipeError(f"{folder}: no recipes there (files such as 30-sft.yaml)")
+    return [read_recipe(path) for path in paths]
+
+
+def chosen(recipes: Recipes, start: str | None, only: list[str], force: list[str]) -> Recipes:
+    """The recipes to look at, by `--from` and `--only`; a name nobody has is an error."""
+    names = [recipe.name for recipe in recipes]
+    for name in [*([start] if start else []), *only, *force]:
+        if name not in names:
+            raise RecipeError(f"no stage {name} in this ladder; it has {', '.join(names)}")
+    begun = recipes[names.index(start) :] if start else recipes
+    return [recipe for recipe in begun if not only or recipe.name in only]
+
+
+def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:
+    """The inputs that no earlier recipe makes; a tag that none of them will set is an error."""
+    made: dict[str, set[str]] = {}
+    outside = []
+    for recipe in recipes:
+        for reference in recipe.references:
+            tags = made.get(reference.repo)
+            if tags is None:
+                outside.append((recipe, reference))
+            elif reference.revision not in tags | {"main"}:
+                raise RecipeError(
+                    f"{recipe.path}: `{reference.key}`: no earlier stage makes "
+                    f"{reference.repo}@{reference.revision} (there are {', '.join(sorted(tags))})"
+                )
+        for repo in recipe.outputs.values():
+            made.setdefault(repo, set()).add(recipe.tag)
+    return outside
+
+
+def check_mixtures(recipes: Recipes) -> None:
+    """Mixtures name sources of the ladder's data stages, where it has any."""
+    known = {
+        source.name
+        for recipe in recipes
+        if isinstance(recipe.keys, DataKeys)
+        for source in recipe.keys.sources
+    }
+    for recipe in recipes:
+        if known and isinstance(recipe.keys, PretrainKeys):
+            for position, item in enumerate(recipe.keys.mixture):
+                if item.source not in known:
+                    raise RecipeError(
+                        f"{recipe.path}: `mixture[{position}].source`: {item.source} is no source "
+                        f"of this ladder ({', '.join(sorted(known))})"
+                    )
+
+
+def makers(recipes: Iterable[Recipe[Any]], reference: Reference) -> list[str]:
+    """The names of the stages that make an input."""
+    return [
+        recipe.name
+        for recipe in recipes
+        if reference.repo in recipe.outputs.values() and reference.revision in (recipe.tag, "main")
+    ]

@@ -1,0 +1,114 @@
+"""Runs a ladder: proves all recipes, skips what is done, launches the rest one by one."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from moxin_recipes.hub import pull
+from moxin_recipes.hub.session import MissingError
+from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder.state import restore_tags, state
+from moxin_recipes.recipe import door
+from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError
+
+log = logging.getLogger(__name__)
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an exit code that is not 0; it printed why."""
+
+
+def run(
+    folder: Path,
+    *,
+    start: str | None = None,
+    only: list[str] | None = None,
+    force: list[str] | None = None,
+    accelerate_config: Path | None = None,
+) -> None:
+    """Runs every stage that is not done, each in its own `accelerate launch`.
+
+    Nothing is launched before all recipes are proven, the inputs of all stages are there or will
+    be made by a stage before them, and this machine has what the launcher's files ask for.
+    """
+    recipes = order.read(folder)
+    todo = order.chosen(recipes, start, only or [], force or [])
+    files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
+    for recipe in recipes:
+        door.check(recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False)
+    order.outside_inputs(recipes)
+    order.check_mixtures(recipes)
+    for position, recipe in enumerate(todo):
+        problems = missing_inputs(recipes, todo[:position], recipe)
+        problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
+        if problems:
+            raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
+    for recipe in todo:
+        file = files[recipe.name]
+        launcher = launching.launcher_of(recipe, file)
+        before = state(recipe, launcher)
+        if before.done and recipe.name not in (force or []):
+            restore_tags(before)
+            log.info("%-22s done already (%s)", recipe.name, str(before.commit)[:12])
+            continue
+        log.info("%-22s starts", recipe.name)
+        launch(recipe, file, launcher.processes)
+
+
+def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
+    """The inputs of a stage that are absent and that no stage `before` it will make, in words."""
+    problems = []
+    for reference in recipe.references:
+        if order.makers(before, reference):
+            continue
+        try:
+            pull.resolve(reference)
+        except MissingError as error:
+            hint = ""
+            for maker in order.makers(recipes, reference)[-1:]:
+                hint = f" ({maker} makes it: leave out --only or --from)"
+            problems.append(f"{error}{hint}")
+    return problems
+
+
+def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
+    """What a stage that has to run would wait for in vain on this machine, in words."""
+    launcher = launching.launcher_of(recipe, file)
+    missing = launching.missing_here(recipe, file, launcher)
+    if missing is None or (state(recipe, launcher).done and not again):
+        return []
+    return [f"`accelerate_config`: {missing}"]
+
+
+def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:
+    """Runs one stage to its end; on an interrupt its whole process group ends with us."""
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+        "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
+        *("--num_cpu_threads_per_process", str(_threads(processes))),
+        *("--config_file", str(file), "-m", f"moxin_recipes.stages.{recipe.stage}"),
+        *("--config", str(recipe.path)),
+    ]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if code:
+        raise StageFailed(
+            f"{recipe.name} ended with exit code {code}; "
+            "what is done stays, and the same command goes on from there"
+        )
+
+
+def _threads(processes_here: int) -> int:
+    """CPU threads of each process: OMP_NUM_THREADS, else an equal share of the cores."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    return int(given) if given else max(1, len(os.sched_getaffinity(0)) // processes_here)

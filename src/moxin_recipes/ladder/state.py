@@ -1,0 +1,73 @@
+"""Is a stage done? What the Hub says of it, by the key of its recipe and inputs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moxin_recipes.hub import pull
+from moxin_recipes.hub.push import move_tag
+from moxin_recipes.hub.session import MissingError, qualified
+from moxin_recipes.recipe.identity import Identity, identity
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import Recipe
+
+
+@dataclass(frozen=True)
+class State:
+    """What the Hub says of a stage: its identity, and the commit that is tagged done for it."""
+
+    recipe: Recipe[Any]
+    identity: Identity | None  # None while an input does not exist
+    done_tag: str | None = None
+    commit: str | None = None  # of the main output
+    manifest: dict[str, Any] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage's last push for this very identity is on the Hub."""
+        return self.commit is not None
+
+    @property
+    def word(self) -> str:
+        """For a table: done, to do, or waiting for an input."""
+        return "done" if self.done else "waiting" if self.identity is None else "to do"
+
+
+def state(recipe: Recipe[Any], launcher: Launcher) -> State:
+    """Resolves the inputs of a recipe, and looks for the push that its key names.
+
+    All of its repositories must be tagged. Where no push has today's key, one with the key of the
+    first form is looked for.
+    """
+    try:
+        parents = [pull.resolve(reference) for reference in recipe.references]
+    except MissingError:
+        return State(recipe, None)
+    payloads = [(parent.key, parent.payload) for parent in parents]
+    wanted = identity(recipe, payloads, launcher)
+    for key in (wanted.key, wanted.old_key):
+        tag = f"done-{key[:12]}"
+        commits = _commits(recipe, tag)
+        if commits and all(commits.values()):
+            main = next(iter(commits))
+            commit = str(commits[main])
+            repo, kind = qualified(recipe.outputs[main]), recipe.output_type(main)
+            return State(recipe, wanted, tag, commit, pull.read_manifest(repo, kind, commit))
+    return State(recipe, wanted)
+
+
+def _commits(recipe: Recipe[Any], tag: str) -> dict[str, str | None]:
+    """Output key → commit of a tag, None where the repository does not have it."""
+    return {
+        output: pull.commit_of(qualified(repo), recipe.output_type(output), tag)
+        for output, repo in recipe.outputs.items()
+    }
+
+
+def restore_tags(state: State) -> None:
+    """Points the stage's tag at its done commit again, where a later run of another key moved it.
+
+    So a number that is changed and changed back needs no second training.
+    """
+    for output, commit in _commits(state.recipe, str(state.done_tag)).items():
+        repo, kind = qualified(state.recipe.outputs[output]), state.recipe.output_type(output)
+        move_tag(repo, kind, state.recipe.tag, str(commit))

@@ -1,0 +1,50 @@
+"""The keys of `sft`: supervised fine-tuning on chats."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from moxin_recipes.recipe.base import TEMPLATES, PostTrainingKeys
+from moxin_recipes.recipe.bounds import AboveZero, Count
+from moxin_recipes.recipe.strict import RecipeError
+
+
+@dataclass(kw_only=True)
+class SftKeys(PostTrainingKeys):
+    """Chats in the column `messages`, or `conversations` of `from` and `value`."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("trl:ModelConfig", "trl:SFTConfig")
+    scores: ClassVar[tuple[str, ...]] = ("accuracy",)
+    curves: ClassVar[dict[str, str]] = {"loss": "training loss (nats a token)"}
+
+    chat_template: str | None = None  # a file of templates/, or a path
+    pad_token: str | None = None  # for a tokenizer that has none
+    # Instead of the model's own, where chats are longer than what it was trained on.
+    rope_theta: AboveZero | None = None
+    sliding_window: Count | None = None  # tokens; 0 is full attention
+
+    def check(self) -> None:
+        """The chat template is there."""
+        super().check()
+        template = self.chat_template
+        if template is not None and not template_file(template):
+            known = ", ".join(sorted(path.name for path in TEMPLATES.glob("*.jinja")))
+            raise RecipeError(
+                f"`chat_template`: there is no file {template}; give a path, or one of {known}"
+            )
+
+    def check_libraries(self, args: Any) -> None:
+        """Chats are packed for whole epochs, all of them."""
+        super().check_libraries(args)
+        if args.num_train_epochs < 1 or args.num_train_epochs != int(args.num_train_epochs):
+            raise RecipeError(
+                "`num_train_epochs` must be a whole number of 1 or more, not "
+                f"{args.num_train_epochs:g}: chats are packed for whole epochs; `max_steps` ends "
+                "a run before"
+            )
+
+
+def template_file(name: str) -> bool:
+    """Whether a chat template of this name, or at this path, is there."""
+    from pathlib import Path
+
+    return (TEMPLATES / name).is_file() or Path(name).is_file()

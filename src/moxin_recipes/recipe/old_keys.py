@@ -1,0 +1,52 @@
+"""The key that the first form of these recipes gave a result: artifacts pushed then stay done.
+
+It took every key but those that a pattern named, with the defaults of our own keys: a time-out made
+another result of the same weights.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moxin_recipes.recipe.reading import Recipe
+
+_LEFT_OUT = re.compile(
+    r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
+    r"|report_to|base_url|vllm_server_.*|dataset_num_proc|request_seconds|run_name|project"
+    r"|trackio_.*|disable_tqdm|save_.*|use_cpu|gpu_.*|max_skipped_steps|token_cache_.*|executor"
+    r"|workers|slurm_.*)$"
+)
+_INPUTS = (
+    "model_name_or_path",
+    "tokenizer_name_or_path",
+    "dataset_name",
+    "problems_name",
+    "pass_rates_name",
+    "corpus_name",
+    "models",
+    "datasets",
+)
+# Keys of ours that came later; they had no part in it.
+_LATER: tuple[str, ...] = ()
+
+
+def key(recipe: "Recipe[Any]", payloads: Sequence[tuple[str, str]], files: dict[str, str]) -> str:
+    """sha256 (hex) of the values that counted then, the payloads and the user's own files."""
+    values = {
+        name: value
+        for name, value in recipe.resolved.items()
+        if not _LEFT_OUT.match(name) and name not in (*_INPUTS, *_LATER)
+    }
+    text = json.dumps([_canonical(values), payloads, files], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _canonical(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_canonical(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

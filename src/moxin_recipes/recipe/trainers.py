@@ -1,0 +1,119 @@
+"""The libraries' part of a recipe: their keys checked, and their dataclasses filled."""
+
+import dataclasses
+import pkgutil
+import typing
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError, conform, near
+
+_REFUSED = {
+    "gradient_accumulation_steps": "it follows from global_batch_size",
+    "trust_remote_code": "no code of a repository is run here",
+    "hub_token": "secrets do not belong in a recipe; set HF_TOKEN or run `hf auth login`",
+    "hub_revision": "each stage pushes to main, to its tag, and to its step branches",
+    "hub_strategy": "save_steps and push_checkpoints say what is pushed",
+    "resume_from_checkpoint": "a stage goes on from its own last checkpoint by itself",
+    "enable_jit_checkpoint": "a checkpoint at SIGTERM would pass for the end of training",
+    "auto_find_batch_size": "global_batch_size says how many sequences a step has",
+    "ignore_data_skip": "a stage goes on where it stopped",
+    "save_only_model": "a checkpoint without its optimizer cannot be gone on from",
+    "packing": "chats are always packed, and never see each other",
+    "assistant_only_loss": "only the assistant's words are learned, always",
+    "model_revision": "write model_name_or_path: REPOSITORY@REVISION",
+    "load_in_4bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
+    "load_in_8bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
+    "env": "set environment variables where the stage is launched",
+}
+# What `moxin check` sets aside: keys that need the hardware of the real run.
+_HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
+
+
+@cache
+def classes(libraries: tuple[str, ...]) -> tuple[type, ...]:
+    """The libraries' dataclasses of a stage, by their import paths; imports them late."""
+    return tuple(pkgutil.resolve_name(path) for path in libraries)
+
+
+def check_names(recipe: Recipe[Any]) -> None:
+    """Raises RecipeError for a key that neither we nor the libraries have, or of a wrong type."""
+    own = [field.name for field in dataclasses.fields(recipe.keys)]
+    hints: dict[str, Any] = {}
+    for kind in classes(recipe.keys.libraries):
+        hints |= typing.get_type_hints(kind)
+    for key, value in recipe.library_values.items():
+        if key in _REFUSED:
+            raise RecipeError(f"`{key}` is not a key of a recipe: {_REFUSED[key]}")
+        if key not in hints:
+            raise RecipeError(f"unknown key `{key}`" + near(key, [*hints, *own]))
+        conform(key, value, hints[key])
+
+
+def batches(recipe: Recipe[Any], processes: int) -> tuple[int, int]:
+    """(micro-batch, accumulation steps) of each process; their product × processes is the batch.
+
+    `per_device_train_batch_size` is what fits on a device: with more processes than the batch
+    needs at that size, the micro-batch is smaller.
+    """
+    total = int(recipe.keys.global_batch_size)
+    most = int(recipe.values.get("per_device_train_batch_size", 8))
+    micro = min(most, total // processes)
+    if micro < 1 or total % (micro * processes):
+        raise RecipeError(
+            f"`global_batch_size` {total} is not a multiple of "
+            f"`per_device_train_batch_size` {most} × {processes} processes; change one of them"
+        )
+    return micro, total // (micro * processes)
+
+
+def fill(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool) -> tuple[Any, ...]:
+    """The libraries' dataclasses of a stage, filled, in the order of `libraries`.
+
+    With `on_hardware=False` the keys that need a GPU are set aside.
+    """
+    kinds = classes(recipe.keys.libraries)
+    if not kinds:
+        return ()
+    from trl import TrlParser
+
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    values = {key: value for key, value in recipe.library_values.items() if key in names}
+    micro, steps = batches(recipe, launcher.processes)
+    values |= {"per_device_train_batch_size": micro, "gradient_accumulation_steps": steps}
+    values |= {"output_dir": str(recipe.output_dir), "seed": recipe.keys.seed}
+    values.setdefault("report_to", "trackio")  # curves that stay on this machine
+    values.setdefault("ddp_find_unused_parameters", False)  # every parameter takes part
+    if not on_hardware:
+        values = {k: v for k, v in values.items() if k not in _HARDWARE} | {"use_cpu": True}
+    elif trains_on_cpu(launcher):
+        # Without the key the Trainer does not see the other processes of a CPU launch.
+        values |= {"use_cpu": True, "dataloader_pin_memory": False}
+    try:
+        return tuple(TrlParser(list(kinds)).parse_dict(values))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(" ".join(str(error).split())) from error
+
+
+def as_launched(recipe: Recipe[Any], args: Any, launcher: Launcher) -> SimpleNamespace:
+    """The fields of a filled dataclass as the launch will have them, for a check without it.
+
+    That is: with the recipe's values of the keys that were set aside, and with the number of
+    processes that the launcher will start where TRL takes this one for all.
+    """
+    fields = vars(args) | {k: v for k, v in recipe.library_values.items() if k in _HARDWARE}
+    together = recipe.library_values.get("generation_batch_size")
+    if together is not None:
+        micro_batches = launcher.processes * args.per_device_train_batch_size
+        fields["steps_per_generation"] = max(1, together // micro_batches)
+    return SimpleNamespace(**fields)
+
+
+def trains_on_cpu(launcher: Launcher) -> bool:
+    """Whether the Trainer has to be told that it runs on a CPU."""
+    import torch
+
+    return launcher.on_cpu or not torch.accelerator.is_available()

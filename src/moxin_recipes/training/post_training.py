@@ -1,0 +1,75 @@
+"""What SFT, DPO and GRPO share: the model they start from, the training, the push of the result."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
+from trl import get_peft_config
+
+from moxin_recipes.scores.held_out import held_out
+from moxin_recipes.training import checkpoints
+from moxin_recipes.training.job import Job
+
+
+class PostTraining:
+    """One run on the model of `model_name_or_path`, its tokenizer, one of TRL's trainers."""
+
+    def __init__(self, run: Job) -> None:
+        self._run = run
+        self.folder: Path = run.pull("model_name_or_path")
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+
+    def model(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
+        """The weights in the recipe's dtype; `config` stands in for the model's own."""
+        options = self.load_options() | ({"config": config} if config else {})
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.folder, **options)
+        return model
+
+    def load_options(self) -> dict[str, Any]:
+        """Dtype and attention, as the recipe says."""
+        recipe = self._run.model_config
+        return {"dtype": recipe.dtype, "attn_implementation": recipe.attn_implementation}
+
+    def trainer(self, kind: type[Trainer], model: PreTrainedModel | str, **options: Any) -> Any:
+        """A trainer of TRL's with the recipe's arguments and LoRA; `options` are its own."""
+        return kind(
+            model=model,
+            args=self._run.args,
+            processing_class=self.tokenizer,
+            peft_config=get_peft_config(self._run.model_config),
+            **options,
+        )
+
+    def train(self, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
+        """Trains to the end, from the last checkpoint if there is one; the manifest's facts."""
+        return checkpoints.train(self._run, trainer, sequence_length)
+
+    def push(
+        self,
+        facts: dict[str, Any],
+        summary: str,
+        metrics: dict[str, float] | None = None,
+        **left_out: Dataset,
+    ) -> None:
+        """Scores the model on held-out problems, and pushes it with the stage's facts, on rank 0.
+
+        `metrics` are those of the stage itself. Each further argument is a list of rows that were
+        not trained on; it is saved beside the model as NAME.parquet.
+        """
+        run = self._run
+        if not run.is_main:
+            return
+        for name, rows in left_out.items():
+            rows.to_parquet(run.folder / f"{name}.parquet")
+        scored = held_out(run.folder, run.pull, run.keys)
+        scored["metrics"] |= metrics or {}
+        facts |= scored | {"summary": f"{summary} (`{run.recipe.name}`)."}
+        run.finish({"hub_model_id": (run.folder, facts)})

@@ -1,0 +1,185 @@
+"""Every rule of a recipe holds at each door: `moxin check`, `moxin run`, a direct launch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.conftest import ROOT, Workplace
+
+from moxin_recipes.ladder import launching
+from moxin_recipes.recipe import door
+from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.strict import RecipeError
+
+NANO = ROOT / "recipes" / "moxin-nano"
+LOCAL = {"name": "stdlib-code"}
+WEB = {"name": "web", "dataset": "some/set"}
+MODEL = {"model": "m", "file": "f", "label": "l", "threshold": 0.5}
+MINHASH = {"unit": "words", "ngrams": 5, "buckets": 14, "hashes": 8}
+
+# Stage → what is changed of moxin-nano's recipe, and what the one line says.
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("40-distill", {"teacher": "recorded"}, "`traces` is missing: `teacher: recorded` needs it"),
+    ("40-distill", {"teacher": "endpoint"}, "`base_url` is missing: `teacher: endpoint`"),
+    ("40-distill", {"teacher": "vllm"}, "`model_name_or_path` is missing: `teacher: vllm`"),
+    ("40-distill", {"dataset_name": None}, "`dataset_name` is missing: `teacher: program`"),
+    ("40-distill", {"samples": 0}, "`samples` must be at least 1, not 0"),
+    ("40-distill", {"top_p": 0}, "`top_p` must be above 0 and at most 1, not 0"),
+    ("40-distill", {"rewards": ["math", "fromat"]}, "`rewards`: there is no fromat; use math"),
+    ("40-distill", {"rewards": []}, "`rewards`: give at least one"),
+    ("42-grpo", {"rewards": ["nowhere.at_all:reward"]}, "cannot be imported"),
+    ("42-grpo", {"reward_weights": [1.0]}, "`reward_weights` has 1 numbers for 2 `rewards`"),
+    (
+        "42-grpo",
+        {"pass_rates_name": "p", "min_pass_rate": 0.9, "max_pass_rate": 0.1},
+        "`min_pass_rate` 0.9 is above `max_pass_rate` 0.1",
+    ),
+    ("42-grpo", {"min_pass_rate": 1.5}, "`min_pass_rate` must be at least 0 and at most 1"),
+    ("42-grpo", {"min_pass_rate": 0.2}, "`pass_rates_name` is missing"),
+    (
+        "42-grpo",
+        {"num_iterations": 2, "save_steps": 25},
+        "`save_steps`: a generation lasts 2 updates",
+    ),
+    (
+        "42-grpo",
+        {"generation_batch_size": 384, "save_steps": 10},
+        "`save_steps`: a generation lasts 3 updates",
+    ),
+    ("42-grpo", {"save_total_limit": 1}, "`save_total_limit` must be 2 or more"),
+    ("00-data", {"sources": [{"name": "stdlib-cod"}]}, "no local source stdlib-cod; did you mean"),
+    ("00-data", {"sources": [{**LOCAL, "file_share": 7}]}, "`sources[0].file_share` must be above"),
+    ("00-data", {"sources": [{**LOCAL, "file_share": -0.1}]}, "`sources[0].file_share` must be"),
+    ("00-data", {"sources": [LOCAL, LOCAL]}, "`sources`: stdlib-code is named twice"),
+    ("00-data", {"minhash": None}, "`minhash` is missing"),
+    ("00-data", {"sources": [{**LOCAL, "dedup": ["bloom"]}]}, "`bloom` is missing"),
+    ("00-data", {"minhash": {**MINHASH, "buckets": 0}}, "`minhash.buckets` must be at least 1"),
+    ("00-data", {"sources": [{**LOCAL, "filters": ["language"]}]}, "`language` is missing"),
+    (
+        "00-data",
+        {"sources": [{**LOCAL, "late_filters": ["classifier"]}]},
+        "`classifier` is missing",
+    ),
+    ("00-data", {"language": {**MODEL, "threshold": 3}}, "`language.threshold` must be at least 0"),
+    ("00-data", {"sources": [{**LOCAL, "filters": ["shortt"]}]}, "no filter shortt; did you mean"),
+    ("00-data", {"sources": [{**LOCAL, "dataset": "heldout"}]}, "heldout is no source"),
+    ("00-data", {"sources": [{**LOCAL, "heldout_fraction": 1}]}, "leaves nothing to train on"),
+    ("00-data", {"executor": "slurm"}, "`slurm_partition` is missing: `executor: slurm`"),
+    ("00-data", {"hub_problems_id": None}, "problems, but there is no `hub_problems_id`"),
+    ("00-data", {"hub_tokenizer_id": None}, "`hub_tokenizer_id` is missing"),
+    ("00-data", {"vocab_size": -4}, "`vocab_size` must be at least 1, not -4"),
+    ("30-sft", {"num_train_epochs": 1.5}, "`num_train_epochs` must be a whole number"),
+    ("30-sft", {"num_train_epochs": 0.5}, "`num_train_epochs` must be a whole number"),
+    ("30-sft", {"chat_template": "none.jinja"}, "`chat_template`: there is no file none.jinja"),
+    ("30-sft", {"chat_template": "recipes"}, "`chat_template`: there is no file recipes"),
+    ("30-sft", {"eval_rows": 0}, "`eval_rows` must be at least 1"),
+    ("31-dpo", {"save_total_limit": 1}, "`save_total_limit` must be 2 or more"),
+    ("31-dpo", {"global_batch_size": 0}, "`global_batch_size` must be at least 1"),
+    ("31-dpo", {"model_name_or_path": 3}, "`model_name_or_path` must be str"),
+    ("50-evaluate", {"evaluations": [{"task": "choises", "model": "m"}]}, "m is not one of"),
+    ("60-release", {"models": []}, "`models` is empty"),
+    ("10-init", {"hidden_size": None}, "`hidden_size` is missing: `method: scratch`"),
+    ("10-init", {"method": "average"}, "`models` is missing: `method: average`"),
+    ("10-init", {"num_key_value_heads": 3}, "`num_key_value_heads`: "),
+    ("10-init", {"dtype": "float8"}, "`dtype` must be"),
+    ("20-pretrain-2k", {"max_steps": None}, "`max_steps` must be int"),
+    ("20-pretrain-2k", {"max_steps": -1}, "`max_steps` is missing: a phase is so many steps"),
+    ("20-pretrain-2k", {"mixture": []}, "`mixture` names no source"),
+    (
+        "20-pretrain-2k",
+        {"mixture": [{"source": "maths-text", "weight": 7}]},
+        "shares above 0 that sum to 1, not to 7",
+    ),
+    (
+        "20-pretrain-2k",
+        {"mixture": [{"source": "a", "weight": 2}, {"source": "b", "weight": -1}]},
+        "`mixture[1].weight` must be above 0, not -1",
+    ),
+    (
+        "20-pretrain-2k",
+        {"mixture": [{"source": "a", "weight": 1, "start": 0.5, "stop": 0.5}]},
+        "from a `start` to a larger `stop`",
+    ),
+    (
+        "20-pretrain-2k",
+        {"z_loss": 1e-5, "use_liger_kernel": True},
+        "`z_loss`: liger's kernel knows none",
+    ),
+    (
+        "20-pretrain-2k",
+        {"optimizer": "muon", "accelerate_config": "accelerate_configs/fsdp.yaml"},
+        "`optimizer: muon` needs whole matrices",
+    ),
+    ("20-pretrain-2k", {"token_cache_gb": float("nan")}, "`token_cache_gb` must be above 0"),
+]
+
+
+def broken(folder: Path, name: str, changes: dict[str, Any]) -> Path:
+    """A ladder of one recipe: moxin-nano's with some keys changed."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"extends": str(NANO / path.name), **changes}))
+    return path
+
+
+def proven(path: Path) -> None:
+    """What `moxin check` does with one recipe."""
+    recipe = read(path)
+    launcher = launching.launcher_of(recipe, launching.file_of(recipe))
+    door.check(recipe, launcher, on_hardware=False)
+
+
+@pytest.mark.parametrize(("name", "changes", "message"), BROKEN)
+def test_a_rule_is_one_line_before_anything_starts(
+    tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        proven(broken(tmp_path, name, changes))
+    assert message in str(caught.value)
+    assert f"{name}.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "task", ["arc_chalenge", "problems_chats", "no_such_task_anywhere", "../problems_chat"]
+)
+def test_a_task_that_nobody_has_is_named(tmp_path: Path, task: str) -> None:
+    models = read(NANO / "50-evaluate.yaml").values["models"]
+    changes = {"evaluations": [{"task": task, "model": models[0]}]}
+    recipe = read(broken(tmp_path, "50-evaluate", changes))
+    with pytest.raises(RecipeError, match=r"`evaluations\[0\].task`: neither this package nor"):
+        recipe.keys.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("20-pretrain-2k", ["--mixture", "[{source: a, weight: 7}]"], "sum to 1, not to 7"),
+        ("40-distill", ["--teacher", "recorded"], "`traces` is missing"),
+        ("30-sft", ["--num_train_epochs", "1.5"], "`num_train_epochs` must be a whole number"),
+    ],
+)
+def test_the_same_line_at_each_door(
+    tmp_path: Path, name: str, words: list[str], message: str
+) -> None:
+    place = Workplace(tmp_path / "home", tmp_path / "ladder")
+    values = read(NANO / f"{name}.yaml", words).values
+    broken(place.ladder, name, values)
+    checked = place.moxin("check", str(place.ladder), "--hub", "local")
+    ran = place.run()
+    stage = name.split("-")[1]
+    broken(place.ladder, name, {})
+    launched = place.launch(stage, name, *words)
+    lines = [done.stderr.strip().splitlines()[-1] for done in (checked, ran, launched)]
+    assert message in lines[0]
+    assert lines[0].startswith("error: ")
+    assert len(set(lines)) == 1
+    assert not (place.home / "runs").exists()  # nothing began
+
+
+def test_a_recipe_of_another_stage_is_refused(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "home", NANO)
+    done = place.launch("dpo", "30-sft")
+    assert "`stage: sft`: another module runs it, moxin_recipes.stages.sft" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,95 @@
+"""A launch that cannot work is an error of one line before anything is launched."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moxin_recipes.ladder import launching
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.strict import RecipeError
+from tests.conftest import ROOT, Workplace
+
+FILE = ROOT / "accelerate_configs" / "fsdp_multinode.yaml"
+
+
+def config(folder: Path, **changes: Any) -> Path:
+    path = folder / "launcher.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(FILE.read_text()), **changes}))
+    return path
+
+
+def missing(path: Path) -> str | None:
+    recipe = read(ROOT / "recipes" / "moxin-7b" / "30-sft.yaml")
+    return launching.missing_here(recipe, path, Launcher.of_file(path))
+
+
+def test_machines_and_gpus_are_compared_with_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "gpus", lambda: 8)
+    said = missing(FILE)
+    assert said is not None
+    assert "fsdp_multinode.yaml starts 64 processes on 8 machines of 8 GPUs" in said
+    assert "--accelerate-config" in said
+    assert "slurm/launch.slurm" in said
+    assert missing(config(tmp_path, num_machines=1, num_processes=8)) is None
+    # Each machine of a cluster may run the same command with the first one's address.
+    assert missing(config(tmp_path, main_process_ip="node1")) is None
+    monkeypatch.setattr(launching, "gpus", lambda: 4)
+    assert "there is 1 machine of 4 here" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
+    assert missing(ROOT / "accelerate_configs/ddp.yaml") is None  # two processes on a CPU
+    monkeypatch.setattr(launching, "gpus", lambda: 0)
+    assert "there is 1 machine of 0 here" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
+    assert missing(ROOT / "accelerate_configs/cpu.yaml") is None
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM", "TPU"])
+def test_a_launcher_that_no_recipe_knows_is_named(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(RecipeError, match=f"`accelerate_config`: .*distributed_type: {kind}"):
+        Launcher.of_file(config(tmp_path, distributed_type=kind))
+
+
+def test_a_stage_of_eight_machines_does_not_wait_for_them(tmp_path: Path) -> None:
+    """The command of a user with one machine: an error in seconds where it waited for minutes."""
+    place = Workplace(tmp_path / "home", ROOT / "recipes" / "moxin-7b")
+    done = place.run("--only", "30-sft")
+    assert done.returncode == 1
+    (line,) = (row for row in done.stderr.splitlines() if row.startswith("error: "))
+    assert "30-sft.yaml: `dataset_name`: allenai/tulu-3-sft-mixture@main: no such" in line
+    assert "`model_name_or_path`: local/moxin-7b-base@pretrain-enhance: no such" in line
+    assert "22-pretrain-enhance makes it" in line
+    assert "`accelerate_config`: fsdp_multinode.yaml starts 64 processes on 8 machines" in line
+    assert "--accelerate-config" in line
+    assert "slurm/launch.slurm" in line
+    assert not (place.home / "runs").exists()
+
+
+def test_an_input_that_nobody_makes_is_named(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "home", tmp_path / "ladder")
+    place.ladder.mkdir()
+    base = ROOT / "recipes" / "moxin-nano" / "31-dpo.yaml"
+    (place.ladder / "31-dpo.yaml").write_text(yaml.safe_dump({"extends": str(base)}))
+    done = place.run()
+    assert done.returncode == 1
+    assert "31-dpo.yaml: `dataset_name`: local/moxin-nano-preferences@data: no such" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "starts" not in done.stderr
+
+
+def test_the_command_is_a_module_too(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "home", ROOT / "recipes" / "moxin-nano")
+    done = subprocess.run(
+        [sys.executable, "-m", "moxin_recipes.cli", "status", str(place.ladder), "--json"],
+        env=place.environment(MOXIN_HUB="local"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in json.loads(done.stdout)] == ["to do"] + ["waiting"] * 11
