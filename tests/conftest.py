@@ -149,7 +149,11 @@ class Workplace:
         )
 
     def cold(self) -> "Workplace":
-        """The same place, whose commands import for themselves, as a user's."""
+        """The same place, whose commands start as a user's.
+
+        For a command that names another Hub (what is imported has read its address), and where two
+        runs are to hash text differently, which forks of one process do not.
+        """
         return dataclasses.replace(self, warm=None)
 
     @contextlib.contextmanager
