@@ -1,7 +1,9 @@
 """A miniature of the nano ladder, run once for the session by the commands that users type."""
 
 import contextlib
+import dataclasses
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +18,10 @@ import pytest
 import yaml
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.warm import Warm
+
 ROOT = Path(__file__).parent.parent
+STAGES = ROOT / "src" / "moxin_recipes" / "stages"
 # Before anything of the package is imported: nothing of a test lies in the checkout, and none of
 # the caller's tokens or endpoints are seen.
 _HOME = tempfile.mkdtemp(prefix="moxin-tests-")
@@ -86,10 +91,14 @@ def write_ladder(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A home with its own Hub, and a ladder to run there."""
+    """A home with its own Hub, and a ladder to run there.
+
+    Where `warm` is there, commands and stages are forked from a process that has imported all.
+    """
 
     home: Path
     ladder: Path
+    warm: Warm | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
         """Variables of a child process: nothing but this home's Hub."""
@@ -110,14 +119,7 @@ class Workplace:
 
     def moxin(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs `moxin …` to its end, output captured."""
-        return subprocess.run(
-            self.command(*words),
-            env=self.environment(**variables),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=540,
-        )
+        return self._completed(self.command(*words), self.environment(**variables))
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`moxin run LADDER --hub local …`."""
@@ -128,19 +130,39 @@ class Workplace:
     ) -> subprocess.CompletedProcess[str]:
         """`accelerate launch … -m moxin_recipes.stages.STAGE --config RECIPE …`."""
         launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+        command = [
+            *(*launcher, "--quiet"),
+            *("--config_file", f"accelerate_configs/{config}.yaml"),
+            *("-m", f"moxin_recipes.stages.{stage}"),
+            *("--config", str(self.ladder / f"{recipe}.yaml"), *words),
+        ]
+        return self._completed(command, self.environment(MOXIN_HUB="local", **variables))
+
+    def _completed(
+        self, command: list[str], environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        if self.warm:
+            words = command[2:] if command[1] == "-m" else command
+            return self.warm.completed(words, environment)
         return subprocess.run(
-            [
-                *(*launcher, "--quiet"),
-                *("--config_file", f"accelerate_configs/{config}.yaml"),
-                *("-m", f"moxin_recipes.stages.{stage}"),
-                *("--config", str(self.ladder / f"{recipe}.yaml"), *words),
-            ],
-            env=self.environment(MOXIN_HUB="local", **variables),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=540,
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=540
         )
+
+    def cold(self) -> "Workplace":
+        """The same place, whose commands start as a user's.
+
+        For a command that names another Hub (what is imported has read its address), and where two
+        runs are to hash text differently, which forks of one process do not.
+        """
+        return dataclasses.replace(self, warm=None)
+
+    @contextlib.contextmanager
+    def warmed(self) -> Iterator["Workplace"]:
+        """The same place, whose commands and stages start at once."""
+        stages = [f"moxin_recipes.stages.{path.stem}" for path in STAGES.glob("[a-z]*.py")]
+        modules = ["accelerate.commands.accelerate_cli", "moxin_recipes.cli", *stages]
+        with Warm(modules, self.environment(MOXIN_HUB="local")) as warm:
+            yield dataclasses.replace(self, warm=warm)
 
 
 class Shares(LoadScopeScheduling):
@@ -166,6 +188,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not _needs_ladder(item.nodeid.partition("::")[0]))
 
 
+def pytest_collection_finish() -> None:
+    """What the libraries left is kept for good: each garbage collection would go through it."""
+    gc.freeze()
+
+
 @contextlib.contextmanager
 def serving(place: Workplace) -> Iterator[None]:
     """`moxin hub serve` for as long as the block runs."""
@@ -175,9 +202,11 @@ def serving(place: Workplace) -> Iterator[None]:
     while not launcher.answers(launcher.identity(place.home / "hub")):
         assert hub.poll() is None, "the Hub ended"
         time.sleep(0.05)
-    yield
-    hub.terminate()
-    hub.wait()
+    try:
+        yield
+    finally:
+        hub.terminate()
+        hub.wait()
 
 
 def new_workplace(folder: Path) -> Workplace:
@@ -193,4 +222,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         done = place.run()
         assert done.returncode == 0, done.stderr[-3000:]
         (place.home / "first-run.txt").write_text(done.stdout + done.stderr)
-        yield place
+        with place.warmed() as warmed:
+            yield warmed

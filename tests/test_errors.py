@@ -47,7 +47,7 @@ def test_a_stage_refuses_a_wrong_recipe(
 
 
 def test_check_accepts_both_ladders_and_names_what_is_unresolved(finished: Workplace) -> None:
-    nano = finished.moxin("check", str(ROOT / "recipes" / "moxin-nano"), "--hub", "local")
+    nano = finished.cold().moxin("check", str(ROOT / "recipes" / "moxin-nano"), "--hub", "local")
     assert nano.returncode == 0, nano.stderr
     large = finished.moxin("check", str(ROOT / "recipes" / "moxin-7b"), "--hub", "local")
     assert large.returncode == 0, large.stderr
@@ -60,7 +60,7 @@ def test_check_accepts_both_ladders_and_names_what_is_unresolved(finished: Workp
 
 
 def test_a_hub_that_is_down(finished: Workplace) -> None:
-    done = finished.moxin("run", str(finished.ladder), "--hub", "http://127.0.0.1:9")
+    done = finished.cold().moxin("run", str(finished.ladder), "--hub", "http://127.0.0.1:9")
     message = error_of(done)
     assert "the Hub at http://127.0.0.1:9 does not answer" in message
     assert "give the same command again" in message

@@ -240,15 +240,12 @@ def test_nothing_but_loopback_is_contacted(finished: Workplace) -> None:
 
 def kill_during(place: Workplace, stage: str, checkpoint: str, with_hub: bool) -> None:
     """Starts the ladder and kills the stage with all its processes once a checkpoint is whole."""
-    runner = subprocess.Popen(
-        place.command("run", str(place.ladder), "--hub", "local"),
-        env=place.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    assert place.warm
+    command = place.command("run", str(place.ladder), "--hub", "local")
+    runner = place.warm.begin(command, place.environment())
     pattern = f"{stage}/state-*/{checkpoint}/moxin.json"
     while not list((place.home / "runs" / "mini").glob(pattern)):
-        assert runner.poll() is None, f"the ladder ended before {stage} had {checkpoint}"
+        assert runner.running(), f"the ladder ended before {stage} had {checkpoint}"
         time.sleep(0.01)
     for process in psutil.Process(runner.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it may end of itself once the Hub is gone
@@ -256,17 +253,18 @@ def kill_during(place: Workplace, stage: str, checkpoint: str, with_hub: bool) -
                 process.kill()
     if with_hub:
         runner.kill()
-    assert runner.wait(timeout=120) != 0
+    assert runner.wait() != 0
 
 
 def test_killed_at_three_stages_it_ends_as_if_undisturbed(
     finished: Workplace, tmp_path: Path
 ) -> None:
     place = new_workplace(tmp_path)
-    kill_during(place, "20-pretrain-2k", "checkpoint-3", with_hub=False)
-    kill_during(place, "30-sft", "checkpoint-3", with_hub=True)
-    kill_during(place, "42-grpo", "checkpoint-1", with_hub=False)
-    done = place.run()
+    with place.warmed() as warm:
+        kill_during(warm, "20-pretrain-2k", "checkpoint-3", with_hub=False)
+        kill_during(warm, "30-sft", "checkpoint-3", with_hub=True)
+        kill_during(warm, "42-grpo", "checkpoint-1", with_hub=False)
+        done = warm.run()
     assert done.returncode == 0, done.stderr[-3000:]
     assert "going on from" in done.stderr
     undisturbed = payloads(finished)

@@ -32,7 +32,7 @@ def test_dpo_with_lora_and_precomputed_references_goes_on_where_it_stopped(
         "precompute_ref_log_probs": "true",
     }
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
-    done = finished.launch("dpo", "31-dpo", *words)
+    done = finished.cold().launch("dpo", "31-dpo", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     whole = load_file(tmp_path / "model.safetensors")  # merged: the next stage loads it as it is
     assert not list(tmp_path.glob("adapter_*"))

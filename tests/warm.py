@@ -5,18 +5,21 @@ resume need many processes. Each is a process of its own with the environment th
 launch` makes of a config file; only the import is shared.
 """
 
+import gc
 import importlib
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests import forking
 
 ROOT = Path(__file__).parent.parent  # (conftest would set the variables of the tests' own home)
 
@@ -25,16 +28,17 @@ GLOO_FSDP = "MOXIN_TEST_GLOO_FSDP"
 
 
 class Process:
-    """A started process; `log` has its standard output and error."""
+    """A started process; `log` has its standard output, `errors` (often the same) its error."""
 
-    def __init__(self, of: "Warm", pid: int, log: Path) -> None:
-        self._of, self.pid, self.log, self._code = of, pid, log, None
+    def __init__(self, parent: "Warm", pid: int, log: Path, errors: Path) -> None:
+        self._parent, self.pid, self.log, self.errors = parent, pid, log, errors
+        self._code: int | None = None
 
     def wait(self) -> int:
         """Its exit code, minus the signal if one ended it."""
         if self._code is None:
-            self._code = self._of.ask({"wait": self.pid})
-        return int(self._code)
+            self._code = int(self._parent.ask({"wait": self.pid}))
+        return self._code
 
     def kill(self) -> None:
         """`kill -9`, then its end; one that has ended already is left alone."""
@@ -53,15 +57,17 @@ class Warm:
 
     def __init__(self, modules: list[str], environment: dict[str, str]) -> None:
         path = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+        self._environment = environment | {"PYTHONPATH": path}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.warm", *modules],
-            env=environment | {"PYTHONPATH": path},
+            env=self._environment,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self._started: list[Process] = []
+        self._logs = tempfile.TemporaryDirectory()
 
     def __enter__(self) -> "Warm":
         return self
@@ -77,6 +83,7 @@ class Warm:
         assert self._server.stdin
         self._server.stdin.close()
         self._server.wait(timeout=60)
+        self._logs.cleanup()
 
     def ask(self, command: dict[str, Any]) -> Any:
         """Sends a command and reads its answer."""
@@ -84,7 +91,9 @@ class Warm:
         assert self._server.stdout
         self._server.stdin.write(json.dumps(command) + "\n")
         self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
+        answer = self._server.stdout.readline()
+        assert answer, f"the process to fork from ended: {self._server.wait()}"
+        return json.loads(answer)
 
     def start(self, config: Path, module: str, words: list[str], log: Path) -> list[Process]:
         """The processes of `accelerate launch --config_file CONFIG -m MODULE WORDS`, one a rank."""
@@ -105,17 +114,33 @@ class Warm:
                 "MASTER_PORT": str(port),
             }
             file = log.with_name(f"{log.name}-{rank}.log")
-            pid = self.ask(
-                {
-                    "module": module,
-                    "words": words,
-                    "environment": environment | (ranks if count > 1 else {}),
-                    "log": str(file),
-                }
-            )
-            started.append(Process(self, pid, file))
-        self._started += started
+            added = environment | (ranks if count > 1 else {})
+            started.append(self._fork([module, *words], added, (file, file), whole=False))
         return started
+
+    def _fork(
+        self, words: list[str], environment: dict[str, str], logs: tuple[Path, Path], whole: bool
+    ) -> Process:
+        """A fork with these variables: beside those of the server, or, `whole`, no others."""
+        command = {"words": words, "environment": environment, "whole": whole}
+        process = Process(self, self.ask(command | {"streams": [*map(str, logs)]}), *logs)
+        self._started.append(process)
+        return process
+
+    def begin(self, words: list[str], environment: dict[str, str]) -> Process:
+        """A module or a script and its words, with these variables; what it starts is forked."""
+        log = Path(self._logs.name) / str(len(self._started))
+        logs = (log.with_suffix(".out"), log.with_suffix(".errors"))
+        return self._fork(words, environment, logs, whole=True)
+
+    def completed(
+        self, words: list[str], environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """`begin`, to its end."""
+        process = self.begin(words, environment)
+        code = process.wait()
+        out, errors = process.log.read_text(), process.errors.read_text()
+        return subprocess.CompletedProcess(words, code, out, errors)
 
     def run(self, config: Path, module: str, words: list[str], log: Path) -> str:
         """Runs it to its end; rank 0's output. An exit code that is not 0 fails the test."""
@@ -156,6 +181,8 @@ def serve(modules: list[str]) -> None:
     environment.choose()  # as the launch of a stage does, before the libraries are imported
     for module in modules:
         importlib.import_module(module)
+    forking.fork_instead_of(modules)
+    gc.freeze()  # a collection in a child would copy all pages
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         command = json.loads(line)
@@ -172,16 +199,18 @@ def serve(modules: list[str]) -> None:
 
 
 def child(command: dict[str, Any]) -> None:
-    """Becomes the process: environment, output, command line; then runs the module."""
-    log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+    """Becomes the process: streams, variables, command line; then runs the module."""
+    streams = [os.open(os.devnull, os.O_RDONLY)]
+    for path in command["streams"]:
+        streams.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600))
+    for target, source in enumerate(streams):
         os.dup2(source, target)
+    if command["whole"]:
+        os.environ.clear()
     os.environ.update(command["environment"])
     if os.environ.get(GLOO_FSDP):
         use_gloo_for_fsdp()
-    sys.argv = [command["module"], *command["words"]]
-    runpy.run_module(command["module"], run_name="__main__", alter_sys=True)
+    forking.run(*command["words"])
 
 
 def use_gloo_for_fsdp() -> None:

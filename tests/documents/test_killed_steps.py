@@ -5,26 +5,36 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT
 from tests.documents import prepare_and_die
+from tests.warm import Warm
+
+PREPARE = prepare_and_die.__name__
 
 
-def prepare(folder: Path, *kill: str, workers: str = "1") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.documents.prepare_and_die", str(folder), *kill],
-        cwd=ROOT,
-        env={**os.environ, "MOXIN_TEST_WORKERS": workers},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """Preparations start at once: the libraries are imported."""
+    with Warm(["moxin_recipes.documents.pipeline"], dict(os.environ)) as made:
+        yield made
+
+
+def prepare(
+    warm: Warm, folder: Path, *kill: str, workers: str = "1"
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MOXIN_TEST_WORKERS": workers}
+    return warm.completed([PREPARE, str(folder), *kill], environment)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    done = prepare(tmp_path_factory.mktemp("undisturbed"))
+    """Digests of a preparation in a Python of its own, whose hashes of text are other ones."""
+    command = [sys.executable, "-m", PREPARE, str(tmp_path_factory.mktemp("undisturbed"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     digests: dict[str, str] = json.loads(done.stdout)
     reasons = {name.split("/")[1] for name in digests if name.startswith("removed/")}
@@ -34,10 +44,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests
 
 
-def killed_and_run_again(folder: Path, step: str, when: str) -> dict[str, str]:
-    killed = prepare(folder, step, when)
+def killed_and_run_again(warm: Warm, folder: Path, step: str, when: str) -> dict[str, str]:
+    killed = prepare(warm, folder, step, when)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = prepare(folder)
+    done = prepare(warm, folder)
     assert done.returncode == 0, done.stderr
     digests: dict[str, str] = json.loads(done.stdout)
     return digests
@@ -45,22 +55,22 @@ def killed_and_run_again(folder: Path, step: str, when: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("step", ["minhash-1-signatures", "tokens-maths-text"])
 def test_killed_in_a_step_it_ends_with_the_same_bytes(
-    undisturbed: dict[str, str], tmp_path: Path, step: str
+    warm: Warm, undisturbed: dict[str, str], tmp_path: Path, step: str
 ) -> None:
-    assert killed_and_run_again(tmp_path, step, "begin") == undisturbed
+    assert killed_and_run_again(warm, tmp_path, step, "begin") == undisturbed
 
 
 @pytest.mark.soak
 def test_two_workers_write_the_same_bytes_as_one(
-    undisturbed: dict[str, str], tmp_path: Path
+    warm: Warm, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    assert json.loads(prepare(tmp_path, workers="2").stdout) == undisturbed
+    assert json.loads(prepare(warm, tmp_path, workers="2").stdout) == undisturbed
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("when", ["begin", "end"])
 @pytest.mark.parametrize("step", prepare_and_die.STEPS)
 def test_killed_in_any_step_it_ends_with_the_same_bytes(
-    undisturbed: dict[str, str], tmp_path: Path, step: str, when: str
+    warm: Warm, undisturbed: dict[str, str], tmp_path: Path, step: str, when: str
 ) -> None:
-    assert killed_and_run_again(tmp_path, step, when) == undisturbed
+    assert killed_and_run_again(warm, tmp_path, step, when) == undisturbed

@@ -92,8 +92,7 @@ class Pretraining:
         script = self.place.home / "ask.py"
         script.write_text(code)
         log = self.place.home / "ask"
-        words_ = [str(script), *words]
-        return self.warm.run(self._config(None), "tests.training.script", words_, log)
+        return self.warm.run(self._config(None), str(script), [*words], log)
 
 
 @pytest.fixture(scope="session")
