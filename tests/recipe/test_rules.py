@@ -1,5 +1,8 @@
 """Every rule of a recipe holds at each door: `moxin check`, `moxin run`, a direct launch."""
 
+import dataclasses
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,25 +165,31 @@ def test_a_task_that_nobody_has_is_named(tmp_path: Path, task: str) -> None:
     ],
 )
 def test_the_same_line_at_each_door(
-    tmp_path: Path, name: str, words: list[str], message: str
+    doors: Workplace, name: str, words: list[str], message: str
 ) -> None:
-    place = Workplace(tmp_path / "home", tmp_path / "ladder")
-    values = read(NANO / f"{name}.yaml", words).values
-    broken(place.ladder, name, values)
-    checked = place.moxin("check", str(place.ladder), "--hub", "local")
-    ran = place.run()
-    stage = name.split("-")[1]
-    broken(place.ladder, name, {})
-    launched = place.launch(stage, name, *words)
+    shutil.rmtree(doors.ladder, ignore_errors=True)
+    broken(doors.ladder, name, read(NANO / f"{name}.yaml", words).values)
+    checked = doors.moxin("check", str(doors.ladder), "--hub", "local")
+    ran = doors.run()
+    broken(doors.ladder, name, {})
+    launched = doors.launch(name.split("-")[1], name, *words)
     lines = [done.stderr.strip().splitlines()[-1] for done in (checked, ran, launched)]
     assert message in lines[0]
     assert lines[0].startswith("error: ")
     assert len(set(lines)) == 1
-    assert not (place.home / "runs").exists()  # nothing began
+    assert not (doors.home / "runs").exists()  # nothing began
 
 
-def test_a_recipe_of_another_stage_is_refused(tmp_path: Path) -> None:
-    place = Workplace(tmp_path / "home", NANO)
-    done = place.launch("dpo", "30-sft")
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A home with an empty Hub, where commands and stages start at once."""
+    base = tmp_path_factory.mktemp("doors")
+    (base / "home").mkdir()
+    with Workplace(base / "home", base / "ladder").warmed() as place:
+        yield place
+
+
+def test_a_recipe_of_another_stage_is_refused(doors: Workplace) -> None:
+    done = dataclasses.replace(doors, ladder=NANO).launch("dpo", "30-sft")
     assert "`stage: sft`: another module runs it, moxin_recipes.stages.sft" in done.stderr
     assert "Traceback" not in done.stderr
