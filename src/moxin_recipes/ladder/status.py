@@ -25,9 +25,13 @@ def states(folder: Path, accelerate_config: Path | None = None) -> list[State]:
 
 
 def leftovers(state: State) -> list[Leftover]:
-    """Unfinished work of a stage under other values than those of its recipe and inputs today."""
-    key = state.identity.key if state.identity else None
-    return resume.leftovers(state.recipe.output_dir, key)
+    """Unfinished work of a stage under other values than those of its recipe and inputs today.
+
+    While an input does not exist, nobody can tell which work is whose: then there is none.
+    """
+    if state.identity is None:
+        return []
+    return resume.leftovers(state.recipe.output_dir, state.identity)
 
 
 def rows(states: list[State]) -> list[dict[str, Any]]:

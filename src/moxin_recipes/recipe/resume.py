@@ -67,13 +67,13 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(sealed, key=lambda path: int(path.name.split("-")[1]))
 
 
-def leftovers(stage_folder: Path, key: str | None) -> list[Leftover]:
-    """The unfinished work of a stage under other keys than this one, by folder name."""
-    current = state_folder(stage_folder, key) if key else None
+def leftovers(stage_folder: Path, identity: Identity) -> list[Leftover]:
+    """The unfinished work of a stage that a run of this identity does not go on with."""
+    current = [state_folder(stage_folder, key) for key in (identity.key, identity.old_key)]
     return [
         Leftover(folder, next(reversed(checkpoints(folder)), None))
         for folder in sorted(stage_folder.glob("state-*"))
-        if folder.is_dir() and folder != current
+        if folder.is_dir() and folder not in current
     ]
 
 
@@ -88,7 +88,7 @@ def goes_on(identity: Identity, seal: dict[str, Any]) -> str:
 
 def starts_anew(identity: Identity, stage_folder: Path) -> Iterator[str]:
     """A line for each checkpoint under other values, which a run that has none leaves alone."""
-    for leftover in leftovers(stage_folder, identity.key):
+    for leftover in leftovers(stage_folder, identity):
         if leftover.checkpoint is None:
             continue
         values = leftover.seal.get("values")
