@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from moxin_recipes.ladder import launching
+from moxin_recipes.ladder import launching, order
+from moxin_recipes.recipe import door
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
@@ -42,17 +43,78 @@ def test_machines_and_gpus_are_compared_with_what_is_there(
     # Each machine of a cluster may run the same command with the first one's address.
     assert missing(config(tmp_path, main_process_ip="node1")) is None
     monkeypatch.setattr(launching, "gpus", lambda: 4)
-    assert "there is 1 machine of 4 here" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
+    assert "this is 1 machine with 4 GPUs" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
     assert missing(ROOT / "accelerate_configs/ddp.yaml") is None  # two processes on a CPU
     monkeypatch.setattr(launching, "gpus", lambda: 0)
-    assert "there is 1 machine of 0 here" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
+    assert "this is 1 machine with 0 GPUs" in str(missing(ROOT / "accelerate_configs/fsdp.yaml"))
     assert missing(ROOT / "accelerate_configs/cpu.yaml") is None
 
 
-@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM", "TPU"])
-def test_a_launcher_that_no_recipe_knows_is_named(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(RecipeError, match=f"`accelerate_config`: .*distributed_type: {kind}"):
-        Launcher.of_file(config(tmp_path, distributed_type=kind))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distributed_type": "DEEPSPEED"}, "`distributed_type` must be NO or MULTI_GPU or FSDP"),
+        ({"distributed_type": "TPU"}, "`distributed_type` must be NO or MULTI_GPU or FSDP"),
+        ({"distributed_type": "NO"}, "`distributed_type: NO` starts one process, not 64"),
+        ({"num_processes": "two"}, "`num_processes` must be int, not 'two'"),
+        ({"num_processes": 0}, "`num_processes` must be at least 1, not 0"),
+        ({"num_processes": 2.7}, "`num_processes` must be int, not 2.7"),
+        ({"num_machines": None}, "`num_machines` must be int, not None"),
+        ({"mixed_precision": "bogus"}, "`mixed_precision` must be no or bf16 or fp16 or fp8"),
+        ({"use_cpu": "false"}, "`use_cpu` must be bool, not 'false'"),
+        ({"fp8_config": {"backend": "TE"}}, "`fp8_config`: the recipes know nothing of it"),
+        ({"deepspeed_config": {"zero_stage": 3}}, "`deepspeed_config`: the recipes know nothing"),
+        ({"some_new_field": 1}, "`some_new_field`: the recipes know nothing of it"),
+    ],
+)
+def test_a_launcher_that_no_recipe_can_use_is_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Launcher.of_file(config(tmp_path, **changes))
+    assert f"`accelerate_config`: {tmp_path / 'launcher.yaml'}: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[1", b"- a", b""])
+def test_a_broken_launcher_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "launcher.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match="`accelerate_config`: ") as caught:
+        Launcher.of_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_ladder_is_checked_for_all_of_its_processes(tmp_path: Path) -> None:
+    """TRL does its arithmetic of groups with the number of processes that it finds."""
+    changes = {"global_batch_size": 64, "num_generations": 16, "per_device_train_batch_size": 8}
+    base = ROOT / "recipes" / "moxin-nano" / "42-grpo.yaml"
+    path = tmp_path / "42-grpo.yaml"
+    path.write_text(yaml.safe_dump({"extends": str(base), **changes}))
+    eight = Launcher(processes=8)
+    door.check(read(path), eight, on_hardware=False)
+    path.write_text(yaml.safe_dump({"extends": str(base), **changes, "generation_batch_size": 96}))
+    with pytest.raises(RecipeError, match="must be divisible by the global batch size"):
+        door.check(read(path), eight, on_hardware=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hub_model_id": "moxin-nano-sft"}, "sets the tag moxin-nano-sft@sft"),
+        ({"model_name_or_path": "mine@sft", "hub_model_id": "mine"}, "is what this stage makes"),
+    ],
+)
+def test_ladders_that_would_never_be_done_are_refused(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    base = {"extends": str(ROOT / "recipes" / "moxin-nano" / "30-sft.yaml")}
+    (tmp_path / "30-sft.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "31-sft.yaml").write_text(yaml.safe_dump({**base, **changes}))
+    with pytest.raises(RecipeError) as caught:
+        order.outside_inputs(order.read(tmp_path))
+    assert message in str(caught.value)
+    assert "31-sft.yaml" in str(caught.value)
 
 
 def test_a_stage_of_eight_machines_does_not_wait_for_them(tmp_path: Path) -> None:

@@ -53,7 +53,6 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
     run.add_argument("--only", action="append", default=[], metavar="STAGE")
     run.add_argument("--force", action="append", default=[], metavar="STAGE")
-    run.add_argument("--accelerate-config", type=Path, metavar="FILE")
     check = command(
         "check", "Check recipes against the installed libraries, without a GPU.", _check
     )
@@ -72,6 +71,8 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
     samples.add_argument("--rank", type=int, help="only what this process read")
     samples.add_argument("--json", action="store_true")
+    for of_launch in (run, status):
+        of_launch.add_argument("--accelerate-config", type=Path, metavar="FILE")
     for with_hub in (run, check, status, samples):
         with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
         with_hub.add_argument("--namespace", help="namespace of repositories named without one")
@@ -142,7 +143,7 @@ def _status(options: argparse.Namespace) -> None:
     from moxin_recipes.ladder import status
 
     session.start()
-    states = status.states(options.ladder)
+    states = status.states(options.ladder, options.accelerate_config)
     if options.remove_leftovers:
         status.remove_leftovers(states)
     if options.json:

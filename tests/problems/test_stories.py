@@ -113,5 +113,6 @@ def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
     ],
 )
 def test_recipes_that_leave_a_part_out_are_errors(values: dict[str, Any], message: str) -> None:
+    keys = DataKeys(stage="data", **values)
     with pytest.raises(RecipeError, match=re.escape(message)):
-        DataKeys(stage="data", **values)
+        keys.check()

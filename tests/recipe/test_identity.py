@@ -42,9 +42,18 @@ def test_every_key_of_the_installed_libraries_has_a_class() -> None:
     assert cluster == LAUNCHER_KEYS.keys(), "put each new name into a list of library_keys.py"
 
 
-def test_every_stage_knows_the_class_of_its_own_keys() -> None:
-    kinds = {fields.class_of(f) for stage in stages() for f in dataclasses.fields(keys_of(stage))}
-    assert kinds == {"result", "rounding", "harmless"}
+def test_of_our_own_keys_these_leave_the_result_as_it_is() -> None:
+    """A new key decides the result until it is named here, beside the class in its file."""
+    classes = {f.name: fields.class_of(f) for s in stages() for f in dataclasses.fields(keys_of(s))}
+    harmless = {name for name, kind in classes.items() if kind == "harmless"}
+    assert {name for name in harmless if not name.startswith("hub_")} == {
+        *("accelerate_config", "output_dir", "push_to_hub", "push_checkpoints", "keep_checkpoints"),
+        *("gpu_watts", "gpu_price", "token_cache_dir", "token_cache_gb", "max_skipped_steps"),
+        *("executor", "workers", "slurm_partition", "slurm_time", "slurm_memory"),
+        *("base_url", "request_seconds"),
+    }
+    rounding = {name for name, kind in classes.items() if kind == "rounding"}
+    assert rounding == {"attn_implementation", "concurrency", "eval_batch_size"}
 
 
 HARMLESS = {
@@ -118,18 +127,53 @@ def test_where_sampling_draws_rounding_decides(tmp_path: Path) -> None:
 
 
 def test_precision_of_the_launch_decides(tmp_path: Path) -> None:
-    plain = of(tmp_path).key
-    half = of(tmp_path, Launcher(mixed_precision="bf16"))
+    def key(launcher: Launcher | None = None, **changes: Any) -> str:
+        return of(tmp_path, launcher, **{"bf16": False, **changes}).key
+
+    plain = key()
+    half = of(tmp_path, Launcher(mixed_precision="bf16"), bf16=False)
     assert half.key != plain
-    assert half.values["launcher.mixed_precision"] == "bf16"
-    assert of(tmp_path, Launcher(sharded=True, processes=8)).key == plain  # float32 everywhere
-    summed = of(tmp_path, Launcher(sharded=True, processes=8), bf16=True)
-    assert summed.key != of(tmp_path, Launcher(processes=8), bf16=True).key
-    assert summed.values["launcher.reduce_dtype"] == "bf16"
-    # The recipe's own precision wins over the launcher's.
-    assert (
-        of(tmp_path, Launcher(mixed_precision="bf16"), bf16=True).key == of(tmp_path, bf16=True).key
+    assert half.values["launcher.precision"] == "bf16"
+    eight = Launcher(sharded=True, processes=8)
+    assert key(eight) == plain  # float32 everywhere
+    assert key(eight, bf16=True) != key(Launcher(processes=8), bf16=True)
+    assert of(tmp_path, eight, bf16=True).values["launcher.reduce_dtype"] == "bf16"
+    # The recipe's precision wins over the launcher's, and TRL's default is the recipe's.
+    assert key(Launcher(mixed_precision="bf16"), bf16=True) == key(bf16=True) == key(bf16=None)
+    assert key(Launcher(mixed_precision="fp16"), bf16=None) == key(bf16=True)
+    assert key(fp16=True, bf16=None) == key(fp16=True)
+
+
+@pytest.mark.parametrize("stage", [s for s in stages() if keys_of(s).libraries])
+def test_what_a_trainer_makes_of_no_precision(stage: str) -> None:
+    trainer = trainers.classes(keys_of(stage).libraries)[-1]
+    made = trainer(output_dir="x", use_cpu=True)
+    assert bool(made.bf16) == keys_of(stage).bf16_by_default
+
+
+def test_random_numbers_of_a_micro_batch_make_rounding_decide(tmp_path: Path) -> None:
+    def alike(**changes: Any) -> bool:
+        one = of(tmp_path, per_device_train_batch_size=8, **changes).key
+        return one == of(tmp_path, per_device_train_batch_size=4, **changes).key
+
+    assert alike()
+    assert not alike(use_peft=True)  # TRL's dropout is 0.05
+    assert alike(use_peft=True, lora_dropout=0.0)
+    assert not alike(neftune_noise_alpha=5.0)
+
+
+def test_what_chooses_the_weights_decides(tmp_path: Path) -> None:
+    best = {"load_best_model_at_end": True}
+    assert of(tmp_path, save_steps=9, **best).key != of(tmp_path, save_steps=10, **best).key
+    path = ROOT / "recipes" / "moxin-nano" / "31-dpo.yaml"
+    few, many = (
+        identity(read(path, ["--per_device_eval_batch_size", n]), [], Launcher())
+        for n in ("80", "300")
     )
+    assert few.key != many.key  # TRL's preference accuracy is a mean over batches
+    data = ROOT / "recipes" / "moxin-nano" / "00-data.yaml"
+    whole, part = (identity(read(data, w), [], Launcher()) for w in ([], ["--hub_chat_id", "null"]))
+    assert whole.key != part.key  # the tokenizer learns from chats
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -159,6 +203,11 @@ def test_the_key_is_of_the_users_own_files_too(
     monkeypatch.chdir(tmp_path)
     template, module = Path("mine.jinja"), Path("judges", "strict.py")
     module.parent.mkdir()
+    absolute = tmp_path / "absolute.jinja"
+    absolute.write_text("a")
+    first = of(tmp_path, chat_template=str(absolute)).key
+    absolute.write_text("b")
+    assert of(tmp_path, chat_template=str(absolute)).key != first
     keys = set()
     for turn, words in (("user", "0"), ("system", "0"), ("system", "1")):
         template.write_text(turn)

@@ -108,7 +108,7 @@ def test_the_command_line_wins_and_is_not_abbreviated(tmp_path: Path) -> None:
     assert (many.per_device_train_batch_size, many.gradient_accumulation_steps) == (2, 1)
     with pytest.raises(RecipeError, match="unknown key `learning_rat`"):
         door.check(load(tmp_path, "--learning_rat", "1e-5"), Launcher())
-    with pytest.raises(RecipeError, match=r"`--learning_rate`: '\[1' is not YAML"):
+    with pytest.raises(RecipeError, match="`--learning_rate`: not YAML: line 1"):
         load(tmp_path, "--learning_rate", "[1")
 
 
@@ -142,8 +142,9 @@ def test_a_variant_is_filled_for_its_processes(path: Path) -> None:
     recipe = read(path)
     launcher = launching.launcher_of(recipe, launching.file_of(recipe))
     *_, args = door.check(recipe, launcher, on_hardware=False)
-    steps = args.gradient_accumulation_steps * args.per_device_train_batch_size
-    assert steps * launcher.processes == recipe.values["global_batch_size"]
+    # One process stands for all of the launch.
+    sequences = args.gradient_accumulation_steps * args.per_device_train_batch_size
+    assert sequences == recipe.values["global_batch_size"]
     assert {r.key for r in recipe.references} == {"model_name_or_path", "dataset_name"}
 
 
@@ -165,7 +166,7 @@ def test_a_variant_says_only_what_differs(tmp_path: Path) -> None:
     assert "extends" not in recipe.resolved
 
 
-def test_a_variant_may_change_what_kind_of_thing_it_extends_in_no_other_way(tmp_path: Path) -> None:
+def test_what_a_variant_cannot_extend_is_one_line(tmp_path: Path) -> None:
     path = extending(tmp_path, "../main/30-sft.yaml")
     deeper = tmp_path / "deeper.yaml"
     for text, message in (
@@ -181,3 +182,38 @@ def test_a_variant_may_change_what_kind_of_thing_it_extends_in_no_other_way(tmp_
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert read(path).values == SFT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1: 2",
+        "true: 2",
+        "~: 2",
+        "? [a, b]\n: 1",
+        "lr_scheduler_kwargs: {1: 2, a: 3}",
+        "lr_scheduler_kwargs: {a: !!set {x}}",
+        "learning_rate: " + "9" * 400,
+        "max_steps: " + "9" * 5000,
+        "max_steps: !!int abc",
+        "max_steps: !!python/object:os.system x",
+        "run_name: " + "[" * 2000,
+        'extends: "a\\0b"',
+        'prompt_suffix: "\\ud800"',
+        "chat_template: " + "x" * 5000,
+        "a: &x [*x]",
+        "seed: 1\n\tmax_steps: 2",
+    ],
+)
+def test_what_no_recipe_can_hold_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "30-sft.yaml"
+    path.write_text(yaml.safe_dump(SFT) + text + "\n")
+    with pytest.raises(RecipeError) as caught:
+        door.check(read(path), Launcher())
+    assert "30-sft.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_date_is_the_word_that_was_written(tmp_path: Path) -> None:
+    assert load(tmp_path, "--run_name", "2024-13-45").values["run_name"] == "2024-13-45"

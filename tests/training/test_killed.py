@@ -130,10 +130,10 @@ def test_killed_and_resumed_with_other_harmless_values(
         pretraining,
         pretraining.recipe("harmless", push_checkpoints=False),
         "harmless",
-        10 * random.Random("harmless").randint(1, 5),
+        10 * random.randint(1, 3),
     )
     log = pretraining.run(pretraining.recipe("harmless", push_checkpoints=False, **HARMLESS))
-    assert "with other values that leave the result as it is: `dataloader_num_workers`" in log
+    assert "under other values, which change no more than rounding: `dataloader_num_workers`" in log
     assert all(f"`{name}` " in log for name in HARMLESS)
     assert "`ddp_timeout` default → 7200" in log
     assert weights(pretraining.folder("harmless")) == undisturbed[0]

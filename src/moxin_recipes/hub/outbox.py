@@ -39,6 +39,7 @@ class Outbox:
         self._refused: dict[str, Exception] = {}
         self._away_since = math.inf
         self._changed = threading.Condition()
+        self._sent: list[str] = []  # by this process; an earlier one may have kept fewer
         self._hurry = threading.Event()
         # A daemon: a run that fails ends at once, and what waits stays on disk.
         threading.Thread(target=self._work, name="outbox", daemon=True).start()
@@ -115,6 +116,7 @@ class Outbox:
         repo, kind, key = options["repo"], options["repo_type"], options["manifest"]["key"]
         self._patiently(lambda: self._retention.prune(repo, kind, name, key))
         (self._folder / f"{name}.sent").touch()
+        self._sent.append(name)
         self._remove(name)
 
     def _patiently(self, work: Callable[[], object]) -> None:
@@ -138,8 +140,8 @@ class Outbox:
         shutil.rmtree(gone)
 
     def _look(self) -> None:
-        """Raises HubError when a branch that was sent, and is to be kept, is not on the Hub."""
-        for name in self._retention.stay(path.stem for path in self._folder.glob("*.sent")):
+        """Raises HubError when a branch that this process sent, and keeps, is not on the Hub."""
+        for name in self._retention.stay(self._sent):
             options = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
             repo = qualified(options["repo"])
             with errors(repo):

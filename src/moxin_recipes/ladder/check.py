@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def check(place: Path, online: bool) -> None:
-    """Proves the recipes of a folder, or one recipe, without a GPU; logs a line for each.
+    """Checks the recipes of a folder, or one recipe, without a GPU; logs a line for each.
 
     With `online` an input that the Hub does not have is a RecipeError; else a line says so.
     """

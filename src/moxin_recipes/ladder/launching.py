@@ -43,7 +43,7 @@ def missing_here(recipe: Recipe[Any], file: Path, launcher: Launcher) -> str | N
         return None
     return (
         f"{file.name} starts {launcher.processes} processes on {machines} of {wanted} GPUs, and "
-        f"there is 1 machine of {here} here; give --accelerate-config a file for what is here "
+        f"this is 1 machine with {here} GPUs; give --accelerate-config a file for what is here "
         "(accelerate_configs/cpu.yaml, ddp.yaml, fsdp.yaml), or start slurm/launch.slurm on all "
         "machines"
     )

@@ -38,7 +38,18 @@ def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:
     made: dict[str, set[str]] = {}
     outside = []
     for recipe in recipes:
+        for repo in recipe.outputs.values():
+            if recipe.tag in made.get(repo, set()):
+                raise RecipeError(
+                    f"{recipe.path}: an earlier stage of this ladder sets the tag "
+                    f"{repo}@{recipe.tag}, too; give the file another name, or the repository"
+                )
         for reference in recipe.references:
+            if reference.repo in recipe.outputs.values() and reference.revision == recipe.tag:
+                raise RecipeError(
+                    f"{recipe.path}: `{reference.key}`: {reference.repo}@{recipe.tag} is what this "
+                    "stage makes; name the tag of an earlier one"
+                )
             tags = made.get(reference.repo)
             if tags is None:
                 outside.append((recipe, reference))

@@ -1,4 +1,4 @@
-"""Runs a ladder: proves all recipes, skips what is done, launches the rest one by one."""
+"""Runs a ladder: checks all recipes, skips what is done, launches the rest one by one."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Runs every stage that is not done, each in its own `accelerate launch`.
 
-    Nothing is launched before all recipes are proven, the inputs of all stages are there or will
+    Nothing is launched before all recipes are checked, the inputs of all stages are there or will
     be made by a stage before them, and this machine has what the launcher's files ask for.
     """
     recipes = order.read(folder)

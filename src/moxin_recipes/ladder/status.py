@@ -1,5 +1,6 @@
 """What a ladder has on the Hub: states, the table, targets met or missed; views of manifests."""
 
+import logging
 import statistics
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,22 @@ from moxin_recipes.ladder import launching, order
 from moxin_recipes.ladder import state as stage_states
 from moxin_recipes.ladder.state import State
 from moxin_recipes.recipe import resume
+from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.resume import Leftover
+
+log = logging.getLogger(__name__)
 
 
 def states(folder: Path, accelerate_config: Path | None = None) -> list[State]:
-    """The state of each stage of a ladder, in its order."""
-    return [
-        stage_states.state(
-            recipe, launching.launcher_of(recipe, launching.file_of(recipe, accelerate_config))
-        )
-        for recipe in order.read(folder)
-    ]
+    """The state of each stage of a ladder, in order, under its launcher's file or the given one."""
+    states = []
+    for recipe in order.read(folder):
+        launcher = Launcher()
+        if recipe.trains:
+            file = launching.file_of(recipe, accelerate_config)
+            launcher = launching.launcher_of(recipe, file)
+        states.append(stage_states.state(recipe, launcher))
+    return states
 
 
 def leftovers(state: State) -> list[Leftover]:
@@ -66,10 +72,11 @@ def leftover_lines(states: list[State]) -> list[str]:
 
 
 def remove_leftovers(states: list[State]) -> None:
-    """Deletes unfinished work under other values; RecipeError while a stage runs."""
+    """Deletes unfinished work under other values, and logs it; RecipeError while a stage runs."""
     for state in states:
         for leftover in leftovers(state):
             resume.remove(leftover)
+            log.info("deleted %s", leftover.folder)
 
 
 def table(states: list[State]) -> Table:
@@ -98,7 +105,8 @@ def _before(score: str, state: State, states: list[State]) -> float | None:
     """The score of the stage whose model this one started from, on the same problems."""
     started = [r for r in state.recipe.references if r.key == "model_name_or_path"]
     for other in states:
-        same = other.recipe.values.get("eval_split") == state.recipe.values.get("eval_split")
+        splits = [getattr(one.recipe.keys, "eval_split", None) for one in (other, state)]
+        same = splits[0] == splits[1]
         made = [(repo, other.recipe.tag) for repo in other.recipe.outputs.values()]
         if same and any((r.repo, r.revision) in made for r in started):
             value: float | None = (other.manifest or {}).get("metrics", {}).get(score)

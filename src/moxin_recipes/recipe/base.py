@@ -1,11 +1,19 @@
 """The keys that stages share, and what every stage's keys can answer."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from moxin_recipes.recipe.bounds import AtLeastZero, Positive
-from moxin_recipes.recipe.fields import DATASET_INPUT, HARMLESS, MODEL_INPUT, MODEL_OUTPUT
+from moxin_recipes.recipe.fields import (
+    DATASET_INPUT,
+    HARMLESS,
+    MODEL_INPUT,
+    MODEL_OUTPUT,
+    outputs,
+    references,
+)
 from moxin_recipes.recipe.strict import RecipeError
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -20,8 +28,7 @@ class StageKeys:
     libraries: ClassVar[tuple[str, ...]] = ()
     scores: ClassVar[tuple[str, ...]] = ()  # the metrics that `moxin status` shows
     curves: ClassVar[dict[str, str]] = {}  # column of the training log → label of its axis
-    # Whether sampling turns another order of sums into other samples: then it decides the result.
-    rounding_decides: ClassVar[bool] = False
+    bf16_by_default: ClassVar[bool] = False  # what the trainer makes of a recipe without `bf16`
 
     stage: str
     # The file of `accelerate launch`; what it resolves to has classes of its own (launcher.py).
@@ -31,8 +38,36 @@ class StageKeys:
     push_to_hub: bool = field(default=True, metadata=HARMLESS)
     hub_private_repo: bool = field(default=True, metadata=HARMLESS)
 
+    def rounding_decides(self, values: dict[str, Any]) -> bool:
+        """Whether micro-batches and processes draw random numbers of their own.
+
+        Then another order of sums is another result. `values` are all keys of the recipe.
+        """
+        dropout = values.get("use_peft") and values.get("lora_dropout", 0.05) > 0  # TRL's default
+        return bool(dropout or values.get("neftune_noise_alpha"))
+
+    def deciding(self, values: dict[str, Any]) -> frozenset[str]:
+        """Keys of the libraries that decide the result of this recipe, though not of others."""
+        chooses = ("save_steps", "save_strategy") if values.get("load_best_model_at_end") else ()
+        return frozenset(chooses)
+
     def check(self) -> None:
         """Raises RecipeError for values that cannot work, as far as our own keys tell."""
+        for named in dataclasses.fields(self):
+            if named.metadata.keys() & {"input", "output"} and getattr(self, named.name) == "":
+                raise RecipeError(f"`{named.name}` is empty; name a repository")
+        made = [repo for repo, _ in outputs(self).values()]
+        for repo in made:
+            if made.count(repo) > 1:
+                raise RecipeError(
+                    f"{repo} stands under two of the `hub_…_id` keys; each needs its own"
+                )
+        for reference in references(self):
+            if reference.repo in made and reference.revision in ("main",):
+                raise RecipeError(
+                    f"`{reference.key}`: {reference.repo} is what this stage pushes itself; "
+                    "pin the tag of an earlier stage"
+                )
 
     def check_launch(self, sharded: bool) -> None:
         """The same for the launcher's file: `sharded` says whether FSDP shards the model."""
@@ -57,8 +92,20 @@ class TrainingKeys(StageKeys):
     # Price of one GPU for an hour, for the price so far.
     gpu_price: AtLeastZero | None = field(default=None, metadata=HARMLESS)
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether `eval_strategy` has anything to evaluate on."""
+        return False
+
     def check_libraries(self, args: Any) -> None:
-        """A kill while a checkpoint is written has to leave another one."""
+        """A kill while a checkpoint is written leaves another one; evaluation has its rows."""
+        if args.bf16 and args.fp16:
+            raise RecipeError("`fp16` and `bf16` are both on; take one of them")
+        if args.eval_strategy != "no" and not self.evaluates:
+            raise RecipeError(
+                "`eval_strategy`: this stage scores its result at the end, on held-out items; "
+                "leave it out"
+            )
         if args.save_total_limit == 1:
             raise RecipeError(
                 "`save_total_limit` must be 2 or more: a kill while one is written leaves the other"
@@ -68,6 +115,8 @@ class TrainingKeys(StageKeys):
 @dataclass(kw_only=True)
 class PostTrainingKeys(TrainingKeys):
     """Keys of `sft`, `dpo` and `grpo`; `problems_name` scores the result on held-out problems."""
+
+    bf16_by_default: ClassVar[bool] = True
 
     model_name_or_path: str = field(metadata=MODEL_INPUT)
     dataset_config: str | None = None

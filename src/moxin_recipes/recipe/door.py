@@ -1,4 +1,4 @@
-"""The one door to a stage: `moxin check`, `moxin run` and a direct launch prove a recipe here."""
+"""The one door to a stage: `moxin check`, `moxin run` and a direct launch check a recipe here."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from moxin_recipes.recipe.strict import RecipeError
 
 
 def check(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool = True) -> tuple[Any, ...]:
-    """Proves every rule of a recipe; the libraries' dataclasses, filled for this launch.
+    """Checks every rule of a recipe; the libraries' dataclasses, filled for this launch.
 
     The rules are those of our own keys, of the libraries' keys with our values in them, and of
-    both together. With `on_hardware=False` the keys that need a GPU are set aside. RecipeError
-    names the recipe and the key.
+    both together. With `on_hardware=False` the keys that need a GPU are set aside, and this process
+    stands for all of the launch. RecipeError names the recipe and the key.
     """
     try:
         trainers.check_names(recipe)
@@ -21,7 +21,13 @@ def check(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool = True) -> 
         recipe.keys.check_launch(launcher.sharded)
         filled = trainers.fill(recipe, launcher, on_hardware)
         if filled:
-            recipe.keys.check_libraries(trainers.as_launched(recipe, filled[-1], launcher))
+            recipe.keys.check_libraries(trainers.as_launched(recipe, filled[-1]))
     except RecipeError as error:
         raise RecipeError(f"{recipe.path}: {error}") from None
+    except _LIBRARIES_SAY as error:
+        raise RecipeError(f"{recipe.path}: {' '.join(str(error).split())}") from error
     return filled
+
+
+# What transformers and TRL raise for values that they cannot use; each has its own way.
+_LIBRARIES_SAY = (ValueError, TypeError, ArithmeticError, AttributeError, ImportError, OSError)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from moxin_recipes.recipe import old_keys, user_files
-from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.fields import Class, class_of, defaults, is_made_here
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.library_keys import LIBRARY_KEYS
@@ -21,14 +20,16 @@ from moxin_recipes.recipe.reading import Recipe
 
 Payloads = Sequence[tuple[str, str]]  # (recipe key, payload digest) of each input, in order
 Values = dict[str, Any]
+_PRECISION = ("bf16", "fp16")  # what comes of them stands under `launcher.precision`
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The values of one run; `old_key` is the key that an earlier form gave the same result."""
+    """The values of one run with their classes; `old_key` is its key in the first form."""
 
-    keys: type[StageKeys]
     values: Values
+    classes: dict[str, Class]  # of our own keys and the libraries'
+    rounding_decides: bool
     old_key: str
 
     @property
@@ -40,35 +41,56 @@ class Identity:
 
     def class_of(self, name: str) -> Class:
         """The class of a value in a run of this stage; an unknown name decides the result."""
-        own = {field.name: class_of(field) for field in dataclasses.fields(self.keys)}
-        others: dict[str, Class] = {**LIBRARY_KEYS, "launcher.processes": "rounding"}
-        kind = own.get(name) or others.get(name, "result")
-        return "result" if kind == "rounding" and self.keys.rounding_decides else kind
+        kind = self.classes.get(name, "result")
+        return "result" if kind == "rounding" and self.rounding_decides else kind
 
     def differences(self, before: Values) -> dict[str, str]:
         """Name → `before → now` of each value that is not what it was."""
-        names = sorted(before.keys() | self.values.keys())
+        absent = object()
         return {
             name: f"{_shown(before, name)} → {_shown(self.values, name)}"
-            for name in names
-            if before.get(name) != self.values.get(name)
+            for name in sorted(before.keys() | self.values.keys())
+            if before.get(name, absent) != self.values.get(name, absent)
         }
 
 
 def identity(recipe: Recipe[Any], payloads: Payloads, launcher: Launcher) -> Identity:
     """The identity of a run of `recipe` on these inputs under this launcher."""
     files = user_files.digests(recipe.values)
-    if not recipe.trains:  # such a stage is one process, whatever starts it
-        launcher = Launcher()
+    keys = recipe.keys
     values = {
-        **_not_default(recipe.keys),
-        **_canonical(recipe.library_values),
-        **{f"launcher.{name}": dtype for name, dtype in launcher.precision(recipe.values).items()},
-        "launcher.processes": launcher.processes,
+        **_not_default(keys),
+        **_canonical({k: v for k, v in recipe.library_values.items() if k not in _PRECISION}),
         **{f"file {name}": digest for name, digest in files.items()},
         **_inputs(payloads),
+        "outputs": sorted(recipe.outputs),
     }
-    return Identity(type(recipe.keys), values, old_keys.key(recipe, payloads, files))
+    if recipe.trains:  # other stages are one process, whatever starts it
+        values |= _of_launch(recipe, launcher)
+    return Identity(
+        values,
+        {
+            **LIBRARY_KEYS,
+            **dict.fromkeys(("launcher.processes", "launcher.sharded"), "rounding"),
+            **{field.name: class_of(field) for field in dataclasses.fields(keys)},
+            **dict.fromkeys(keys.deciding(recipe.values), "result"),
+        },
+        keys.rounding_decides(recipe.values),
+        old_keys.key(recipe, payloads, files),
+    )
+
+
+def _of_launch(recipe: Recipe[Any], launcher: Launcher) -> Values:
+    """What the launch makes of the recipe: dtypes, processes, the micro-batch of each."""
+    dtypes = launcher.dtypes(recipe.values, recipe.keys.bf16_by_default)
+    total = recipe.keys.global_batch_size // launcher.processes
+    most = int(recipe.values.get("per_device_train_batch_size", 8))
+    return {
+        **{f"launcher.{name}": dtype for name, dtype in dtypes.items()},
+        "launcher.processes": launcher.processes,
+        "launcher.sharded": launcher.sharded,
+        "per_device_train_batch_size": min(most, total),
+    }
 
 
 def _not_default(keys: Any) -> Values:
@@ -94,7 +116,7 @@ def _inputs(payloads: Payloads) -> Values:
 
 
 def _canonical(value: Any) -> Any:
-    """Plain data with 10.0 as 10, so that it makes no odds how a number was written."""
+    """Plain data with 10.0 as 10, so that it does not matter how a number was written."""
     if dataclasses.is_dataclass(value):
         return _not_default(value)
     if isinstance(value, dict):
@@ -106,9 +128,10 @@ def _canonical(value: Any) -> Any:
 
 def _shown(values: Values, name: str) -> str:
     """A value in few characters; of a file its digest's."""
+    of_file = name.startswith(("input ", "file "))
     if name not in values:
-        return "default"
-    if name.startswith(("input ", "file ")):
+        return "none" if of_file else "default"
+    if of_file:
         digests = values[name] if isinstance(values[name], list) else [values[name]]
         return ", ".join(digest.removeprefix("tree:")[:12] for digest in digests)
     text = json.dumps(values[name], ensure_ascii=False)

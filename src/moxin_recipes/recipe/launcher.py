@@ -1,15 +1,25 @@
 """What the file of `accelerate launch` decides beside the recipe."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
+from moxin_recipes.recipe.bounds import Positive
+from moxin_recipes.recipe.library_keys import LAUNCHER_KEYS
+from moxin_recipes.recipe.strict import RecipeError, build, parse
 
-from moxin_recipes.recipe.strict import RecipeError
 
-_KINDS = ("NO", "MULTI_GPU", "FSDP")
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """The fields of a launcher's file that are read here."""
+
+    distributed_type: Literal["NO", "MULTI_GPU", "FSDP"] = "NO"
+    num_processes: Positive = 1
+    num_machines: Positive = 1
+    mixed_precision: Literal["no", "bf16", "fp16", "fp8"] = "no"
+    use_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,18 +36,23 @@ class Launcher:
     def of_file(cls, path: Path) -> "Launcher":
         """What a file of `accelerate launch` says; RecipeError if the recipes cannot use it."""
         content = content_of(path)
-        kind = content.get("distributed_type", "NO")
-        if kind not in _KINDS:
-            raise RecipeError(
-                f"`accelerate_config`: {path} has `distributed_type: {kind}`; the recipes run on "
-                f"{', '.join(_KINDS)}"
-            )
+        names = [field.name for field in dataclasses.fields(_File)]
+        try:
+            file = build(_File, {key: content[key] for key in names if key in content})
+            for name, value in content.items():
+                unread = name not in names and LAUNCHER_KEYS.get(name, "result") == "result"
+                if unread and value not in (None, "", "no", {}):
+                    raise RecipeError(f"`{name}`: the recipes know nothing of it; leave it out")
+            if file.distributed_type == "NO" and file.num_processes > 1:
+                raise RecipeError(
+                    f"`distributed_type: NO` starts one process, not {file.num_processes}; "
+                    "take MULTI_GPU or FSDP"
+                )
+        except RecipeError as error:
+            raise RecipeError(f"`accelerate_config`: {path}: {error}") from None
+        sharded = file.distributed_type == "FSDP"
         return cls(
-            int(content.get("num_processes", 1)),
-            int(content.get("num_machines", 1)),
-            str(content.get("mixed_precision") or "no"),
-            kind == "FSDP",
-            bool(content.get("use_cpu", False)),
+            file.num_processes, file.num_machines, file.mixed_precision, sharded, file.use_cpu
         )
 
     @classmethod
@@ -52,29 +67,29 @@ class Launcher:
             os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true",
         )
 
-    def precision(self, values: dict[str, Any]) -> dict[str, str]:
-        """The dtypes that this launch adds to a recipe's keys `bf16` and `fp16`.
+    def dtypes(self, values: dict[str, Any], bf16_by_default: bool) -> dict[str, str]:
+        """What this launch computes in, and what gradients are summed in over processes.
 
-        The Trainer takes the launcher's mixed precision where the recipe sets neither key. FSDP
-        sums gradients over processes in that dtype too; without it they are summed in float32.
-        What is float32 has no entry.
+        `values` are a recipe's keys. The Trainer takes the launcher's mixed precision where neither
+        `fp16` nor `bf16` is on; `bf16_by_default` says what the stage's trainer makes of no `bf16`.
+        FSDP sums gradients in the dtype that it computes in, DDP in float32. What is float32 has no
+        entry.
         """
-        chosen = next((name for name in ("bf16", "fp16") if values.get(name)), None)
-        dtypes = {}
-        if chosen is None and self.mixed_precision != "no":
-            dtypes["mixed_precision"] = self.mixed_precision
-        effective = chosen or self.mixed_precision
-        if self.sharded and effective != "no":
-            dtypes["reduce_dtype"] = effective
-        return dtypes
+        bf16 = values.get("bf16")
+        if bf16 is None:
+            bf16 = bf16_by_default and not values.get("fp16")
+        precision = "fp16" if values.get("fp16") else "bf16" if bf16 else self.mixed_precision
+        if precision == "no":
+            return {}
+        return {"precision": precision} | ({"reduce_dtype": precision} if self.sharded else {})
 
 
 def content_of(path: Path) -> dict[str, Any]:
     """The plain content of a launcher's file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: {' '.join(str(error).split())}") from error
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"`accelerate_config`: {path}: {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: no settings of `accelerate launch` there")
+        raise RecipeError(f"`accelerate_config`: {path}: no settings of `accelerate launch`")
     return content

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
-
 from moxin_recipes import environment
 from moxin_recipes.recipe import fields
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys import keys_of, stages
-from moxin_recipes.recipe.strict import Loader, RecipeError, build
+from moxin_recipes.recipe.strict import RecipeError, build, parse
 
 K = TypeVar("K", bound=StageKeys, covariant=True)
 
@@ -118,7 +116,10 @@ def _with_base(path: Path) -> dict[str, Any]:
     if not isinstance(base, str):
         raise RecipeError(f"{path}: `extends` is the path of a recipe, not {base!r}")
     below = path.parent / base
-    whole = _content(below)
+    try:
+        whole = _content(below)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: `extends`: {error!s}".replace("\0", "")) from error
     if "extends" in whole:
         raise RecipeError(
             f"{path}: `extends`: {below} extends another recipe itself; name that one, and repeat "
@@ -129,14 +130,12 @@ def _with_base(path: Path) -> dict[str, Any]:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise RecipeError(f"{path}: {reason}; give a recipe file") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
+        values = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(reason)
+        hint = "" if isinstance(error, RecipeError) else "; give a recipe file"
+        raise RecipeError(f"{path}: {reason}{hint}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
     return values
@@ -165,7 +164,6 @@ def _command_line(words: list[str]) -> dict[str, Any]:
 
 def _plain(key: str, text: str) -> Any:
     try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"`--{key}`: {text!r} is not YAML: {reason}") from error
+        return parse(text)
+    except RecipeError as error:
+        raise RecipeError(f"`--{key}`: {error}") from error

@@ -83,7 +83,7 @@ def goes_on(identity: Identity, seal: dict[str, Any]) -> str:
     if not changed:
         return ""
     names = ", ".join(f"`{name}` {change}" for name, change in changed.items())
-    return f", with other values that leave the result as it is: {names}"
+    return f", under other values, which change no more than rounding: {names}"
 
 
 def starts_anew(identity: Identity, stage_folder: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import enum
+import json
 import re
 import types
 import typing
@@ -28,10 +29,32 @@ class Loader(yaml.SafeLoader):
     """SafeLoader that refuses doubled keys, reads 5e-6 as a number and `no` as a word."""
 
 
+def parse(text: str) -> Any:
+    """The plain values of a YAML text: what JSON knows, with strings for keys.
+
+    RecipeError says in one line what cannot be read, and where.
+    """
+    try:
+        values = yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+        json.dumps(values, ensure_ascii=False).encode()
+    except RecipeError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise RecipeError(f"not YAML: {where}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RecipeError(f"not YAML that a recipe may hold: {reason}") from error
+    return values
+
+
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[str, Any]:
     seen: dict[str, int] = {}
     for key_node, _ in node.value:
         line = key_node.start_mark.line + 1
+        if key_node.tag not in (_STRING, _MERGE):
+            raise RecipeError(f"line {line}: a key is a word, not {key_node.value!r}")
         if key_node.value in seen:
             first = seen[key_node.value]
             raise RecipeError(f"`{key_node.value}` is given twice, in lines {first} and {line}")
@@ -39,11 +62,13 @@ def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[str, Any]:
     return typing.cast(dict[str, Any], yaml.SafeLoader.construct_mapping(loader, node, deep=True))
 
 
+_STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# YAML 1.1 takes yes, no, on and off for booleans; `save_strategy: no` means the word.
-_BOOL = "tag:yaml.org,2002:bool"
+# YAML 1.1 takes yes, no, on and off for booleans; `save_strategy: no` means the word. A date is the
+# word that was written, too.
+_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 Loader.add_implicit_resolver(_BOOL, re.compile(r"(true|True|false|False)$"), list("tTfF"))
@@ -120,7 +145,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in [member.value for member in hint]
     if hint in (float, int):
         numbers = (int, float) if hint is float else (int,)
-        return isinstance(value, numbers) and not isinstance(value, bool)
+        number = isinstance(value, numbers) and not isinstance(value, bool)
+        return number and abs(value) < 2**63  # NaN and infinity are no numbers here
     return isinstance(value, hint)
 
 
@@ -148,6 +174,20 @@ def _within(key: str, value: Any, bounds: Iterable[Any]) -> Any:
 
 
 def _wrong(key: str, value: Any, hint: Any) -> RecipeError:
-    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-    wanted = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", wanted)
-    return RecipeError(f"`{key}` must be {wanted}, not {value!r} ({type(value).__name__})")
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return RecipeError(f"`{key}` must be {_words(hint)}, not {shown} ({type(value).__name__})")
+
+
+def _words(hint: Any) -> str:
+    """A type in the words of an error: `int`, `list of str`, `adamw or muon`."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _words(inner[0])
+    if origin is typing.Literal:
+        return " or ".join(map(str, inner))
+    if origin is list and inner:
+        return f"list of {_words(inner[0])}"
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join("None" if one is type(None) else _words(one) for one in inner)
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -7,6 +7,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from moxin_recipes.recipe.bounds import Bounds
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError, conform, near
@@ -21,13 +22,26 @@ _REFUSED = {
     "enable_jit_checkpoint": "a checkpoint at SIGTERM would pass for the end of training",
     "auto_find_batch_size": "global_batch_size says how many sequences a step has",
     "ignore_data_skip": "a stage goes on where it stopped",
-    "save_only_model": "a checkpoint without its optimizer cannot be gone on from",
+    "save_only_model": "a checkpoint without its optimizer cannot be resumed",
     "packing": "chats are always packed, and never see each other",
     "assistant_only_loss": "only the assistant's words are learned, always",
     "model_revision": "write model_name_or_path: REPOSITORY@REVISION",
     "load_in_4bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
     "load_in_8bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
     "env": "set environment variables where the stage is launched",
+}
+# Numbers that the libraries take as they come, and fail on after the start.
+_BOUNDS = {
+    **dict.fromkeys(("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm"), Bounds(0)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout", "top_p", "min_p"), Bounds(0, 1)),
+    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps"), Bounds(0, above=True)),
+    **dict.fromkeys(("max_length", "max_completion_length", "num_iterations", "lora_r"), Bounds(1)),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), Bounds(1)),
+    **dict.fromkeys(("save_total_limit", "steps_per_generation", "dataset_num_proc"), Bounds(1)),
+    **dict.fromkeys(("temperature", "repetition_penalty"), Bounds(0, above=True)),
+    **dict.fromkeys(("dataloader_num_workers", "ddp_timeout", "neftune_noise_alpha"), Bounds(0)),
+    "num_generations": Bounds(2),
+    "generation_batch_size": Bounds(1),
 }
 # What `moxin check` sets aside: keys that need the hardware of the real run.
 _HARDWARE = ("bf16", "fp16", "tf32", "use_cpu", "bf16_full_eval", "use_liger_kernel", "use_vllm")
@@ -51,6 +65,8 @@ def check_names(recipe: Recipe[Any]) -> None:
         if key not in hints:
             raise RecipeError(f"unknown key `{key}`" + near(key, [*hints, *own]))
         conform(key, value, hints[key])
+        if value is not None and key in _BOUNDS and not _BOUNDS[key].allow(value):
+            raise RecipeError(f"`{key}` must be {_BOUNDS[key]}, not {value:g}")
 
 
 def batches(recipe: Recipe[Any], processes: int) -> tuple[int, int]:
@@ -83,6 +99,8 @@ def fill(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool) -> tuple[An
     names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     values = {key: value for key, value in recipe.library_values.items() if key in names}
     micro, steps = batches(recipe, launcher.processes)
+    if not on_hardware:  # this process stands for all of the launch: TRL multiplies by their number
+        micro *= launcher.processes
     values |= {"per_device_train_batch_size": micro, "gradient_accumulation_steps": steps}
     values |= {"output_dir": str(recipe.output_dir), "seed": recipe.keys.seed}
     values.setdefault("report_to", "trackio")  # curves that stay on this machine
@@ -92,24 +110,13 @@ def fill(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool) -> tuple[An
     elif trains_on_cpu(launcher):
         # Without the key the Trainer does not see the other processes of a CPU launch.
         values |= {"use_cpu": True, "dataloader_pin_memory": False}
-    try:
-        return tuple(TrlParser(list(kinds)).parse_dict(values))
-    except (TypeError, ValueError) as error:
-        raise RecipeError(" ".join(str(error).split())) from error
+    return tuple(TrlParser(list(kinds)).parse_dict(values))
 
 
-def as_launched(recipe: Recipe[Any], args: Any, launcher: Launcher) -> SimpleNamespace:
-    """The fields of a filled dataclass as the launch will have them, for a check without it.
-
-    That is: with the recipe's values of the keys that were set aside, and with the number of
-    processes that the launcher will start where TRL takes this one for all.
-    """
-    fields = vars(args) | {k: v for k, v in recipe.library_values.items() if k in _HARDWARE}
-    together = recipe.library_values.get("generation_batch_size")
-    if together is not None:
-        micro_batches = launcher.processes * args.per_device_train_batch_size
-        fields["steps_per_generation"] = max(1, together // micro_batches)
-    return SimpleNamespace(**fields)
+def as_launched(recipe: Recipe[Any], args: Any) -> SimpleNamespace:
+    """The fields of a filled dataclass, with the recipe's values of keys that were set aside."""
+    given = {key: value for key, value in recipe.library_values.items() if key in _HARDWARE}
+    return SimpleNamespace(**vars(args) | given)
 
 
 def trains_on_cpu(launcher: Launcher) -> bool:

@@ -17,7 +17,7 @@ def digests(values: dict[str, Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     template = values.get("chat_template")
-    if template and not (TEMPLATES / template).exists() and Path(template).is_file():
+    if template and not is_ours(template) and Path(template).is_file():
         found[template] = _digest(Path(template))
     for reward in values.get("rewards") or []:
         module, own, _ = reward.partition(":")
@@ -25,6 +25,11 @@ def digests(values: dict[str, Any]) -> dict[str, str]:
         if path:
             found[reward] = _digest(path)
     return found
+
+
+def is_ours(template: str) -> bool:
+    """Whether a chat template is named as one of this package's files."""
+    return template in [path.name for path in TEMPLATES.glob("*.jinja")]
 
 
 def check_rewards(names: list[str]) -> None:

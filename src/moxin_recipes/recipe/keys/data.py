@@ -1,11 +1,14 @@
 """The keys of `data`: sources, what is done to their documents, and generated sets."""
 
 import pkgutil
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import jinja2
 
 from moxin_recipes.recipe.base import StageKeys, need
-from moxin_recipes.recipe.bounds import Count, Positive, PositiveShare, Share
+from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
     DATASET_OUTPUT,
@@ -19,6 +22,7 @@ from moxin_recipes.recipe.strict import RecipeError, near
 DedupName = Literal["exact", "bloom", "minhash"]
 RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
 MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
+Operations = Annotated[int, Bounds(1, 8)]  # of a generated problem
 _DATASET = {**DATASET_INPUT, "made_here": MADE_HERE}
 
 
@@ -128,12 +132,20 @@ class DocumentKeys:
             raise RecipeError("`slurm_partition` is missing: `executor: slurm` needs it")
 
     def _check_source(self, key: str, source: Source) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", source.name):
+            raise RecipeError(
+                f"`{key}.name`: {source.name!r} names a folder; use letters, digits, -, _ and ."
+            )
+        if not source.files:
+            raise RecipeError(f"`{key}.files` is empty: nothing would be read")
+        if source.text_template is not None:
+            _check_template(f"{key}.text_template", source.text_template)
         if source.dataset == "local":
             _known(
                 f"{key}.name", source.name, "moxin_recipes.documents.local:NAMES", "local source"
             )
-        elif source.dataset in MADE_HERE:
-            raise RecipeError(f"`{key}.dataset`: {source.dataset} is no source of documents")
+        elif source.dataset in MADE_HERE or not source.dataset:
+            raise RecipeError(f"`{key}.dataset`: {source.dataset!r} is no source of documents")
         if source.heldout_fraction == 1:
             raise RecipeError(f"`{key}.heldout_fraction`: 1 leaves nothing to train on")
         for which in ("filters", "late_filters"):
@@ -172,28 +184,32 @@ class DataKeys(StageKeys, DocumentKeys):
     maths_documents: Count = 0
     problem_kind: Literal["sums", "stories"] = "sums"  # stories: grade-school word problems
     chat_rows: Count = 0
-    chat_steps: list[Positive] = field(default_factory=list)  # operations of chains in chats
+    chat_steps: list[Operations] = field(default_factory=list)  # operations of chains in chats
     preference_rows: Count = 0
     problem_rows: Count = 0  # to distill
     rl_rows: Count = 0
     test_rows: Count = 0  # of each held-out split
-    chain_steps: list[Positive] = field(default_factory=lambda: [2, 3, 4])  # operations, to distill
-    rl_steps: list[Positive] = field(default_factory=lambda: [2, 3, 4])  # operations, for GRPO
+    chain_steps: list[Operations] = field(
+        default_factory=lambda: [2, 3, 4]
+    )  # operations, to distill
+    rl_steps: list[Operations] = field(default_factory=lambda: [2, 3, 4])  # operations, for GRPO
     # Operations held out apart from `test`, as `longer`.
-    longer_steps: list[Positive] = field(default_factory=list)
+    longer_steps: list[Operations] = field(default_factory=list)
 
     def check(self) -> None:
         """Each output that is wanted has a name and what it is made of."""
         super().check()
         if set(self.rl_steps) <= set(self.longer_steps):
             raise RecipeError("`longer_steps` takes all of `rl_steps`, and leaves none for `test`")
+        if not self.chain_steps or not self.rl_steps:
+            raise RecipeError("`chain_steps` and `rl_steps` name at least one number of operations")
         documents = ("hub_corpus_id", "hub_tokens_id")
         if self.sources:
             need(self, documents, "documents of `sources` go there")
-            if not (self.tokenizer_name_or_path or self.hub_tokenizer_id):
+            if bool(self.tokenizer_name_or_path) == bool(self.hub_tokenizer_id):
                 raise RecipeError(
-                    "`hub_tokenizer_id` is missing: tokens need a tokenizer that is made here, or "
-                    "`tokenizer_name_or_path`"
+                    "`hub_tokenizer_id` is missing, or one too many: tokens need a tokenizer that "
+                    "is made here, or the one of `tokenizer_name_or_path`"
                 )
         else:
             for key in (*documents, "hub_tokenizer_id"):
@@ -202,6 +218,13 @@ class DataKeys(StageKeys, DocumentKeys):
             if not (self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id):
                 raise RecipeError("`sources` is missing, and no generated set has a name either")
         self.check_documents(bool(self.hub_problems_id))
+
+
+def _check_template(key: str, text: str) -> None:
+    try:
+        jinja2.Environment(autoescape=False).parse(text)  # noqa: S701 (text, not HTML)
+    except jinja2.TemplateSyntaxError as error:
+        raise RecipeError(f"`{key}`: not a Jinja template: {error.message}") from error
 
 
 def _known(key: str, name: str, place: str, what: str) -> None:

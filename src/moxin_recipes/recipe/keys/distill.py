@@ -5,7 +5,13 @@ from typing import ClassVar, Literal
 
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import AboveZero, AtLeastZero, Positive, PositiveShare
-from moxin_recipes.recipe.fields import DATASET_INPUT, DATASET_OUTPUT, HARMLESS, MODEL_INPUT
+from moxin_recipes.recipe.fields import (
+    DATASET_INPUT,
+    DATASET_OUTPUT,
+    HARMLESS,
+    MODEL_INPUT,
+    ROUNDING,
+)
 from moxin_recipes.recipe.user_files import check_rewards
 
 
@@ -57,8 +63,8 @@ class DistillKeys(StageKeys):
     temperature: AtLeastZero = 0.6
     top_p: PositiveShare = 0.95
     max_new_tokens: Positive = 1024  # an answer that it cuts is refused
-    # Answers on their way at a time. Each has a seed of its own.
-    concurrency: Positive = field(default=16, metadata=HARMLESS)
+    # Answers on their way at a time. Each has a seed of its own; a model here pads them together.
+    concurrency: Positive = field(default=16, metadata=ROUNDING)
     # Seconds that an endpoint may take for one answer.
     request_seconds: AboveZero = field(default=600.0, metadata=HARMLESS)
 

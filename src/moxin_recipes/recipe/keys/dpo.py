@@ -1,7 +1,7 @@
 """The keys of `dpo`: direct preference optimisation on pairs."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from moxin_recipes.recipe.base import PostTrainingKeys
 
@@ -15,3 +15,12 @@ class DpoKeys(PostTrainingKeys):
     curves: ClassVar[dict[str, str]] = {"rewards/accuracies": "reward accuracy in training"}
 
     dataset_test_split: str | None = None
+
+    @property
+    def evaluates(self) -> bool:
+        """The pairs of the test split."""
+        return self.dataset_test_split is not None
+
+    def deciding(self, values: dict[str, Any]) -> frozenset[str]:
+        """TRL's preference accuracy is a mean over batches."""
+        return super().deciding(values) | {"per_device_eval_batch_size"}

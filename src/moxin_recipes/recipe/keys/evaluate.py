@@ -39,6 +39,8 @@ class EvaluateKeys(StageKeys):
     def check(self) -> None:
         """Each evaluation names a model of `models` and a task that is there."""
         super().check()
+        if not self.evaluations:
+            raise RecipeError("`evaluations` is empty: there is nothing to evaluate")
         for position, wanted in enumerate(self.evaluations):
             if wanted.model not in self.models:
                 raise RecipeError(

@@ -24,9 +24,6 @@ class GrpoKeys(PostTrainingKeys):
         "kl": "KL to the start (nats a token)",
         "frac_reward_zero_std": "groups without variance",
     }
-    # Micro-batches and processes draw random numbers of their own.
-    rounding_decides: ClassVar[bool] = True
-
     rewards: list[str] = field(
         default_factory=lambda: ["math"]
     )  # names, or package.module:function
@@ -35,6 +32,10 @@ class GrpoKeys(PostTrainingKeys):
     min_pass_rate: Share = 0.0  # problems solved less often than this are left out …
     max_pass_rate: Share = 1.0  # … and those solved more often
     max_prompt_length: Positive = 1024  # tokens; longer prompts are counted and kept aside
+
+    def rounding_decides(self, values: dict[str, Any]) -> bool:  # noqa: ARG002 (as in others)
+        """Each micro-batch samples with random numbers of its own."""
+        return True
 
     def check(self) -> None:
         """The rewards are there, and some pass rate lies in the range."""
@@ -62,11 +63,13 @@ class GrpoKeys(PostTrainingKeys):
         micro_batches = args.steps_per_generation * args.num_iterations
         accumulated = args.gradient_accumulation_steps
         updates = math.lcm(micro_batches, accumulated) // accumulated
+        if updates == 1 or args.save_strategy == "no":
+            return
         between = args.save_steps  # below 1: a share of all steps
         if between < 1:
-            between = math.ceil(args.max_steps * between)
-        if args.save_strategy == "steps" and updates > 1 and between % updates:
+            between = math.ceil(args.max_steps * between) if args.max_steps > 0 else 1
+        if args.save_strategy != "steps" or between % updates:
             raise RecipeError(
-                f"`save_steps`: a generation lasts {updates} updates, and a run resumed from step "
-                f"{between:g} would sample anew between them; use a multiple of {updates}"
+                f"`save_steps`: a generation lasts {updates} updates, and a run resumed between "
+                f"them would sample anew; use `save_strategy: steps` and a multiple of {updates}"
             )

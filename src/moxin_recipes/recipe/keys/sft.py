@@ -1,11 +1,13 @@
 """The keys of `sft`: supervised fine-tuning on chats."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from moxin_recipes.recipe.base import TEMPLATES, PostTrainingKeys
 from moxin_recipes.recipe.bounds import AboveZero, Count
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.recipe.user_files import is_ours
 
 
 @dataclass(kw_only=True)
@@ -26,10 +28,10 @@ class SftKeys(PostTrainingKeys):
         """The chat template is there."""
         super().check()
         template = self.chat_template
-        if template is not None and not template_file(template):
+        if template is not None and not _is_there(template):
             known = ", ".join(sorted(path.name for path in TEMPLATES.glob("*.jinja")))
             raise RecipeError(
-                f"`chat_template`: there is no file {template}; give a path, or one of {known}"
+                f"`chat_template`: there is no file {template[:100]}; give a path, or one of {known}"
             )
 
     def check_libraries(self, args: Any) -> None:
@@ -43,8 +45,8 @@ class SftKeys(PostTrainingKeys):
             )
 
 
-def template_file(name: str) -> bool:
-    """Whether a chat template of this name, or at this path, is there."""
-    from pathlib import Path
-
-    return (TEMPLATES / name).is_file() or Path(name).is_file()
+def _is_there(template: str) -> bool:
+    try:
+        return is_ours(template) or Path(template).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
