@@ -51,8 +51,8 @@ _HEADERS = {
 
 @router.add("GET", PAGE_ROUTE)
 async def open_session(call: Call) -> Response:
-    """Trades the key that `moxin hub serve` printed for a cookie."""
-    name, value = call.gate.open_session(call.query("key") or "")
+    """Trades the address that `moxin hub serve` printed for a cookie."""
+    name, value = call.gate.open_session(call.raw_query)
     answer = RedirectResponse("/", 303, headers=_HEADERS)
     answer.set_cookie(name, value, httponly=True, samesite="strict")
     return answer

@@ -73,7 +73,7 @@ def batch(call: Call) -> Response:
 @router.add("PUT", "/lfs/upload")
 async def put(call: Call) -> Response:
     """One big file, or one part of it. The URL is signed and needs no token."""
-    fields = call.gate.verify(dict(call.request.query_params))
+    fields = call.gate.verify("upload", call.raw_query)
     upload, etag = _upload(fields), fields["oid"]
     if "part" not in fields:
         await call.store.files.receive(upload, call.request.stream())
@@ -86,7 +86,7 @@ async def put(call: Call) -> Response:
 @router.add("POST", "/lfs/complete")
 async def complete(call: Call) -> Response:
     """All parts were sent. The URL is signed and needs no token."""
-    upload = _upload(call.gate.verify(dict(call.request.query_params)))
+    upload = _upload(call.gate.verify("upload", call.raw_query))
     await call.read_body()
     await call.store.files.complete(upload, lfs.parse_parts(call.json()))
     return JSONResponse({})
@@ -158,11 +158,11 @@ def _action(call: Call, upload: Upload, in_parts: bool) -> dict[str, Any]:
     fields: dict[str, str | int] = {"id": upload.id, "oid": upload.oid, "size": upload.size}
     to = f"{call.endpoint}/lfs/upload"
     if not in_parts or upload.parts <= 1:
-        return {"href": call.gate.sign(to, fields)}
+        return {"href": call.gate.sign_upload(to, fields)}
     header = {"chunk_size": str(upload.part_size)}
     for number in range(1, upload.parts + 1):
-        header[f"{number:05}"] = call.gate.sign(to, {**fields, "part": number})
-    done = call.gate.sign(f"{call.endpoint}/lfs/complete", {**fields, "complete": 1})
+        header[f"{number:05}"] = call.gate.sign_upload(to, {**fields, "part": number})
+    done = call.gate.sign_upload(f"{call.endpoint}/lfs/complete", {**fields, "complete": 1})
     return {"href": done, "header": header}
 
 

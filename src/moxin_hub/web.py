@@ -52,6 +52,11 @@ class Call:
         """The address of the repository."""
         return f"{self.endpoint}/{self.repository.info.path}"
 
+    @property
+    def raw_query(self) -> str:
+        """The query as it was signed."""
+        return str(self.request.scope["query_string"], "latin-1")
+
     def query(self, name: str) -> str | None:
         return self.request.query_params.get(name)
 
