@@ -148,7 +148,7 @@ class BigFiles:
         """Deletes what expired uploads left behind; returns how many files."""
         expired = time.time() - UPLOAD_SECONDS
         paths = (*self._incoming.glob("tmp-*"), *self._incoming.glob("*/*"))
-        swept = durable.sweep(paths, expired)
+        swept = sum(durable.remove_stale(path, expired) is not None for path in paths)
         for folder in self._incoming.iterdir():
             with contextlib.suppress(OSError):  # a file, or a folder in use
                 folder.rmdir()
