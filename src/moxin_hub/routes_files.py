@@ -15,7 +15,6 @@ from moxin_hub.auth import Role
 from moxin_hub.commits import Draft
 from moxin_hub.errors import HubError, bad_request, entry_not_found
 from moxin_hub.lfs import Upload
-from moxin_hub.repository import Repository
 from moxin_hub.streaming import StoredFile
 from moxin_hub.web import Call, Router, member
 
@@ -33,11 +32,11 @@ _SHIELDS = {
 @router.add("POST", "/api/{type}/{repo}/preupload/{revision}", Role.WRITE)
 def preupload(call: Call) -> Response:
     """Which files of an upload are big, which are ignored, and what is there already."""
-    body, repository = call.json(), call.repository
-    commit = repository.at(call.args["revision"])
+    body, objects = call.json(), call.repository.objects
+    commit = call.repository.at(call.args["revision"])
     root = commit.tree
-    ignore = member(body, "gitIgnore", str, "").encode() or _text(repository, root, ".gitignore")
-    rules = Rules(_text(repository, root, ".gitattributes"), ignore)
+    ignore = member(body, "gitIgnore", str, "").encode() or tree.read(objects, root, ".gitignore")
+    rules = Rules(tree.read(objects, root, ".gitattributes"), ignore)
     answer = []
     for file in _objects(body, "files"):
         path, size = member(file, "path", str), member(file, "size", int)
@@ -99,7 +98,7 @@ async def commit(call: Call) -> Response:
     draft = Draft(call.repository, call.store)
     await draft.read(call.request.stream())
     made = (await run_in_threadpool(draft.finish, call.args["revision"])).decode()
-    url = f"{call.home}/commit/{made}"
+    url = f"{call.endpoint}/{call.repository.info.path}/commit/{made}"
     return JSONResponse({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
 
 
@@ -175,12 +174,6 @@ def _objects(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if len(items) > _MOST_FILES or not all(isinstance(item, dict) for item in items):
         raise bad_request(f"`{name}` is a list of at most {_MOST_FILES} objects")
     return items
-
-
-def _text(repository: Repository, root: ObjectID, path: str) -> bytes:
-    """A small file of a tree, b"" if it is not there."""
-    entry = tree.look(repository.objects, root, path)
-    return repository.objects.blob(entry.oid) if entry and not entry.is_folder else b""
 
 
 def _stored(call: Call, root: ObjectID, path: str) -> str | None:

@@ -30,8 +30,7 @@ def list_tree(call: Call) -> Response:
     if not folder.is_folder:
         raise entry_not_found()
     recursive, expand = call.flag("recursive"), call.flag("expand")
-    most = _PAGE_EXPANDED if expand else _PAGE
-    limit, start = call.number("limit", most, most), call.number("cursor", 0, 1 << 40)
+    limit, start = _PAGE_EXPANDED if expand else _PAGE, call.number("cursor")
     entries = tree.walk(repository.objects, folder.oid, f"{path}/" if path else "", recursive)
     page = list(islice(entries, start, start + limit + 1))
     more = {}
@@ -39,7 +38,7 @@ def list_tree(call: Call) -> Response:
         # The next page names the commit: a push in between changes nothing in this listing.
         where = f"/api/{call.args['type']}/{repository.info.id}/tree/{commit.id.decode()}"
         where += f"/{quote(path, safe='')}" if path else ""
-        query = {"recursive": recursive, "expand": expand, "limit": limit, "cursor": start + limit}
+        query = {"recursive": recursive, "expand": expand, "cursor": start + limit}
         more = page_link(call, where, query)
     return JSONResponse(_described(repository, commit, page[:limit], expand), headers=more)
 
@@ -48,17 +47,12 @@ def list_tree(call: Call) -> Response:
 def paths_info(call: Call) -> Response:
     repository = call.repository
     commit = repository.at(call.args["revision"])
-    if call.request.headers.get("content-type", "").startswith("application/json"):
-        form = call.json()
-        paths, expand = member(form, "paths", list, []), bool(form.get("expand"))
-    else:
-        fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
-        paths = fields.get("paths", [])
-        expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
+    fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
+    expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
     entries = []
-    for path in paths:
+    for path in fields.get("paths", []):
         with contextlib.suppress(HubError):  # unknown paths are left out
-            known = tree.check_path(str(path).strip("/"))
+            known = tree.check_path(path.strip("/"))
             entries.append(tree.find(repository.objects, commit.tree, known))
     return JSONResponse(_described(repository, commit, entries, expand))
 
@@ -79,17 +73,14 @@ def references(call: Call) -> Response:
 @router.add("GET", "/api/{type}/{repo}/commits/{revision}")
 def commits(call: Call) -> Response:
     repository = call.repository
-    limit = call.number("limit", _COMMITS, _COMMITS)
     start = repository.resolve(call.query("after") or call.args["revision"])
-    page = list(islice(repository.history(start), limit + 1))
+    page = list(islice(repository.history(start), _COMMITS + 1))
     formatted = {"expand[]": "formatted"} if call.query("expand[]") == "formatted" else {}
     more = {}
-    if len(page) > limit:
+    if len(page) > _COMMITS:
         where = f"/api/{call.args['type']}/{repository.info.id}/commits/{start.decode()}"
-        more = page_link(
-            call, where, {"limit": limit, "after": page[limit].id.decode(), **formatted}
-        )
-    answer = [_commit(commit, bool(formatted), repository.user) for commit in page[:limit]]
+        more = page_link(call, where, {"after": page[_COMMITS].id.decode(), **formatted})
+    answer = [_commit(commit, bool(formatted), repository.user) for commit in page[:_COMMITS]]
     return JSONResponse(answer, headers=more)
 
 

@@ -21,7 +21,6 @@ from moxin_hub.repository import NAMELESS, Repository
 from moxin_hub.store import Store
 
 _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
-_MOST_DIGITS = 40
 # A path that may name a repository without a namespace, such as /api/models/gpt2/refs.
 _NAMELESS = re.compile(
     r"(/(?:api/)?(?:(?P<type>models|datasets)/)?)(?P<repo>[^/]+?)((?:\.git)?(?:/.*)?)",
@@ -48,11 +47,6 @@ class Call:
         return f"http://{self.request.headers['host']}"
 
     @property
-    def home(self) -> str:
-        """The address of the repository."""
-        return f"{self.endpoint}/{self.repository.info.path}"
-
-    @property
     def raw_query(self) -> str:
         """The query as it was signed."""
         return str(self.request.scope["query_string"], "latin-1")
@@ -64,20 +58,16 @@ class Call:
         """Whether a query parameter is there and not false."""
         return self.request.query_params.get(name, "false").lower() not in ("false", "0", "")
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A query parameter from 0 or 1 (what `default` is, if less) to `most`.
+    def number(self, name: str) -> int:
+        """A query parameter that is a whole number; 0 if it is not there.
 
         Raises:
-            HubError: 400 for more digits than any number here has.
+            HubError: 400 for anything else, and for more digits than any number here has.
         """
-        text = self.request.query_params.get(name, "")
-        if len(text) > _MOST_DIGITS:
-            raise bad_request(f"`{name}` is too long")
-        return (
-            min(max(int(text), min(default, 1)), most)
-            if text.isascii() and text.isdecimal()
-            else default
-        )
+        text = self.query(name) or "0"
+        if not re.fullmatch("[0-9]{1,12}", text):
+            raise bad_request(f"`{name}` is no whole number, or too large")
+        return int(text)
 
     async def read_body(self) -> None:
         """Fills `body`; handlers that are no coroutines find it filled.
