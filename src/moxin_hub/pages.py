@@ -69,7 +69,7 @@ def index(call: Call) -> Response:
     def row(repository: Repository) -> tuple[Info, Commit, int] | None:
         if repository.info.is_private and call.role < Role.READ:
             return None
-        commit = repository.objects.commit(repository.resolve("main"))
+        commit = repository.at("main")
         return repository.info, commit, sum(size for _, size in _files(repository, commit))
 
     rows = [shown for shown in call.store.sound(row) if shown is not None]
@@ -84,7 +84,7 @@ def one_repository(call: Call) -> Response:
     """A repository at a revision: its card, lineage, revisions, files and last commits."""
     repository, info = call.repository, call.repository.info
     revision = call.args.get("revision") or call.query("revision") or "main"
-    commit = repository.objects.commit(repository.resolve(revision))
+    commit = repository.at(revision)
     resolve = f"/{info.path}/resolve/{quote(revision, safe='')}"
     text, manifest = (
         tree.read(repository.objects, commit.tree, name).decode(errors="replace")

@@ -20,7 +20,6 @@ from moxin_hub.web import Call, Router, member
 
 router = Router()
 _MOST_FILES = 1000  # in one preupload or batch request
-_LARGEST_FILE = 1 << 45
 # A file is never rendered by a browser as a page of this Hub.
 _SHIELDS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -33,7 +32,7 @@ _SHIELDS = {
 def preupload(call: Call) -> Response:
     """Which files of an upload are big, which are ignored, and what is there already."""
     body, objects = call.json(), call.repository.objects
-    commit = call.repository.at(call.args["revision"])
+    commit = call.commit
     root = commit.tree
     ignore = member(body, "gitIgnore", str, "").encode() or tree.read(objects, root, ".gitignore")
     rules = Rules(tree.read(objects, root, ".gitattributes"), ignore)
@@ -57,10 +56,6 @@ def preupload(call: Call) -> Response:
 def batch(call: Call) -> Response:
     """Where to send each big file; no actions for those that are here already."""
     body = call.json()
-    if member(body, "operation", str) != "upload":
-        raise bad_request("Big files are read through /resolve/")
-    if member(body, "hash_algo", str, "sha256") != "sha256":
-        raise bad_request("Big files are named by their sha256")
     in_parts = "multipart" in member(body, "transfers", list, ["basic"])
     with call.store.collecting():
         answer = [_announced(call, wanted, in_parts) for wanted in _objects(body, "objects")]
@@ -105,7 +100,7 @@ async def commit(call: Call) -> Response:
 @router.add("GET", "/{prefix}{repo}/resolve/{revision}/{path*}")
 def resolve(call: Call) -> Response:
     """A file's bytes, whole or in a range."""
-    objects, commit = call.repository.objects, call.repository.at(call.args["revision"])
+    objects, commit = call.repository.objects, call.commit
     headers = {"X-Repo-Commit": commit.id.decode()}
     try:
         entry = tree.find(objects, commit.tree, tree.check_path(call.args["path"]))
@@ -137,18 +132,15 @@ def _source(call: Call, blob: ObjectID) -> tuple[Path | bytes, int, str]:
 def _announced(call: Call, wanted: dict[str, Any], in_parts: bool) -> dict[str, Any]:
     """A batch's answer about one object."""
     oid, size = member(wanted, "oid", str), member(wanted, "size", int)
-    if not 0 <= size < _LARGEST_FILE:
-        raise bad_request("`size` is out of range")
+    if size < 0:
+        raise bad_request("`size` is negative")
     item: dict[str, Any] = {"oid": oid, "size": size}
-    stored = call.store.files.touch(oid)
-    if stored is None:
+    if call.store.files.touch(oid) is None:
         try:
             upload = call.store.files.announce(oid, size)
             item["actions"] = {"upload": _action(call, upload, in_parts)}
         except HubError as error:
             item["error"] = {"code": error.status, "message": error.message}
-    elif stored != size:
-        item["error"] = {"code": 422, "message": f"This object has {stored} bytes"}
     return item
 
 

@@ -24,8 +24,7 @@ _BASES = {"branches": "heads", "tags": "tags", "converts": "convert", "pullReque
 
 @router.add("GET", "/api/{type}/{repo}/tree/{revision}/{path*}")
 def list_tree(call: Call) -> Response:
-    repository, path = call.repository, call.args["path"].strip("/")
-    commit = repository.at(call.args["revision"])
+    repository, commit, path = call.repository, call.commit, call.args["path"].strip("/")
     folder = tree.find(repository.objects, commit.tree, path)
     if not folder.is_folder:
         raise entry_not_found()
@@ -45,8 +44,7 @@ def list_tree(call: Call) -> Response:
 
 @router.add("POST", "/api/{type}/{repo}/paths-info/{revision}")
 def paths_info(call: Call) -> Response:
-    repository = call.repository
-    commit = repository.at(call.args["revision"])
+    repository, commit = call.repository, call.commit
     fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
     expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
     entries = []

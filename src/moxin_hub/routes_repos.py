@@ -131,8 +131,7 @@ def list_repositories(call: Call) -> Response:
 @router.add("GET", "/api/{type}/{repo}")
 @router.add("GET", "/api/{type}/{repo}/revision/{revision}")
 def repository_info(call: Call) -> Response:
-    repository, query = call.repository, call.request.query_params
-    commit = repository.at(call.args.get("revision") or "main")
+    repository, commit, query = call.repository, call.commit, call.request.query_params
     answer = _summary(repository, commit)
     answer["siblings"] = [
         _sibling(repository, entry, call.flag("blobs"))
@@ -195,9 +194,7 @@ def _id_of(body: dict[str, Any], user: str) -> str:
 
 
 def _visibility(body: dict[str, Any]) -> str | None:
-    """The visibility asked for, in the words of today or in those of older clients."""
-    if body.get("private") is not None:
-        return "private" if member(body, "private", bool) else "public"
+    """The visibility asked for, None if a body says nothing of it."""
     visibility = member(body, "visibility", str, "") or None
     if visibility not in ("public", "private", None):
         raise bad_request("`visibility` is public or private")

@@ -15,6 +15,7 @@ _FILE = 0o100644
 _FOLDER = 0o040000
 _LONGEST_NAME = 255  # bytes; what file systems take
 _LONGEST_PATH = 4096
+_DEEPEST = 250  # names of a path: one call within another each
 _LARGEST_TEXT = 4 << 20  # bytes of what the Hub itself reads: cards, manifests, rules
 
 
@@ -42,6 +43,7 @@ def check_path(path: str) -> str:
         any(name in ("", ".", "..") or name.lower() == ".git" for name in names)
         or path.startswith((".\\", "..\\"))  # what Windows takes for the folder above
         or any(ord(character) < 32 or ord(character) == 127 for character in path)
+        or len(names) > _DEEPEST
         or max(lengths) > _LONGEST_NAME
         or sum(lengths) > _LONGEST_PATH
     ):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes, urlencode
 
+from dulwich.objects import Commit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -45,6 +46,11 @@ class Call:
     def endpoint(self) -> str:
         """The address that the client used, without a slash at its end."""
         return f"http://{self.request.headers['host']}"
+
+    @property
+    def commit(self) -> Commit:
+        """The commit of the revision in the path, or of main."""
+        return self.repository.at(self.args.get("revision") or "main")
 
     @property
     def raw_query(self) -> str:

@@ -124,7 +124,16 @@ def test_a_reader_writes_nothing_anywhere(private: Hub) -> None:
             "",
             ".git/config",
         ),
-        *("a/.GIT/x", "nul\0", "tab\tx", "line\nx", "\x7f", "é" * 200, "x/" * 3000),
+        *(
+            "a/.GIT/x",
+            "nul\0",
+            "tab\tx",
+            "line\nx",
+            "\x7f",
+            "é" * 200,
+            "x/" * 3000,
+            "x/" * 700 + "x",
+        ),
     ],
 )
 def test_hostile_paths_are_refused(private: Hub, path: str) -> None:
