@@ -86,10 +86,8 @@ class BigFiles:
 
     def touch(self, oid: str) -> int | None:
         """As `size`, and keeps the collector away from the object while a commit is on its way."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.utime(self.path(oid))
-        except FileNotFoundError:
-            return None
         return self.size(oid)
 
     def announce(self, oid: str, size: int) -> Upload:

@@ -102,22 +102,14 @@ def create_tag(call: Call) -> Response:
     return JSONResponse({}, 201)
 
 
-@router.add("DELETE", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
-def delete_branch(call: Call) -> Response:
-    return _delete(call, "refs/heads/")
-
-
-@router.add("DELETE", "/api/{type}/{repo}/tag/{name*}", Role.WRITE)
-def delete_tag(call: Call) -> Response:
-    return _delete(call, "refs/tags/")
-
-
-def _delete(call: Call, base: str) -> Response:
+@router.add("DELETE", "/api/{type}/{repo}/{base}/{name*}", Role.WRITE)
+def delete_reference(call: Call) -> Response:
     name = call.args["name"]
-    if base + name == MAIN:
+    ref = ("refs/heads/" if call.args["base"] == "branch" else "refs/tags/") + name
+    if ref == MAIN:
         raise HubError(403, f"Cannot delete {MAIN}")
     with call.repository.lock:
-        if not call.repository.delete(base + name):
+        if not call.repository.delete(ref):
             raise revision_not_found(name)
     return JSONResponse({})
 

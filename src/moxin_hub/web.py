@@ -127,6 +127,7 @@ class Router:
         pattern = path.replace("{type}", "(?P<type>models|datasets)")
         pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets)/)?")
         pattern = pattern.replace("{repo}", "(?P<repo>(?!api/|lfs/)[^/]+/[^/]+?)")
+        pattern = pattern.replace("{base}", "(?P<base>branch|tag)")
         pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
 
@@ -193,25 +194,21 @@ class Router:
 
 def _open(call: Call) -> Repository:
     """The repository that a path names; to a stranger a private one is as one that is missing."""
+    missing = repo_not_found()
+    if call.role is Role.NOBODY:
+        missing = HubError(401, "Invalid username or password.", "RepoNotFound")
     try:
         opened = call.store.get(kind_of(call.args.get("type")), call.args["repo"], moved=True)
     except HubError:
-        raise unknown_repo(call) from None
+        raise missing from None
     if opened.info.is_private and call.role < Role.READ:
-        raise unknown_repo(call)
+        raise missing
     return opened
 
 
 def kind_of(plural: str | None) -> str:
     """The type of repositories that a path names: `datasets` → `dataset`, nothing → `model`."""
     return (plural or "models").removesuffix("s")
-
-
-def unknown_repo(call: Call) -> HubError:
-    """The one answer for repositories that are not there and for those closed to the caller."""
-    if call.role is Role.NOBODY:
-        return HubError(401, "Invalid username or password.", "RepoNotFound")
-    return repo_not_found()
 
 
 def forbidden(role: Role) -> HubError:
