@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from dulwich.objects import Commit
 from starlette.responses import JSONResponse, Response
@@ -13,7 +13,7 @@ from moxin_hub import tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError, entry_not_found, revision_not_found
 from moxin_hub.repository import MAIN, Repository, check_name, committed_at, title_and_message
-from moxin_hub.web import Call, Router, member, page_link
+from moxin_hub.web import Call, Router, member, next_page
 
 router = Router()
 _PAGE = 1000  # entries of a listing
@@ -24,7 +24,8 @@ _BASES = {"branches": "heads", "tags": "tags", "converts": "convert", "pullReque
 
 @router.add("GET", "/api/{type}/{repo}/tree/{revision}/{path*}")
 def list_tree(call: Call) -> Response:
-    repository, commit, path = call.repository, call.commit, call.args["path"].strip("/")
+    repository, path = call.repository, call.args["path"].strip("/")
+    commit = repository.at(call.query("commit") or call.args["revision"])
     folder = tree.find(repository.objects, commit.tree, path)
     if not folder.is_folder:
         raise entry_not_found()
@@ -35,10 +36,7 @@ def list_tree(call: Call) -> Response:
     more = {}
     if len(page) > limit:
         # The next page names the commit: a push in between changes nothing in this listing.
-        where = f"/api/{call.args['type']}/{repository.info.id}/tree/{commit.id.decode()}"
-        where += f"/{quote(path, safe='')}" if path else ""
-        query = {"recursive": recursive, "expand": expand, "cursor": start + limit}
-        more = page_link(call, where, query)
+        more = next_page(call, commit=commit.id.decode(), cursor=start + limit)
     return JSONResponse(_described(repository, commit, page[:limit], expand), headers=more)
 
 
@@ -73,12 +71,9 @@ def commits(call: Call) -> Response:
     repository = call.repository
     start = repository.resolve(call.query("after") or call.args["revision"])
     page = list(islice(repository.history(start), _COMMITS + 1))
-    formatted = {"expand[]": "formatted"} if call.query("expand[]") == "formatted" else {}
-    more = {}
-    if len(page) > _COMMITS:
-        where = f"/api/{call.args['type']}/{repository.info.id}/commits/{start.decode()}"
-        more = page_link(call, where, {"after": page[_COMMITS].id.decode(), **formatted})
-    answer = [_commit(commit, bool(formatted), repository.user) for commit in page[:_COMMITS]]
+    formatted = call.query("expand[]") == "formatted"
+    more = next_page(call, after=page[_COMMITS].id.decode()) if len(page) > _COMMITS else {}
+    answer = [_commit(commit, formatted, repository.user) for commit in page[:_COMMITS]]
     return JSONResponse(answer, headers=more)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes, urlencode
@@ -137,14 +137,14 @@ class Router:
 
         return register
 
-    async def answer(self, call: Call, raw_path: str) -> Response:
+    async def answer(self, call: Call) -> Response:
         """Finds the route, checks the role, opens the repository, runs the handler.
 
         Raises:
             HubError: whatever is wrong with the request.
         """
         method = "GET" if call.request.method == "HEAD" else call.request.method
-        matches = self._matches(call, raw_path)
+        matches = self._matches(call)
         for route, match in matches:
             if route.method == method:
                 call.args = {name: decode(part or "") for name, part in match.groupdict().items()}
@@ -153,14 +153,14 @@ class Router:
             raise HubError(405, "Method not allowed")
         raise HubError(404, "The local Hub has no such endpoint")
 
-    def _matches(self, call: Call, raw_path: str) -> list[tuple[Route, re.Match[str]]]:
+    def _matches(self, call: Call) -> list[tuple[Route, re.Match[str]]]:
         """The routes of a path; an id without a namespace gets `_` for one.
 
         `gpt2/refs` means the references of gpt2 if that is a repository, and only without it a
         repository `refs` in a namespace `gpt2`.
         """
-        paths = [raw_path]
-        if nameless := _NAMELESS.fullmatch(raw_path):
+        paths = [raw_path(call.request)]
+        if nameless := _NAMELESS.fullmatch(paths[0]):
             before, kind, repo, after = nameless.groups()
             paths.append(f"{before}{NAMELESS}/{repo}{after}")
             with contextlib.suppress(HubError):
@@ -255,9 +255,15 @@ def error_response(error: HubError) -> Response:
     return JSONResponse({"error": error.message, **error.more}, error.status, headers)
 
 
-def page_link(call: Call, path: str, query: Mapping[str, str | int]) -> dict[str, str]:
-    """The Link header that leads to the next page."""
-    return {"Link": f'<{call.endpoint}{path}?{urlencode(query)}>; rel="next"'}
+def next_page(call: Call, **changes: str | int) -> dict[str, str]:
+    """The Link header that leads to the next page: the same question, with these changes."""
+    query = urlencode({**call.request.query_params, **changes})
+    return {"Link": f'<{call.endpoint}{raw_path(call.request)}?{query}>; rel="next"'}
+
+
+def raw_path(request: Request) -> str:
+    """The path as it came, percent-encoded: `refs%2Fpr%2F1` is one name in it."""
+    return str(request.scope["raw_path"], "latin-1")
 
 
 async def drain(request: Request, most: int) -> None:
