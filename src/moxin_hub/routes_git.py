@@ -80,7 +80,7 @@ def commits(call: Call) -> Response:
 @router.add("POST", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
 def create_branch(call: Call) -> Response:
     repository = call.repository
-    name = check_name(call.args["name"], "branch")
+    name = check_name(call.args["name"])
     with call.store.collecting(), repository.lock:
         start = repository.resolve(member(call.json(), "startingPoint", str, "main"))
         repository.move(f"refs/heads/{name}", None, start)
@@ -92,7 +92,7 @@ def create_tag(call: Call) -> Response:
     repository, body = call.repository, call.json()
     with call.store.collecting(), repository.lock:
         commit = repository.resolve(call.args["revision"])
-        name = check_name(member(body, "tag", str), "tag")
+        name = check_name(member(body, "tag", str))
         repository.tag(name, commit, member(body, "message", str, ""))
     return JSONResponse({}, 201)
 
