@@ -8,13 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from moxin_hub import (
-    pages,
-    refused,
-    routes_files,
-    routes_git,
-    routes_repos,
-)
+from moxin_hub import pages, refused, routes_files, routes_git, routes_repos
 from moxin_hub.auth import Gate, Role, check_host
 from moxin_hub.errors import refusal_of
 from moxin_hub.lfs import PART
@@ -22,8 +16,6 @@ from moxin_hub.store import Store
 from moxin_hub.web import Call, Router, drain, error_response, raw_path
 
 logger = logging.getLogger(__name__)
-
-
 TABLES = (
     refused.router,
     routes_repos.router,

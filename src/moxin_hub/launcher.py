@@ -29,6 +29,7 @@ PAGE_SECONDS = 600  # in which a page's address can be opened, once
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that
 # the port of a stopped Hub is still free when it comes back.
 _PORTS = range(20000, 32000)
+_START_SECONDS = 60.0
 _LARGEST_LOG = 16 << 20  # bytes; beyond it the next start begins another, and keeps one old one
 
 
@@ -99,25 +100,24 @@ def page_address(who: Identity) -> str:
     return f"{who.endpoint}{PAGE_ROUTE}?{query}"
 
 
-def answers(who: Identity, timeout: float = 2.0) -> bool:
+def answers(who: Identity) -> bool:
     """Whether a server for this very root answers on its port; the token is not sent."""
-    return _pid(who, timeout) is not None
+    return _pid(who) is not None
 
 
-def ensure(who: Identity, timeout: float = 60.0) -> subprocess.Popen[bytes] | None:
+def ensure(who: Identity) -> subprocess.Popen[bytes] | None:
     """Start the server unless one already answers, and wait until it does.
 
     Returns the process if this call started it (it ends with the caller), else None.
 
     Raises:
-        RuntimeError: another program holds the port, or the server did not come up in `timeout`
-            seconds.
+        RuntimeError: another program holds the port, or the server did not come up in a minute.
     """
     if answers(who):
         return None
     child, pid = _spawn(who), None
     try:
-        pid = _first_answer(who, child, time.monotonic() + timeout)
+        pid = _first_answer(who, child)
     finally:
         if pid != child.pid:  # after an interrupt, above all: nobody else would end the child
             _stop(child, os.getpid())
@@ -129,18 +129,19 @@ def ensure(who: Identity, timeout: float = 60.0) -> subprocess.Popen[bytes] | No
     return child
 
 
-def _first_answer(who: Identity, child: subprocess.Popen[bytes], deadline: float) -> int | None:
+def _first_answer(who: Identity, child: subprocess.Popen[bytes]) -> int | None:
     """The process that answers for the root, None if the child ends or time is up before."""
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if (pid := _pid(who, 2.0)) is not None:
+        if (pid := _pid(who)) is not None:
             return pid
         if child.poll() is not None:  # it leaves when another server has just begun to answer
-            return _pid(who, 2.0)
+            return _pid(who)
         time.sleep(0.05)
     return None
 
 
-def _pid(who: Identity, timeout: float) -> int | None:
+def _pid(who: Identity, timeout: float = 2.0) -> int | None:
     nonce = secrets.token_hex(16)
     connection = http.client.HTTPConnection("127.0.0.1", who.port, timeout=timeout)
     try:
