@@ -211,6 +211,22 @@ def test_a_pattern_that_is_made_to_be_slow_ends() -> None:
     assert not rules.is_big("x.log", 5, b"x")
 
 
+@pytest.mark.parametrize(
+    ("patterns", "ignored", "kept"),
+    [
+        ("out/", "out/deep/x z/out/x", "out outer/x"),
+        ("/a/*/", "a/b/c a/b/c/d", "a/b b/a/c/d"),
+        ("/x.txt/*/\n!**/ab/b", "x.txt/a/b", "x.txt/a x.txt/ab"),
+        ("*.log\n!keep.log", "a.log b/c.log", "keep.log b/keep.log"),
+        ("docs/**/*.tmp", "docs/x.tmp docs/a/b/x.tmp", "x.tmp a/docs/x.tmp"),
+    ],
+)
+def test_what_git_ignores_is_ignored(patterns: str, ignored: str, kept: str) -> None:
+    rules = attributes.Rules(b"", patterns.encode())
+    assert [path for path in ignored.split() if not rules.is_ignored(path)] == []
+    assert [path for path in kept.split() if rules.is_ignored(path)] == []
+
+
 def test_no_token_in_the_log(private: Hub) -> None:
     private.request("GET", f"/{_REPO}/resolve/main/plain.txt?token={private.who.token}")
     private.request("GET", "/api/whoami-v2", token="hf_wrong_but_secret")
