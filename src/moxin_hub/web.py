@@ -122,7 +122,8 @@ class Router:
         """Registers a handler. `{name}` stands for one path segment, `{name*}` for any number.
 
         `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
-        path, or the model type. With Role.NOBODY anybody may read what is public.
+        path, or the model type. `{base}` is branch or tag. With Role.NOBODY anybody may read what
+        is public.
         """
         pattern = path.replace("{type}", "(?P<type>models|datasets)")
         pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets)/)?")
