@@ -8,22 +8,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from moxin_hub import (
-    pages,
-    refused,
-    routes_files,
-    routes_git,
-    routes_repos,
-)
+from moxin_hub import pages, refused, routes_files, routes_git, routes_repos
 from moxin_hub.auth import Gate, Role, check_host
 from moxin_hub.errors import refusal_of
 from moxin_hub.lfs import PART
 from moxin_hub.store import Store
-from moxin_hub.web import Call, Router, drain, error_response
+from moxin_hub.web import Call, Router, drain, error_response, raw_path
 
 logger = logging.getLogger(__name__)
-
-
 TABLES = (
     refused.router,
     routes_repos.router,
@@ -73,15 +65,12 @@ class App:
     async def _answer(self, request: Request) -> Response:
         try:
             check_host(request.headers.get("host"))
-            raw_path = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
             role = self._gate.role(request.headers.get("authorization"))
-            reads = request.method in ("GET", "HEAD") and not raw_path.startswith(
-                ("/api/", "/lfs/")
-            )
-            if role is Role.NOBODY and reads:  # what a browser that was let in may look at
+            is_api = raw_path(request).startswith(("/api/", "/lfs/"))
+            if role is Role.NOBODY and request.method in ("GET", "HEAD") and not is_api:
                 role = self._gate.browser_role(request.cookies)
             call = Call(request, self._store, self._gate, role, {})
-            return await self._router.answer(call, raw_path)
+            return await self._router.answer(call)
         except ClientDisconnect:
             raise
         except Exception as error:

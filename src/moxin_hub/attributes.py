@@ -3,7 +3,6 @@
 import codecs
 from fnmatch import fnmatchcase
 from io import BytesIO
-from itertools import accumulate
 
 from dulwich.attrs import parse_git_attributes
 from dulwich.ignore import IgnoreFilter, read_ignore_patterns
@@ -54,9 +53,7 @@ class Rules:
 
     def is_ignored(self, path: str) -> bool:
         """Whether the path, or a folder that it lies in, is to be left out."""
-        *parents, name = path.split("/")
-        folders = list(accumulate((f"{parent}/" for parent in parents), initial=""))
-        return any(self._ignored.is_ignored(each) for each in [*folders[1:], folders[-1] + name])
+        return bool(self._ignored.is_ignored(path))
 
 
 def _matches(pattern: str, path: str) -> bool:

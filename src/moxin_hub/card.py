@@ -7,7 +7,6 @@ from typing import Any
 from dulwich.objects import ObjectID
 
 from moxin_hub import front_matter, tree
-from moxin_hub.errors import HubError
 from moxin_hub.front_matter import FrontMatterError, NotReadHere
 from moxin_hub.repository import Repository
 
@@ -42,10 +41,10 @@ _TAGGED = {
 
 def metadata(repository: Repository, root: ObjectID) -> dict[str, Any]:
     """What the card of a tree says of itself; nothing without a card that we can read."""
+    text = tree.read(repository.objects, root, "README.md").decode(errors="replace")
     try:
-        blob = tree.find(repository.objects, root, "README.md").oid
-        return front_matter.read(repository.objects.blob(blob).decode(errors="replace"))
-    except (HubError, KeyError, FrontMatterError):
+        return front_matter.read(text)
+    except FrontMatterError:
         return {}
 
 

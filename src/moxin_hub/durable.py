@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +55,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(paths: Iterable[Path], older_than: float) -> int:
-    """Deletes those files not touched since `older_than` (seconds of the epoch); counts them."""
-    swept = 0
-    for path in paths:
-        try:
-            if path.stat().st_mtime < older_than:
-                path.unlink()
-                swept += 1
-        except FileNotFoundError:
-            continue  # finished, or swept by somebody else
-    return swept
+def remove_stale(path: Path, before: float) -> int | None:
+    """Deletes a file not touched since `before` (seconds of the epoch); None if it did not.
+
+    Returns the bytes that the file had.
+    """
+    try:
+        status = path.stat()
+        if status.st_mtime >= before:
+            return None
+        path.unlink()
+    except FileNotFoundError:  # finished, or deleted by somebody else
+        return None
+    return status.st_size

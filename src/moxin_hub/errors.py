@@ -9,12 +9,12 @@ log = logging.getLogger(__name__)
 class HubError(Exception):
     """An answer other than success; `code` is one of the Hub's, such as RepoNotFound."""
 
-    def __init__(self, status: int, message: str, code: str | None = None, **more: object) -> None:
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
-        self.more = more  # further members of the JSON answer
+        self.more: dict[str, object] = {}  # further members of the JSON answer
         self.headers: dict[str, str] = {}
 
 

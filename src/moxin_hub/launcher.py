@@ -16,9 +16,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
+
+from moxin_hub import durable
 
 ALIVE_ROUTE = "/api/local/alive"
 PAGE_ROUTE = "/-/open"
@@ -26,6 +29,7 @@ PAGE_SECONDS = 600  # in which a page's address can be opened, once
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that
 # the port of a stopped Hub is still free when it comes back.
 _PORTS = range(20000, 32000)
+_START_SECONDS = 60.0
 _LARGEST_LOG = 16 << 20  # bytes; beyond it the next start begins another, and keeps one old one
 
 
@@ -55,7 +59,7 @@ def identity(root: Path, port: int | None = None) -> Identity:
     root.chmod(0o700)
     token = _once(root / "token", _new_token)
     if port is not None:
-        _replace(root / "port", str(port))
+        _put(root / "port", str(port))
     text = _once(root / "port", lambda: str(_free_port()))
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise RuntimeError(f"{root / 'port'} does not hold a port number; delete it to get another")
@@ -73,77 +77,77 @@ def user_name(root: Path, name: str | None = None) -> str:
     """Whose Hub this is: the name in ROOT/user, or "local"; a given `name` is put on file."""
     file = Path(root) / "user"
     if name is not None:
-        _replace(file, name)
+        _put(file, name)
     with contextlib.suppress(FileNotFoundError):
         return file.read_text().strip()
     return "local"
 
 
-def proof(token: str, nonce: str) -> str:
-    """What only a holder of the token can answer to a nonce."""
-    return hmac.new(token.encode(), b"alive:" + nonce.encode(), hashlib.sha256).hexdigest()
+def signature(token: str, purpose: str, text: str) -> str:
+    """What only a holder of the token can make of a text; for another purpose it is another."""
+    return hmac.new(token.encode(), f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def sign(token: str, purpose: str, fields: Mapping[str, str | int], seconds: int) -> str:
+    """The query of an address: these fields, when they expire, and a signature over them all."""
+    query = urlencode({**fields, "expires": int(time.time()) + seconds})
+    return f"{query}&signature={signature(token, purpose, query)}"
 
 
 def page_address(who: Identity) -> str:
     """An address for a browser: for ten minutes, and once, it opens a session that sees all."""
-    fields = f"{secrets.token_hex(12)}.{int(time.time()) + PAGE_SECONDS}"
-    return f"{who.endpoint}{PAGE_ROUTE}?key={fields}.{page_key(who.token, fields)}"
+    query = sign(who.token, "page", {"key": secrets.token_hex(12)}, PAGE_SECONDS)
+    return f"{who.endpoint}{PAGE_ROUTE}?{query}"
 
 
-def page_key(token: str, fields: str) -> str:
-    """The signature in a page's address and in its cookie, which the token alone can make."""
-    return hmac.new(token.encode(), b"page:" + fields.encode(), hashlib.sha256).hexdigest()
-
-
-def answers(who: Identity, timeout: float = 2.0) -> bool:
+def answers(who: Identity) -> bool:
     """Whether a server for this very root answers on its port; the token is not sent."""
-    return _pid(who, timeout) is not None
+    return _pid(who) is not None
 
 
-def ensure(who: Identity, timeout: float = 60.0) -> subprocess.Popen[bytes] | None:
+def ensure(who: Identity) -> subprocess.Popen[bytes] | None:
     """Start the server unless one already answers, and wait until it does.
 
     Returns the process if this call started it (it ends with the caller), else None.
 
     Raises:
-        RuntimeError: another program holds the port, or the server did not come up in `timeout`
-            seconds.
+        RuntimeError: another program holds the port, or the server did not come up in a minute.
     """
     if answers(who):
         return None
-    child = _spawn(who)
+    child, pid = _spawn(who), None
     try:
-        pid = _first_answer(who, child, time.monotonic() + timeout)
-    except BaseException:  # an interrupt, above all: nobody else would end the child
-        _stop(child, os.getpid())
-        raise
-    if pid == child.pid:
-        atexit.register(_stop, child, os.getpid())
-        return child
-    _stop(child, os.getpid())
+        pid = _first_answer(who, child)
+    finally:
+        if pid != child.pid:  # after an interrupt, above all: nobody else would end the child
+            _stop(child, os.getpid())
     if pid is None:
         raise RuntimeError(_why_not(who))
-    return None  # somebody else was faster
+    if pid != child.pid:
+        return None  # somebody else was faster
+    atexit.register(_stop, child, os.getpid())
+    return child
 
 
-def _first_answer(who: Identity, child: subprocess.Popen[bytes], deadline: float) -> int | None:
+def _first_answer(who: Identity, child: subprocess.Popen[bytes]) -> int | None:
     """The process that answers for the root, None if the child ends or time is up before."""
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if (pid := _pid(who, 2.0)) is not None:
+        if (pid := _pid(who)) is not None:
             return pid
         if child.poll() is not None:  # it leaves when another server has just begun to answer
-            return _pid(who, 2.0)
+            return _pid(who)
         time.sleep(0.05)
     return None
 
 
-def _pid(who: Identity, timeout: float) -> int | None:
+def _pid(who: Identity, timeout: float = 2.0) -> int | None:
     nonce = secrets.token_hex(16)
     connection = http.client.HTTPConnection("127.0.0.1", who.port, timeout=timeout)
     try:
         connection.request("GET", f"{ALIVE_ROUTE}?nonce={nonce}")
         answer = json.loads(connection.getresponse().read(4096))
-        if hmac.compare_digest(str(answer["proof"]), proof(who.token, nonce)):
+        if hmac.compare_digest(str(answer["proof"]), signature(who.token, "alive", nonce)):
             return int(answer["pid"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         pass  # nobody, or a program that is no Hub
@@ -212,31 +216,22 @@ def _why_not(who: Identity) -> str:
 
 def _once(path: Path, make: Callable[[], str]) -> str:
     """The content of `path`, made by `make()` if missing; of several makers the first one wins."""
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text().strip()
-    temporary = _private(path, make())
-    try:
-        os.link(temporary, path)  # unlike a rename, it fails where another process was first
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
+    if not path.exists():
+        draft = durable.temporary_name(path.parent)
+        _put(draft, make())
+        try:
+            os.link(draft, path)  # unlike a rename, it fails where another process was first
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
     return path.read_text().strip()
 
 
-def _replace(path: Path, text: str) -> None:
+def _put(path: Path, text: str) -> None:
+    """Puts a line into a file; on a full disk too, if it is there already."""
     if not path.exists() or path.read_text().strip() != text:
-        _private(path, text).replace(path)
-
-
-def _private(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+        durable.write(path, f"{text}\n".encode())
 
 
 def _new_token() -> str:

@@ -86,10 +86,8 @@ class BigFiles:
 
     def touch(self, oid: str) -> int | None:
         """As `size`, and keeps the collector away from the object while a commit is on its way."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.utime(self.path(oid))
-        except FileNotFoundError:
-            return None
         return self.size(oid)
 
     def announce(self, oid: str, size: int) -> Upload:
@@ -148,7 +146,7 @@ class BigFiles:
         """Deletes what expired uploads left behind; returns how many files."""
         expired = time.time() - UPLOAD_SECONDS
         paths = (*self._incoming.glob("tmp-*"), *self._incoming.glob("*/*"))
-        swept = durable.sweep(paths, expired)
+        swept = sum(durable.remove_stale(path, expired) is not None for path in paths)
         for folder in self._incoming.iterdir():
             with contextlib.suppress(OSError):  # a file, or a folder in use
                 folder.rmdir()

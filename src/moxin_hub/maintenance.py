@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 
+from moxin_hub import durable
 from moxin_hub.lfs import BigFiles
 from moxin_hub.repository import Repository
 from moxin_hub.store import Store
@@ -96,21 +97,15 @@ def gc(root: Path, grace: float = GRACE_SECONDS) -> Gc:
         oldest = time.time() - grace
         for repository, (objects, _) in zip(repositories, reached, strict=True):
             for sha in set(repository.objects.loose()) - objects:
-                report.objects += _collect(repository.objects.loose_path(sha), oldest, report)
+                size = durable.remove_stale(repository.objects.loose_path(sha), oldest)
+                report.objects += size is not None
+                report.bytes += size or 0
         for oid in set(store.files).difference(*(files for _, files in reached)):
-            report.files += _collect(store.files.path(oid), oldest, report)
+            size = durable.remove_stale(store.files.path(oid), oldest)
+            report.files += size is not None
+            report.bytes += size or 0
         report.parts = store.files.sweep()
     return report
-
-
-def _collect(path: Path, oldest: float, report: Gc) -> bool:
-    """Deletes a file that nobody touched since `oldest`; whether it did."""
-    status = path.stat()
-    if status.st_mtime >= oldest:
-        return False
-    path.unlink()
-    report.bytes += status.st_size
-    return True
 
 
 def _reached(repository: Repository) -> tuple[set[ObjectID], set[str]]:

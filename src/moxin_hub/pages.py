@@ -34,7 +34,6 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters["minute"] = lambda time: datetime.fromtimestamp(time, UTC).isoformat(" ")[:16]
 _TEMPLATES.filters["breakable"] = breakable
 _TEMPLATES.globals |= {"most_files": 1000, "most_references": 60}  # branches, and tags, of each
-_LARGEST_TEXT = 4 << 20  # bytes of a card or a manifest
 _MOST_COMMITS = 30
 _TITLES = {400: "Bad request", 401: "Not found", 403: "No access", 404: "Not found"}
 _HEADERS = {
@@ -51,8 +50,8 @@ _HEADERS = {
 
 @router.add("GET", PAGE_ROUTE)
 async def open_session(call: Call) -> Response:
-    """Trades the key that `moxin hub serve` printed for a cookie."""
-    name, value = call.gate.open_session(call.query("key") or "")
+    """Trades the address that `moxin hub serve` printed for a cookie."""
+    name, value = call.gate.open_session(call.raw_query)
     answer = RedirectResponse("/", 303, headers=_HEADERS)
     answer.set_cookie(name, value, httponly=True, samesite="strict")
     return answer
@@ -70,7 +69,7 @@ def index(call: Call) -> Response:
     def row(repository: Repository) -> tuple[Info, Commit, int] | None:
         if repository.info.is_private and call.role < Role.READ:
             return None
-        commit = repository.objects.commit(repository.resolve("main"))
+        commit = repository.at("main")
         return repository.info, commit, sum(size for _, size in _files(repository, commit))
 
     rows = [shown for shown in call.store.sound(row) if shown is not None]
@@ -85,8 +84,12 @@ def one_repository(call: Call) -> Response:
     """A repository at a revision: its card, lineage, revisions, files and last commits."""
     repository, info = call.repository, call.repository.info
     revision = call.args.get("revision") or call.query("revision") or "main"
-    commit = repository.objects.commit(repository.resolve(revision))
+    commit = repository.at(revision)
     resolve = f"/{info.path}/resolve/{quote(revision, safe='')}"
+    text, manifest = (
+        tree.read(repository.objects, commit.tree, name).decode(errors="replace")
+        for name in ("README.md", "moxin.json")
+    )
     history = islice(repository.history(commit.id), _MOST_COMMITS)
     return _page(
         "repository.html",
@@ -96,8 +99,8 @@ def one_repository(call: Call) -> Response:
         resolve=resolve,
         commit=commit,
         sha=commit.id.decode(),
-        card=card(_read(repository, commit, "README.md"), resolve, info.id),
-        lineage=lineage.read(_read(repository, commit, "moxin.json")),
+        card=card(text, resolve, info.id),
+        lineage=lineage.read(manifest),
         branches=repository.references("refs/heads/"),
         tags=repository.references("refs/tags/"),
         files=list(_files(repository, commit)),
@@ -128,18 +131,5 @@ def _page(template: str, status: int = 200, **values: Any) -> Response:
 
 def _files(repository: Repository, commit: Commit) -> Iterator[tuple[str, int]]:
     """The path and the size in bytes of each file."""
-    for entry in tree.walk(repository.objects, commit.tree, "", recursive=True):
-        if not entry.is_folder:
-            yield entry.path, repository.objects.content(entry.oid).size
-
-
-def _read(repository: Repository, commit: Commit, path: str) -> str:
-    """A text file of the commit, "" if it is not there or no text to show on a page."""
-    try:
-        entry = tree.find(repository.objects, commit.tree, path)
-        content = repository.objects.content(entry.oid)
-        if entry.is_folder or content.lfs is not None or content.size > _LARGEST_TEXT:
-            return ""
-        return repository.objects.blob(entry.oid).decode(errors="replace")
-    except (HubError, KeyError):
-        return ""
+    for entry in tree.files(repository.objects, commit.tree):
+        yield entry.path, repository.objects.content(entry.oid).size

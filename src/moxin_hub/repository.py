@@ -99,8 +99,9 @@ class Repository:
 
     def target(self, ref: str) -> ObjectID | None:
         """What a full reference points at (for an annotated tag: the tag), None if missing."""
-        name = _encode(ref)
-        return self._follow(name) if name else None
+        with contextlib.suppress(HubError):  # a name that git refuses
+            return self._follow(_encode(ref))
+        return None
 
     def references(self, base: str) -> list[Reference]:
         """References under `base`, such as refs/heads/, main first, then by name."""
@@ -141,12 +142,10 @@ class Repository:
         """Points `ref` from `old` (None: it must not exist) to `new`.
 
         Raises:
-            HubError: 412 if it points elsewhere by now, or another process is about to move it;
-                409 if it exists and should not.
+            HubError: 400 for a name that git refuses, 409 if it exists and should not, 412 if it
+                points elsewhere by now, or another process is about to move it.
         """
         name = _encode(ref)
-        if name is None:
-            raise bad_request(f"Invalid reference name: {ref}")
         try:
             if old is None:
                 if not self._refs.add_if_new(name, new):
@@ -160,8 +159,7 @@ class Repository:
     def delete(self, ref: str) -> bool:
         """Removes a reference; False if there was none."""
         old = self.target(ref)
-        name = _encode(ref)
-        gone = old is not None and name is not None and self._refs.remove_if_equals(name, old)
+        gone = old is not None and self._refs.remove_if_equals(_encode(ref), old)
         if gone:
             self._sync(ref)
         return gone
@@ -198,14 +196,15 @@ class Repository:
         return f"{self.user} <{self.user}@localhost>".encode()
 
 
-def check_name(name: str, kind: str) -> str:
+def check_name(name: str) -> str:
     """`name` if a branch or tag may be called so.
 
     Raises:
         HubError: 400 for names that git refuses, that look like a commit id or a full reference.
     """
-    if _encode(f"refs/heads/{name}") is None or name.startswith("refs/") or _SHA.fullmatch(name):
-        raise bad_request(f"Invalid reference for a {kind}: {name!r}")
+    if name.startswith("refs/") or _SHA.fullmatch(name):
+        raise bad_request(f"Invalid reference name: {name}")
+    _encode(f"refs/heads/{name}")
     return name
 
 
@@ -229,13 +228,10 @@ def title_and_message(commit: Commit) -> tuple[str, str]:
     return title, message.strip()
 
 
-def _encode(ref: str) -> Ref | None:
-    """The reference as dulwich has it, None for names that git refuses."""
-    try:
-        name = ref.encode()
-    except UnicodeEncodeError:
-        return None
+def _encode(ref: str) -> Ref:
+    """The reference as dulwich has it; HubError (400) for names that git refuses."""
+    name = ref.encode(errors="replace")  # halves of surrogates become `?`, which git refuses
     too_long = len(name) > 1024 or any(len(part) > 240 for part in name.split(b"/"))
     if too_long or not name.startswith(b"refs/") or not check_ref_format(Ref(name[5:])):
-        return None
+        raise bad_request(f"Invalid reference name: {ref}")
     return Ref(name)

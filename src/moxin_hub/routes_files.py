@@ -15,13 +15,11 @@ from moxin_hub.auth import Role
 from moxin_hub.commits import Draft
 from moxin_hub.errors import HubError, bad_request, entry_not_found
 from moxin_hub.lfs import Upload
-from moxin_hub.repository import Repository
 from moxin_hub.streaming import StoredFile
 from moxin_hub.web import Call, Router, member
 
 router = Router()
 _MOST_FILES = 1000  # in one preupload or batch request
-_LARGEST_FILE = 1 << 45
 # A file is never rendered by a browser as a page of this Hub.
 _SHIELDS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -33,11 +31,11 @@ _SHIELDS = {
 @router.add("POST", "/api/{type}/{repo}/preupload/{revision}", Role.WRITE)
 def preupload(call: Call) -> Response:
     """Which files of an upload are big, which are ignored, and what is there already."""
-    body, repository = call.json(), call.repository
-    commit = repository.at(call.args["revision"])
+    body, objects = call.json(), call.repository.objects
+    commit = call.commit
     root = commit.tree
-    ignore = member(body, "gitIgnore", str, "").encode() or _text(repository, root, ".gitignore")
-    rules = Rules(_text(repository, root, ".gitattributes"), ignore)
+    ignore = member(body, "gitIgnore", str, "").encode() or tree.read(objects, root, ".gitignore")
+    rules = Rules(tree.read(objects, root, ".gitattributes"), ignore)
     answer = []
     for file in _objects(body, "files"):
         path, size = member(file, "path", str), member(file, "size", int)
@@ -58,10 +56,6 @@ def preupload(call: Call) -> Response:
 def batch(call: Call) -> Response:
     """Where to send each big file; no actions for those that are here already."""
     body = call.json()
-    if member(body, "operation", str) != "upload":
-        raise bad_request("Big files are read through /resolve/")
-    if member(body, "hash_algo", str, "sha256") != "sha256":
-        raise bad_request("Big files are named by their sha256")
     in_parts = "multipart" in member(body, "transfers", list, ["basic"])
     with call.store.collecting():
         answer = [_announced(call, wanted, in_parts) for wanted in _objects(body, "objects")]
@@ -73,7 +67,7 @@ def batch(call: Call) -> Response:
 @router.add("PUT", "/lfs/upload")
 async def put(call: Call) -> Response:
     """One big file, or one part of it. The URL is signed and needs no token."""
-    fields = call.gate.verify(dict(call.request.query_params))
+    fields = call.gate.verify("upload", call.raw_query)
     upload, etag = _upload(fields), fields["oid"]
     if "part" not in fields:
         await call.store.files.receive(upload, call.request.stream())
@@ -86,7 +80,7 @@ async def put(call: Call) -> Response:
 @router.add("POST", "/lfs/complete")
 async def complete(call: Call) -> Response:
     """All parts were sent. The URL is signed and needs no token."""
-    upload = _upload(call.gate.verify(dict(call.request.query_params)))
+    upload = _upload(call.gate.verify("upload", call.raw_query))
     await call.read_body()
     await call.store.files.complete(upload, lfs.parse_parts(call.json()))
     return JSONResponse({})
@@ -99,14 +93,14 @@ async def commit(call: Call) -> Response:
     draft = Draft(call.repository, call.store)
     await draft.read(call.request.stream())
     made = (await run_in_threadpool(draft.finish, call.args["revision"])).decode()
-    url = f"{call.home}/commit/{made}"
+    url = f"{call.endpoint}/{call.repository.info.path}/commit/{made}"
     return JSONResponse({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
 
 
 @router.add("GET", "/{prefix}{repo}/resolve/{revision}/{path*}")
 def resolve(call: Call) -> Response:
     """A file's bytes, whole or in a range."""
-    objects, commit = call.repository.objects, call.repository.at(call.args["revision"])
+    objects, commit = call.repository.objects, call.commit
     headers = {"X-Repo-Commit": commit.id.decode()}
     try:
         entry = tree.find(objects, commit.tree, tree.check_path(call.args["path"]))
@@ -138,18 +132,15 @@ def _source(call: Call, blob: ObjectID) -> tuple[Path | bytes, int, str]:
 def _announced(call: Call, wanted: dict[str, Any], in_parts: bool) -> dict[str, Any]:
     """A batch's answer about one object."""
     oid, size = member(wanted, "oid", str), member(wanted, "size", int)
-    if not 0 <= size < _LARGEST_FILE:
-        raise bad_request("`size` is out of range")
+    if size < 0:
+        raise bad_request("`size` is negative")
     item: dict[str, Any] = {"oid": oid, "size": size}
-    stored = call.store.files.touch(oid)
-    if stored is None:
+    if call.store.files.touch(oid) is None:
         try:
             upload = call.store.files.announce(oid, size)
             item["actions"] = {"upload": _action(call, upload, in_parts)}
         except HubError as error:
             item["error"] = {"code": error.status, "message": error.message}
-    elif stored != size:
-        item["error"] = {"code": 422, "message": f"This object has {stored} bytes"}
     return item
 
 
@@ -158,11 +149,11 @@ def _action(call: Call, upload: Upload, in_parts: bool) -> dict[str, Any]:
     fields: dict[str, str | int] = {"id": upload.id, "oid": upload.oid, "size": upload.size}
     to = f"{call.endpoint}/lfs/upload"
     if not in_parts or upload.parts <= 1:
-        return {"href": call.gate.sign(to, fields)}
+        return {"href": call.gate.sign_upload(to, fields)}
     header = {"chunk_size": str(upload.part_size)}
     for number in range(1, upload.parts + 1):
-        header[f"{number:05}"] = call.gate.sign(to, {**fields, "part": number})
-    done = call.gate.sign(f"{call.endpoint}/lfs/complete", {**fields, "complete": 1})
+        header[f"{number:05}"] = call.gate.sign_upload(to, {**fields, "part": number})
+    done = call.gate.sign_upload(f"{call.endpoint}/lfs/complete", {**fields, "complete": 1})
     return {"href": done, "header": header}
 
 
@@ -175,12 +166,6 @@ def _objects(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if len(items) > _MOST_FILES or not all(isinstance(item, dict) for item in items):
         raise bad_request(f"`{name}` is a list of at most {_MOST_FILES} objects")
     return items
-
-
-def _text(repository: Repository, root: ObjectID, path: str) -> bytes:
-    """A small file of a tree, b"" if it is not there."""
-    entry = tree.look(repository.objects, root, path)
-    return repository.objects.blob(entry.oid) if entry and not entry.is_folder else b""
 
 
 def _stored(call: Call, root: ObjectID, path: str) -> str | None:

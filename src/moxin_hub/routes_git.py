@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from dulwich.objects import Commit
 from starlette.responses import JSONResponse, Response
@@ -13,7 +13,7 @@ from moxin_hub import tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError, entry_not_found, revision_not_found
 from moxin_hub.repository import MAIN, Repository, check_name, committed_at, title_and_message
-from moxin_hub.web import Call, Router, member, page_link
+from moxin_hub.web import Call, Router, member, next_page
 
 router = Router()
 _PAGE = 1000  # entries of a listing
@@ -25,40 +25,30 @@ _BASES = {"branches": "heads", "tags": "tags", "converts": "convert", "pullReque
 @router.add("GET", "/api/{type}/{repo}/tree/{revision}/{path*}")
 def list_tree(call: Call) -> Response:
     repository, path = call.repository, call.args["path"].strip("/")
-    commit = repository.at(call.args["revision"])
+    commit = repository.at(call.query("commit") or call.args["revision"])
     folder = tree.find(repository.objects, commit.tree, path)
     if not folder.is_folder:
         raise entry_not_found()
     recursive, expand = call.flag("recursive"), call.flag("expand")
-    most = _PAGE_EXPANDED if expand else _PAGE
-    limit, start = call.number("limit", most, most), call.number("cursor", 0, 1 << 40)
+    limit, start = _PAGE_EXPANDED if expand else _PAGE, call.number("cursor")
     entries = tree.walk(repository.objects, folder.oid, f"{path}/" if path else "", recursive)
     page = list(islice(entries, start, start + limit + 1))
     more = {}
     if len(page) > limit:
         # The next page names the commit: a push in between changes nothing in this listing.
-        where = f"/api/{call.args['type']}/{repository.info.id}/tree/{commit.id.decode()}"
-        where += f"/{quote(path, safe='')}" if path else ""
-        query = {"recursive": recursive, "expand": expand, "limit": limit, "cursor": start + limit}
-        more = page_link(call, where, query)
+        more = next_page(call, commit=commit.id.decode(), cursor=start + limit)
     return JSONResponse(_described(repository, commit, page[:limit], expand), headers=more)
 
 
 @router.add("POST", "/api/{type}/{repo}/paths-info/{revision}")
 def paths_info(call: Call) -> Response:
-    repository = call.repository
-    commit = repository.at(call.args["revision"])
-    if call.request.headers.get("content-type", "").startswith("application/json"):
-        form = call.json()
-        paths, expand = member(form, "paths", list, []), bool(form.get("expand"))
-    else:
-        fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
-        paths = fields.get("paths", [])
-        expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
+    repository, commit = call.repository, call.commit
+    fields = parse_qs(call.body.decode(errors="replace"), max_num_fields=10_000)
+    expand = fields.get("expand", ["false"])[0].lower() in ("true", "1")
     entries = []
-    for path in paths:
+    for path in fields.get("paths", []):
         with contextlib.suppress(HubError):  # unknown paths are left out
-            known = tree.check_path(str(path).strip("/"))
+            known = tree.check_path(path.strip("/"))
             entries.append(tree.find(repository.objects, commit.tree, known))
     return JSONResponse(_described(repository, commit, entries, expand))
 
@@ -79,24 +69,18 @@ def references(call: Call) -> Response:
 @router.add("GET", "/api/{type}/{repo}/commits/{revision}")
 def commits(call: Call) -> Response:
     repository = call.repository
-    limit = call.number("limit", _COMMITS, _COMMITS)
     start = repository.resolve(call.query("after") or call.args["revision"])
-    page = list(islice(repository.history(start), limit + 1))
-    formatted = {"expand[]": "formatted"} if call.query("expand[]") == "formatted" else {}
-    more = {}
-    if len(page) > limit:
-        where = f"/api/{call.args['type']}/{repository.info.id}/commits/{start.decode()}"
-        more = page_link(
-            call, where, {"limit": limit, "after": page[limit].id.decode(), **formatted}
-        )
-    answer = [_commit(commit, bool(formatted), repository.user) for commit in page[:limit]]
+    page = list(islice(repository.history(start), _COMMITS + 1))
+    formatted = call.query("expand[]") == "formatted"
+    more = next_page(call, after=page[_COMMITS].id.decode()) if len(page) > _COMMITS else {}
+    answer = [_commit(commit, formatted, repository.user) for commit in page[:_COMMITS]]
     return JSONResponse(answer, headers=more)
 
 
 @router.add("POST", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
 def create_branch(call: Call) -> Response:
     repository = call.repository
-    name = check_name(call.args["name"], "branch")
+    name = check_name(call.args["name"])
     with call.store.collecting(), repository.lock:
         start = repository.resolve(member(call.json(), "startingPoint", str, "main"))
         repository.move(f"refs/heads/{name}", None, start)
@@ -108,27 +92,19 @@ def create_tag(call: Call) -> Response:
     repository, body = call.repository, call.json()
     with call.store.collecting(), repository.lock:
         commit = repository.resolve(call.args["revision"])
-        name = check_name(member(body, "tag", str), "tag")
+        name = check_name(member(body, "tag", str))
         repository.tag(name, commit, member(body, "message", str, ""))
     return JSONResponse({}, 201)
 
 
-@router.add("DELETE", "/api/{type}/{repo}/branch/{name*}", Role.WRITE)
-def delete_branch(call: Call) -> Response:
-    return _delete(call, "refs/heads/")
-
-
-@router.add("DELETE", "/api/{type}/{repo}/tag/{name*}", Role.WRITE)
-def delete_tag(call: Call) -> Response:
-    return _delete(call, "refs/tags/")
-
-
-def _delete(call: Call, base: str) -> Response:
+@router.add("DELETE", "/api/{type}/{repo}/{base}/{name*}", Role.WRITE)
+def delete_reference(call: Call) -> Response:
     name = call.args["name"]
-    if base + name == MAIN:
+    ref = ("refs/heads/" if call.args["base"] == "branch" else "refs/tags/") + name
+    if ref == MAIN:
         raise HubError(403, f"Cannot delete {MAIN}")
     with call.repository.lock:
-        if not call.repository.delete(base + name):
+        if not call.repository.delete(ref):
             raise revision_not_found(name)
     return JSONResponse({})
 

@@ -12,7 +12,7 @@ from moxin_hub.errors import HubError, bad_request
 from moxin_hub.launcher import ALIVE_ROUTE
 from moxin_hub.repository import Repository, committed_at
 from moxin_hub.store import TYPES
-from moxin_hub.web import Call, Router, member, page_link
+from moxin_hub.web import Call, Router, member
 
 router = Router()
 
@@ -107,6 +107,7 @@ def validate_yaml(call: Call) -> Response:
 
 @router.add("GET", "/api/{type}")
 def list_repositories(call: Call) -> Response:
+    """All that the caller may see and asked for, in one page: the last changed first."""
     query = call.request.query_params
     kind = call.args["type"].removesuffix("s")
     author, search = (query.get(name, "").lower() for name in ("author", "search"))
@@ -124,23 +125,17 @@ def list_repositories(call: Call) -> Response:
 
     summaries = [summary for summary in call.store.sound(shown) if summary is not None]
     summaries.sort(key=lambda summary: summary["lastModified"], reverse=True)
-    start, limit = call.number("skip", 0, 1 << 40), call.number("limit", 1000, 1000)
-    more = {}
-    if start + limit < len(summaries) and call.query("limit") is None:
-        more = page_link(call, f"/api/{call.args['type']}", {"skip": start + limit, "limit": limit})
-    return JSONResponse(summaries[start : start + limit], headers=more)
+    return JSONResponse(summaries)
 
 
 @router.add("GET", "/api/{type}/{repo}")
 @router.add("GET", "/api/{type}/{repo}/revision/{revision}")
 def repository_info(call: Call) -> Response:
-    repository, query = call.repository, call.request.query_params
-    commit = repository.at(call.args.get("revision") or "main")
+    repository, commit, query = call.repository, call.commit, call.request.query_params
     answer = _summary(repository, commit)
     answer["siblings"] = [
         _sibling(repository, entry, call.flag("blobs"))
-        for entry in tree.walk(repository.objects, commit.tree, "", recursive=True)
-        if not entry.is_folder
+        for entry in tree.files(repository.objects, commit.tree)
     ]
     if expand := {*query.getlist("expand"), *query.getlist("expand[]")}:
         expand |= {"_id", "id", "modelId"}
@@ -199,9 +194,7 @@ def _id_of(body: dict[str, Any], user: str) -> str:
 
 
 def _visibility(body: dict[str, Any]) -> str | None:
-    """The visibility asked for, in the words of today or in those of older clients."""
-    if body.get("private") is not None:
-        return "private" if member(body, "private", bool) else "public"
+    """The visibility asked for, None if a body says nothing of it."""
     visibility = member(body, "visibility", str, "") or None
     if visibility not in ("public", "private", None):
         raise bad_request("`visibility` is public or private")

@@ -111,7 +111,7 @@ class Store:
                 durable.sync(path)
             with self._lock(folder):
                 if folder.exists():
-                    raise HubError(409, "You already created this repo", url=info.path)
+                    raise HubError(409, "You already created this repo")
                 temporary.rename(folder)
                 folder.with_suffix(".moved").unlink(missing_ok=True)
                 durable.sync(folder.parent)

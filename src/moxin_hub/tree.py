@@ -15,6 +15,8 @@ _FILE = 0o100644
 _FOLDER = 0o040000
 _LONGEST_NAME = 255  # bytes; what file systems take
 _LONGEST_PATH = 4096
+_DEEPEST = 250  # names of a path: one call within another each
+_LARGEST_TEXT = 4 << 20  # bytes of what the Hub itself reads: cards, manifests, rules
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def check_path(path: str) -> str:
         any(name in ("", ".", "..") or name.lower() == ".git" for name in names)
         or path.startswith((".\\", "..\\"))  # what Windows takes for the folder above
         or any(ord(character) < 32 or ord(character) == 127 for character in path)
+        or len(names) > _DEEPEST
         or max(lengths) > _LONGEST_NAME
         or sum(lengths) > _LONGEST_PATH
     ):
@@ -81,6 +84,23 @@ def walk(objects: Objects, root: ObjectID, prefix: str, recursive: bool) -> Iter
         yield Entry(path, sha, is_folder)
         if is_folder and recursive:
             yield from walk(objects, sha, path + "/", True)
+
+
+def files(objects: Objects, root: ObjectID) -> Iterator[Entry]:
+    """All files under the tree `root`."""
+    everything = walk(objects, root, "", recursive=True)
+    return (entry for entry in everything if not entry.is_folder)
+
+
+def read(objects: Objects, root: ObjectID, path: str) -> bytes:
+    """A small file's bytes; b"" if it is not there, damaged, or too large to be looked into."""
+    try:
+        entry = find(objects, root, path)
+        content = objects.content(entry.oid)
+        is_text = content.lfs is None and content.size <= _LARGEST_TEXT
+        return objects.blob(entry.oid) if is_text else b""
+    except (HubError, KeyError):
+        return b""
 
 
 @dataclass

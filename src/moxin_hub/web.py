@@ -6,11 +6,12 @@ import contextlib
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes, urlencode
 
+from dulwich.objects import Commit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,7 +22,6 @@ from moxin_hub.repository import NAMELESS, Repository
 from moxin_hub.store import Store
 
 _LARGEST_BODY = 4 << 20  # bytes of a JSON or form body; streams have their own limits
-_MOST_DIGITS = 40
 # A path that may name a repository without a namespace, such as /api/models/gpt2/refs.
 _NAMELESS = re.compile(
     r"(/(?:api/)?(?:(?P<type>models|datasets)/)?)(?P<repo>[^/]+?)((?:\.git)?(?:/.*)?)",
@@ -48,9 +48,14 @@ class Call:
         return f"http://{self.request.headers['host']}"
 
     @property
-    def home(self) -> str:
-        """The address of the repository."""
-        return f"{self.endpoint}/{self.repository.info.path}"
+    def commit(self) -> Commit:
+        """The commit of the revision in the path, or of main."""
+        return self.repository.at(self.args.get("revision") or "main")
+
+    @property
+    def raw_query(self) -> str:
+        """The query as it was signed."""
+        return str(self.request.scope["query_string"], "latin-1")
 
     def query(self, name: str) -> str | None:
         return self.request.query_params.get(name)
@@ -59,20 +64,16 @@ class Call:
         """Whether a query parameter is there and not false."""
         return self.request.query_params.get(name, "false").lower() not in ("false", "0", "")
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A query parameter from 0 or 1 (what `default` is, if less) to `most`.
+    def number(self, name: str) -> int:
+        """A query parameter that is a whole number; 0 if it is not there.
 
         Raises:
-            HubError: 400 for more digits than any number here has.
+            HubError: 400 for anything else, and for more digits than any number here has.
         """
-        text = self.request.query_params.get(name, "")
-        if len(text) > _MOST_DIGITS:
-            raise bad_request(f"`{name}` is too long")
-        return (
-            min(max(int(text), min(default, 1)), most)
-            if text.isascii() and text.isdecimal()
-            else default
-        )
+        text = self.query(name) or "0"
+        if not re.fullmatch("[0-9]{1,12}", text):
+            raise bad_request(f"`{name}` is no whole number, or too large")
+        return int(text)
 
     async def read_body(self) -> None:
         """Fills `body`; handlers that are no coroutines find it filled.
@@ -121,11 +122,13 @@ class Router:
         """Registers a handler. `{name}` stands for one path segment, `{name*}` for any number.
 
         `{repo}` stands for a repository's id and opens the repository; it takes `{type}` from the
-        path, or the model type. With Role.NOBODY anybody may read what is public.
+        path, or the model type. `{base}` is branch or tag. With Role.NOBODY anybody may read what
+        is public.
         """
         pattern = path.replace("{type}", "(?P<type>models|datasets)")
         pattern = pattern.replace("{prefix}", "(?:(?P<type>datasets)/)?")
         pattern = pattern.replace("{repo}", "(?P<repo>(?!api/|lfs/)[^/]+/[^/]+?)")
+        pattern = pattern.replace("{base}", "(?P<base>branch|tag)")
         pattern = re.sub(r"/\{(\w+)\*\}", r"(?:/(?P<\1>.*))?", pattern)
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
 
@@ -135,14 +138,14 @@ class Router:
 
         return register
 
-    async def answer(self, call: Call, raw_path: str) -> Response:
+    async def answer(self, call: Call) -> Response:
         """Finds the route, checks the role, opens the repository, runs the handler.
 
         Raises:
             HubError: whatever is wrong with the request.
         """
         method = "GET" if call.request.method == "HEAD" else call.request.method
-        matches = self._matches(call, raw_path)
+        matches = self._matches(call)
         for route, match in matches:
             if route.method == method:
                 call.args = {name: decode(part or "") for name, part in match.groupdict().items()}
@@ -151,14 +154,14 @@ class Router:
             raise HubError(405, "Method not allowed")
         raise HubError(404, "The local Hub has no such endpoint")
 
-    def _matches(self, call: Call, raw_path: str) -> list[tuple[Route, re.Match[str]]]:
+    def _matches(self, call: Call) -> list[tuple[Route, re.Match[str]]]:
         """The routes of a path; an id without a namespace gets `_` for one.
 
         `gpt2/refs` means the references of gpt2 if that is a repository, and only without it a
         repository `refs` in a namespace `gpt2`.
         """
-        paths = [raw_path]
-        if nameless := _NAMELESS.fullmatch(raw_path):
+        paths = [raw_path(call.request)]
+        if nameless := _NAMELESS.fullmatch(paths[0]):
             before, kind, repo, after = nameless.groups()
             paths.append(f"{before}{NAMELESS}/{repo}{after}")
             with contextlib.suppress(HubError):
@@ -192,25 +195,21 @@ class Router:
 
 def _open(call: Call) -> Repository:
     """The repository that a path names; to a stranger a private one is as one that is missing."""
+    missing = repo_not_found()
+    if call.role is Role.NOBODY:
+        missing = HubError(401, "Invalid username or password.", "RepoNotFound")
     try:
         opened = call.store.get(kind_of(call.args.get("type")), call.args["repo"], moved=True)
     except HubError:
-        raise unknown_repo(call) from None
+        raise missing from None
     if opened.info.is_private and call.role < Role.READ:
-        raise unknown_repo(call)
+        raise missing
     return opened
 
 
 def kind_of(plural: str | None) -> str:
     """The type of repositories that a path names: `datasets` → `dataset`, nothing → `model`."""
     return (plural or "models").removesuffix("s")
-
-
-def unknown_repo(call: Call) -> HubError:
-    """The one answer for repositories that are not there and for those closed to the caller."""
-    if call.role is Role.NOBODY:
-        return HubError(401, "Invalid username or password.", "RepoNotFound")
-    return repo_not_found()
 
 
 def forbidden(role: Role) -> HubError:
@@ -257,9 +256,15 @@ def error_response(error: HubError) -> Response:
     return JSONResponse({"error": error.message, **error.more}, error.status, headers)
 
 
-def page_link(call: Call, path: str, query: Mapping[str, str | int]) -> dict[str, str]:
-    """The Link header that leads to the next page."""
-    return {"Link": f'<{call.endpoint}{path}?{urlencode(query)}>; rel="next"'}
+def next_page(call: Call, **changes: str | int) -> dict[str, str]:
+    """The Link header that leads to the next page: the same question, with these changes."""
+    query = urlencode({**call.request.query_params, **changes})
+    return {"Link": f'<{call.endpoint}{raw_path(call.request)}?{query}>; rel="next"'}
+
+
+def raw_path(request: Request) -> str:
+    """The path as it came, percent-encoded: `refs%2Fpr%2F1` is one name in it."""
+    return str(request.scope["raw_path"], "latin-1")
 
 
 async def drain(request: Request, most: int) -> None:

@@ -168,7 +168,7 @@ def test_upload_urls_are_signed_and_expire(
         assert hub.request("PUT", forged, b"signed", token=None)[0] == 403
     monkeypatch.setattr(auth, "UPLOAD_SECONDS", -1)
     gate = auth.Gate(hub.who.token, hub.reader)
-    late = gate.sign("/lfs/upload", {"id": "0" * 32, "oid": found["oid"], "size": 6})  # type: ignore[dict-item]
+    late = gate.sign_upload("/lfs/upload", {"id": "0" * 32, "oid": found["oid"], "size": 6})  # type: ignore[dict-item]
     status, _, answer = hub.request("PUT", late, b"signed", token=None)
     assert (status, b"expired" in answer) == (403, True)
     assert hub.request("PUT", url, b"signed", token=None)[0] == 200

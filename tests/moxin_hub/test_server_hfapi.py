@@ -256,5 +256,6 @@ def test_auth_checks(hub: Hub, api: HfApi, repo: str) -> None:
     assert hub.request("GET", f"/api/models/{repo}/auth-check/write", token=None)[0] == 401
 
 
-def test_a_number_of_too_many_digits(hub: Hub) -> None:
-    assert hub.request("GET", f"/api/models?limit={'9' * 5000}")[0] == 400
+def test_a_number_of_too_many_digits(hub: Hub, repo: str) -> None:
+    for cursor in ("9" * 5000, "x", "-1", "%D9%A3"):
+        assert hub.request("GET", f"/api/models/{repo}/tree/main?cursor={cursor}")[0] == 400

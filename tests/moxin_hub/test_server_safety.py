@@ -124,7 +124,16 @@ def test_a_reader_writes_nothing_anywhere(private: Hub) -> None:
             "",
             ".git/config",
         ),
-        *("a/.GIT/x", "nul\0", "tab\tx", "line\nx", "\x7f", "é" * 200, "x/" * 3000),
+        *(
+            "a/.GIT/x",
+            "nul\0",
+            "tab\tx",
+            "line\nx",
+            "\x7f",
+            "é" * 200,
+            "x/" * 3000,
+            "x/" * 700 + "x",
+        ),
     ],
 )
 def test_hostile_paths_are_refused(private: Hub, path: str) -> None:
@@ -200,6 +209,22 @@ def test_a_pattern_that_is_made_to_be_slow_ends() -> None:
     rules = attributes.Rules(b"*a" * 40 + b"b filter=lfs\n*.log filter=lfs\n*.log !filter", b"")
     assert not rules.is_big("a" * 250, 5, b"x")
     assert not rules.is_big("x.log", 5, b"x")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "ignored", "kept"),
+    [
+        ("out/", "out/deep/x z/out/x", "out outer/x"),
+        ("/a/*/", "a/b/c a/b/c/d", "a/b b/a/c/d"),
+        ("/x.txt/*/\n!**/ab/b", "x.txt/a/b", "x.txt/a x.txt/ab"),
+        ("*.log\n!keep.log", "a.log b/c.log", "keep.log b/keep.log"),
+        ("docs/**/*.tmp", "docs/x.tmp docs/a/b/x.tmp", "x.tmp a/docs/x.tmp"),
+    ],
+)
+def test_what_git_ignores_is_ignored(patterns: str, ignored: str, kept: str) -> None:
+    rules = attributes.Rules(b"", patterns.encode())
+    assert [path for path in ignored.split() if not rules.is_ignored(path)] == []
+    assert [path for path in kept.split() if rules.is_ignored(path)] == []
 
 
 def test_no_token_in_the_log(private: Hub) -> None:

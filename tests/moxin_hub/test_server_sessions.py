@@ -35,9 +35,9 @@ def _session(hub: Hub) -> str:
     return f"{name}={morsel.value}"
 
 
-def _key(hub: Hub) -> str:
-    fields = f"0.{int(time.time()) + auth.PAGE_SECONDS}"
-    return f"{fields}.{launcher.page_key(hub.who.token, fields)}"
+def _query(hub: Hub) -> str:
+    """The query of an address as it is printed."""
+    return launcher.sign(hub.who.token, "page", {"key": os.urandom(4).hex()}, auth.PAGE_SECONDS)
 
 
 def test_private_repositories_show_in_a_session_only(shelf: Hub) -> None:
@@ -61,9 +61,14 @@ def test_private_repositories_show_in_a_session_only(shelf: Hub) -> None:
     ):  # fmt: skip
         assert shelf.request(method, path, b"{}", {"Cookie": cookie}, token=None)[0] == 401
     name, _, value = cookie.partition("=")
-    fields, _, signature = value.rpartition(".")
-    later = fields.replace(".", ".9") + "." + signature
-    for forged in (value[:-1], later, f".{signature}", "é.", ".", "", launcher.page_key("x", "y")):
+    _, _, signature = value.rpartition("=")
+    later = value.replace("expires=", "expires=9")
+    other = launcher.sign("x", "session", {}, 60)
+    page = launcher.sign(shelf.who.token, "page", {}, 60)
+    for forged in (
+        *(value[:-1], later, f"&signature={signature}", "é&signature=", "&signature=", ""),
+        *(other, page),
+    ):
         assert browse(shelf, paths[0], Cookie=f"{name}={forged}")[0] == 401
 
 
@@ -74,12 +79,15 @@ def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatc
     assert browse(shelf, target)[0] == 303
     status, headers, _ = browse(shelf, target)
     assert (status, "set-cookie" in headers) == (403, False)
-    soon = int(time.time()) + 60
-    for forged in ("", "a.b.c", "%C3%A9.", f"0.{soon}.{'0' * 64}", cookie, "..", f".{soon}."):
-        assert browse(shelf, f"/-/open?key={forged}")[0] == 403
+    soon = f"key=0&expires={int(time.time()) + 60}"
+    for forged in (
+        *("", "key=a", "%C3%A9&signature=%C3%A9", f"{soon}&signature={'0' * 64}", soon, cookie),
+        *("&signature=", f"{soon}&signature=", _query(shelf) + "&key=again"),
+    ):
+        assert browse(shelf, f"/-/open?{forged}")[0] == 403
     log = shelf.log
     assert "/-/open" in log
-    assert parts.query.partition("=")[2] not in log
+    assert parts.query.rpartition("=")[2] not in log
     assert cookie not in log
     monkeypatch.setattr(launcher, "PAGE_SECONDS", -1)
     late = urlsplit(launcher.page_address(shelf.who))
@@ -87,7 +95,7 @@ def test_a_printed_address_opens_once(shelf: Hub, monkeypatch: pytest.MonkeyPatc
     # A session ends, too.
     monkeypatch.setattr(auth, "_SESSION_SECONDS", -1)
     gate = auth.Gate(shelf.who.token, shelf.reader)
-    name, value = gate.open_session(_key(shelf))
+    name, value = gate.open_session(_query(shelf))
     assert browse(shelf, "/nano/moxin-nano-sft", Cookie=f"{name}={value}")[0] == 401
 
 
@@ -95,14 +103,14 @@ def test_an_address_from_before_a_restart_does_not_open(
     shelf: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new server cannot know which were opened before."""
-    gate, key = auth.Gate(shelf.who.token, shelf.reader), _key(shelf)
-    gate.open_session(key)
+    gate, query = auth.Gate(shelf.who.token, shelf.reader), _query(shelf)
+    gate.open_session(query)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 2)
     restarted = auth.Gate(shelf.who.token, shelf.reader)
     with pytest.raises(HubError, match="opened before"):
-        restarted.open_session(key)
-    restarted.open_session(_key(shelf))
+        restarted.open_session(query)
+    restarted.open_session(_query(shelf))
 
 
 def test_the_command_prints_an_address_that_opens(fresh_hub: Hub, tmp_path: Path) -> None:
