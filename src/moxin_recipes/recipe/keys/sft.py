@@ -31,7 +31,7 @@ class SftKeys(PostTrainingKeys):
         if template is not None and not _is_there(template):
             known = ", ".join(sorted(path.name for path in TEMPLATES.glob("*.jinja")))
             raise RecipeError(
-                f"`chat_template`: there is no file {template[:100]}; give a path, or one of {known}"
+                f"`chat_template`: there is no file {template[:60]}; give a path, or one of {known}"
             )
 
     def check_libraries(self, args: Any) -> None:
