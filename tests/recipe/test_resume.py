@@ -7,6 +7,7 @@ import pytest
 from tests.recipe.test_identity import of
 from tests.recipe.test_reading import load
 
+from moxin_recipes.hub.pull import Parent
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder import state as states
 from moxin_recipes.ladder import status
@@ -103,3 +104,13 @@ def test_while_an_input_is_missing_nothing_is_left_over(
     waiting = states.state(recipe, Launcher())
     assert waiting == State(recipe, None)
     assert status.leftovers(waiting) == []
+
+
+def test_a_library_value_of_a_wrong_type_is_one_line_in_status_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = Parent("model_name_or_path", "model", "a/b", "main", "0" * 40, "p")
+    monkeypatch.setattr(states.pull, "resolve", lambda _: pinned)
+    for wrong in ({"per_device_train_batch_size": "x"}, {"use_peft": True, "lora_dropout": "x"}):
+        with pytest.raises(RecipeError, match="`moxin check` names it"):
+            states.state(load(tmp_path, **wrong), Launcher())

@@ -9,6 +9,7 @@ from moxin_recipes.hub.session import MissingError, qualified
 from moxin_recipes.recipe.identity import Identity, identity
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ def state(recipe: Recipe[Any], launcher: Launcher) -> State:
     except MissingError:
         return State(recipe, None)
     payloads = [(parent.key, parent.payload) for parent in parents]
-    wanted = identity(recipe, payloads, launcher)
+    try:
+        wanted = identity(recipe, payloads, launcher)
+    except (TypeError, ValueError) as error:  # of the libraries' keys, which are not checked here
+        raise RecipeError(
+            f"{recipe.path}: a value has a wrong type; `moxin check` names it"
+        ) from error
     for key in (wanted.key, wanted.old_key):
         tag = f"done-{key[:12]}"
         commits = _commits(recipe, tag)
