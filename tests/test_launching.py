@@ -102,7 +102,8 @@ def test_a_ladder_is_checked_for_all_of_its_processes(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"hub_model_id": "moxin-nano-sft"}, "sets the tag moxin-nano-sft@sft"),
-        ({"model_name_or_path": "mine@sft", "hub_model_id": "mine"}, "is what this stage makes"),
+        ({"model_name_or_path": "mine@sft", "hub_model_id": "mine"}, "mine@sft is what this stage"),
+        ({"model_name_or_path": "mine", "hub_model_id": "mine"}, "mine@main is what this stage"),
     ],
 )
 def test_ladders_that_would_never_be_done_are_refused(

@@ -123,7 +123,6 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     # What a library would say after the start, or in a traceback.
     ("30-sft", {"hub_model_id": ""}, "`hub_model_id` is empty; name a repository"),
     ("30-sft", {"model_name_or_path": ""}, "`model_name_or_path` is empty"),
-    ("30-sft", {"model_name_or_path": "moxin-nano-sft"}, "is what this stage pushes itself"),
     ("30-sft", {"eval_strategy": "steps"}, "`eval_strategy`: this stage scores its result"),
     ("31-dpo", {"eval_strategy": "steps", "dataset_test_split": None}, "`eval_strategy`: "),
     ("30-sft", {"bf16": True, "fp16": True}, "`fp16` and `bf16` are both on"),

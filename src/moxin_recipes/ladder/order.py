@@ -45,10 +45,11 @@ def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:
                     f"{repo}@{recipe.tag}, too; give the file another name, or the repository"
                 )
         for reference in recipe.references:
-            if reference.repo in recipe.outputs.values() and reference.revision == recipe.tag:
+            own = reference.repo in recipe.outputs.values()
+            if own and reference.revision in (recipe.tag, "main"):
                 raise RecipeError(
-                    f"{recipe.path}: `{reference.key}`: {reference.repo}@{recipe.tag} is what this "
-                    "stage makes; name the tag of an earlier one"
+                    f"{recipe.path}: `{reference.key}`: {reference.repo}@{reference.revision} is "
+                    "what this stage makes; name the tag of an earlier one"
                 )
             tags = made.get(reference.repo)
             if tags is None:

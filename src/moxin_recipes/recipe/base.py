@@ -12,7 +12,6 @@ from moxin_recipes.recipe.fields import (
     MODEL_INPUT,
     MODEL_OUTPUT,
     outputs,
-    references,
 )
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -61,12 +60,6 @@ class StageKeys:
             if made.count(repo) > 1:
                 raise RecipeError(
                     f"{repo} stands under two of the `hub_…_id` keys; each needs its own"
-                )
-        for reference in references(self):
-            if reference.repo in made and reference.revision in ("main",):
-                raise RecipeError(
-                    f"`{reference.key}`: {reference.repo} is what this stage pushes itself; "
-                    "pin the tag of an earlier stage"
                 )
 
     def check_launch(self, sharded: bool) -> None:
