@@ -1,6 +1,7 @@
 """Which files of a repository are big files: by name, as .gitattributes says, by size, by bytes."""
 
 import codecs
+import re
 from fnmatch import fnmatchcase
 from io import BytesIO
 
@@ -29,6 +30,7 @@ DEFAULT = {
     "model": _rules(_TENSORS, _TABLES, _ARCHIVES),
     "dataset": _rules(_TENSORS, _TABLES, _ARCHIVES, _MEDIA),
 }
+_STARS, _MOST_STARS = re.compile(rb"\*+"), 3  # runs of stars in a line of .gitignore that is read
 _ALWAYS = tuple(f".{suffix}" for suffix in ("safetensors", "bin", "parquet", "model", "npy"))
 
 
@@ -38,7 +40,9 @@ class Rules:
     def __init__(self, attributes: bytes, ignore: bytes) -> None:
         parsed = parse_git_attributes(BytesIO(attributes))
         self._filters = [(p.decode(errors="replace"), a) for p, a in parsed if b"filter" in a]
-        self._ignored = IgnoreFilter(list(read_ignore_patterns(BytesIO(ignore))))
+        patterns = list(read_ignore_patterns(BytesIO(ignore)))
+        # dulwich's expressions backtrack: time grows with the path's length to the power of stars.
+        self._ignored = IgnoreFilter([p for p in patterns if len(_STARS.findall(p)) <= _MOST_STARS])
 
     def is_big(self, path: str, size: int, sample: bytes) -> bool:
         """Whether a file of `size` bytes that starts with `sample` goes to the big-file store."""

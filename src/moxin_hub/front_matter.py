@@ -108,6 +108,8 @@ def read(card: str) -> dict[str, Any]:
         kind = NotReadHere if isinstance(error, _TooMuch) else FrontMatterError
         about = ": ".join(filter(None, (error.context, error.problem)))
         raise kind(f"line {line}: {about}") from None
+    except (ValueError, OverflowError):  # of an escape such as \U00110000
+        raise FrontMatterError(f"line {first}: an escape is no character") from None
     if not isinstance(values, dict | None):
         raise FrontMatterError(f"line {first}: metadata are a mapping of names to values")
     return values or {}

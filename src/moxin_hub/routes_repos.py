@@ -194,7 +194,12 @@ def _id_of(body: dict[str, Any], user: str) -> str:
 
 
 def _visibility(body: dict[str, Any]) -> str | None:
-    """The visibility asked for, None if a body says nothing of it."""
+    """The visibility asked for, in the words of today or in those of older clients.
+
+    None if a body says nothing of it.
+    """
+    if body.get("private") is not None:
+        return "private" if member(body, "private", bool) else "public"
     visibility = member(body, "visibility", str, "") or None
     if visibility not in ("public", "private", None):
         raise bad_request("`visibility` is public or private")

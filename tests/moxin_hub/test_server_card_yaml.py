@@ -93,6 +93,8 @@ def test_types_are_those_that_json_and_the_public_hub_have() -> None:
         ("a: 1\n--- x\nb: 2", 3),
         ("a: 1\n...\nb: 2", 4),
         ("a: @b", 2),
+        ('a: "\\U00110000"', 2),
+        ('a: "\\UFFFFFFFF"', 2),
     ],
 )
 def test_a_fault_is_one_line_that_names_its_line(text: str, line: int) -> None:

@@ -209,6 +209,11 @@ def test_a_pattern_that_is_made_to_be_slow_ends() -> None:
     rules = attributes.Rules(b"*a" * 40 + b"b filter=lfs\n*.log filter=lfs\n*.log !filter", b"")
     assert not rules.is_big("a" * 250, 5, b"x")
     assert not rules.is_big("x.log", 5, b"x")
+    for slow in (b"*a" * 5 + b"b\n", b"*a*a*a/" * 4 + b"b\n", b"**/a" * 9 + b"b\n"):
+        ignoring = attributes.Rules(b"", slow + b"*.log\n")
+        assert not ignoring.is_ignored("a" * 250)
+        assert not ignoring.is_ignored("/".join(["a" * 60] * 4))
+        assert ignoring.is_ignored("x.log")
 
 
 @pytest.mark.parametrize(
