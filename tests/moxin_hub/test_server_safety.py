@@ -241,3 +241,13 @@ def test_no_token_in_the_log(private: Hub) -> None:
     for secret in (private.who.token, private.reader, "hf_wrong_but_secret", "signature"):
         assert secret not in log
     assert re.search(r"PUT '/lfs/upload' 200", log)
+
+
+def test_private_in_the_words_of_older_clients_is_private(hub: Hub) -> None:
+    body = json.dumps({"name": "old-words", "organization": "local", "private": True}).encode()
+    status, *_ = hub.request("POST", "/api/repos/create", body=body)
+    assert status == 200
+    assert hub.request("GET", "/api/models/local/old-words", token=None)[0] == 401
+    opened = json.dumps({"private": False}).encode()
+    assert hub.request("PUT", "/api/models/local/old-words/settings", body=opened)[0] == 200
+    assert hub.request("GET", "/api/models/local/old-words", token=None)[0] == 200
