@@ -30,4 +30,4 @@ def check(recipe: Recipe[Any], launcher: Launcher, on_hardware: bool = True) -> 
 
 
 # What transformers and TRL raise for values that they cannot use; each has its own way.
-_LIBRARIES_SAY = (ValueError, TypeError, ArithmeticError, AttributeError, ImportError, OSError)
+_LIBRARIES_SAY = (ValueError, TypeError, ArithmeticError, ImportError, OSError)
