@@ -34,7 +34,10 @@ class Unavailable(RecipeError):
 
 @dataclass(frozen=True)
 class Job:
-    """Steps for one worker; `seconds` limits each comparison, or all programs together."""
+    """Steps for one worker; `seconds` limits each comparison, or all programs together.
+
+    A worker that tries programs takes one step a job.
+    """
 
     steps: Sequence[Any]
     seconds: float
@@ -58,7 +61,8 @@ class _Worker:
     """A process of `worker.py`; each message to and from it is one line of JSON."""
 
     def __init__(self, kind: str) -> None:
-        environment = {"MOXIN_HUB": "hf"}  # it gets none of our secrets, and starts no Hub
+        # It gets none of our secrets, and starts no Hub. Sets are in one order every time.
+        environment = {"MOXIN_HUB": "hf", "PYTHONHASHSEED": "0"}
         for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
             if name in os.environ:
                 environment[name] = os.environ[name]

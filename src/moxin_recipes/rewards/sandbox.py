@@ -131,6 +131,15 @@ def preload() -> None:
         importlib.import_module(name)
 
 
+def hold(*descriptors: int) -> None:
+    """Makes these the descriptors 0, 1, 2 … of this process; closes all others."""
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number + 100)  # first to numbers that none of them has
+    for number in range(len(descriptors)):
+        os.dup2(number + 100, number)
+    os.closerange(len(descriptors), 2**16)
+
+
 def run(step: dict[str, Any], output: int, seconds: float) -> None:
     """Runs `step["program"]` and writes what it prints, or what its function returns, to `output`.
 
@@ -143,11 +152,7 @@ def run(step: dict[str, Any], output: int, seconds: float) -> None:
     os.lseek(input_file, 0, os.SEEK_SET)
     null = os.open(os.devnull, os.O_WRONLY)
     printed = null if "function" in step else output
-    for descriptor, number in ((input_file, 0), (printed, 1), (null, 2), (output, 3)):
-        os.dup2(descriptor, number + 100)  # first to numbers that none of them has
-    for number in range(4):
-        os.dup2(number + 100, number)
-    os.closerange(4, 2**16)
+    hold(input_file, printed, null, output)
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
     sys.stdout = out = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8")
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8")

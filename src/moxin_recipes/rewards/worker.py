@@ -1,9 +1,9 @@
 """A worker process does its jobs in forked children, and kills a child that takes too long.
 
-    python -m moxin_recipes.rewards.worker compare|run
+    python -m moxin_recipes.rewards.worker compare|run|try
 
 `compare` asks math-verify whether two answers are equal. `run` runs an unknown program in the
-sandbox. The worker imports once what its children need. A child starts in milliseconds, sees no
+sandbox. `try` runs a program there, and its tests in a sandbox of their own. The worker imports once what its children need. A child starts in milliseconds, sees no
 state of other children, and can do nothing that outlives it.
 """
 
@@ -109,21 +109,23 @@ def run(steps: Sequence[Any], seconds: float) -> list[Result]:
 
     `seconds` limits all of them together.
     """
+    from moxin_recipes.rewards import sandbox
+
     results: list[Result] = []
     for step in steps:
         left = seconds - sum(result.seconds for result in results)
-        results.append(_run_in_child(step, left))
+        results.append(in_child(sandbox.run, step, left))
         if results[-1].failure:
             break
     return results
 
 
-def _run_in_child(step: Any, seconds: float) -> Result:
+def in_child(work: Callable[[Any, int, float], None], step: Any, seconds: float) -> Result:
+    """Returns what `work(step, output, seconds)` writes to the descriptor `output` in a child."""
     from moxin_recipes.rewards import sandbox
 
     began = time.monotonic()
     output = os.memfd_create("output")
-    work = sandbox.attempts if step is None else sandbox.run
     pid = forked(lambda: work(step, output, seconds))
     handle = os.pidfd_open(pid)
     late = not ready(handle, seconds)
@@ -135,6 +137,44 @@ def _run_in_child(step: Any, seconds: float) -> Result:
     os.close(output)
     failure = TIMED_OUT if late else DIED if status else ""
     return Result(text, time.monotonic() - began, failure)
+
+
+def try_next() -> bool:
+    """Does the next job of kind `try`; returns whether there was one.
+
+    This process never reads a job, and starts the program's child before another child reads it.
+    So no test has ever been in the memory of the program's process, not even another program's.
+    """
+    from moxin_recipes.rewards import trial
+
+    requests, answers = os.pipe(), os.pipe()
+    program = forked(lambda: trial.serve(requests[0], answers[1]))
+    os.close(requests[0])
+    os.close(answers[1])
+    reader = forked(lambda: _try_in_child(requests[1], answers[0]))
+    os.close(requests[1])
+    os.close(answers[0])
+    _, status = os.waitpid(reader, 0)
+    os.kill(program, signal.SIGKILL)
+    os.waitpid(program, 0)
+    return status == 0
+
+
+def _try_in_child(requests: int, answers: int) -> None:
+    """Reads a job of one step, runs its tests in another child, and says the result."""
+    from moxin_recipes.rewards import trial
+
+    def work(step: Any, output: int, seconds: float) -> None:
+        trial.check(step, output, seconds, requests, answers)
+
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 2**20)
+        if not part:
+            raise EOFError
+        line += part
+    job = json.loads(line)
+    say({"results": [in_child(work, job["steps"][0], job["seconds"])]})
 
 
 def say(value: dict[str, Any]) -> None:
@@ -155,17 +195,32 @@ def _running() -> str:
     from moxin_recipes.rewards import sandbox
 
     sandbox.preload()
-    return sandbox.missing(_run_in_child(None, 60.0))
+    return sandbox.missing(in_child(sandbox.attempts, None, 60.0))
+
+
+def _trying() -> str:
+    """Does the same for programs and their tests."""
+    for library in ("OPENBLAS", "OMP", "MKL"):  # a child of a process with threads may hang
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    from moxin_recipes.rewards import sandbox, trial
+
+    trial.preload()
+    return sandbox.missing(in_child(sandbox.attempts, None, 60.0))
 
 
 def main(kind: str) -> None:
     """Writes why it cannot work, or ""; then answers one job a line until the input ends."""
     die_with_parent()
     os.environ.clear()
-    prepare, work = {"compare": (_comparing, compare), "run": (_running, run)}[kind]
+    prepare = {"compare": _comparing, "run": _running, "try": _trying}[kind]
     say({"refused": prepare()})
     gc.collect()
     gc.freeze()
+    if kind == "try":
+        while try_next():
+            pass
+        return
+    work = {"compare": compare, "run": run}[kind]
     for line in sys.stdin.buffer:
         job = json.loads(line)
         say({"results": work(job["steps"], job["seconds"])})
