@@ -9,6 +9,7 @@ can hang or use all memory. So it runs in processes that are killed when an answ
 import re
 import time
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
 
 from moxin_recipes.rewards.pool import Job, Pool
@@ -16,6 +17,12 @@ from moxin_recipes.rewards.score import Score
 
 SECONDS_AN_ANSWER = 5.0
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}$")
+# A decimal, also in scientific notation: `1.6e-19`, `1.6 \\times 10^{-19}`.
+_DECIMAL = re.compile(
+    r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*"
+    r"(?:(?:[eE]|\\(?:times|cdot)\s*10\s*\^)\s*\{?\s*([-+]?[0-9]{1,3})\s*\}?)?\s*"
+)
+_SAME = Decimal("1e-6")  # relative difference of decimals that are not whole
 _DOLLAR = re.compile(r"(?<!\\)\\\$")  # the sign of a price
 _UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}\s*(?:\^\s*\{?[0-9]\}?)?")
 _BREAK = re.compile(r"\\\\(?!\s*$|[a-zA-Z])")  # a line break before another formula
@@ -58,8 +65,11 @@ def chain_answer(completion: str) -> tuple[str | None, str]:
     if not closed:
         return None, "no </think>"
     answer = boxed(after)
-    if answer is None:
-        return None, "no \\boxed after </think>"
+    return (None, "no \\boxed after </think>") if answer is None else comparable(answer)
+
+
+def comparable(answer: str) -> tuple[str | None, str]:
+    """Returns an answer without signs of prices, or None with the reason it cannot be right."""
     answer = _DOLLAR.sub("", answer)
     if len(answer) > _LONGEST_ANSWER:
         return None, "answer too long"
@@ -72,11 +82,15 @@ def chain_answer(completion: str) -> tuple[str | None, str]:
 
 def math(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
     """Scores 1 for each completion whose boxed answer after `</think>` equals its answer."""
+    return equal([chain_answer(completion) for completion in completions], answers)
+
+
+def equal(candidates: Sequence[tuple[str | None, str]], answers: Sequence[str]) -> list[Score]:
+    """Scores 1 for each candidate that equals its answer; candidates are `comparable`'s."""
     scores: dict[int, Score] = {}
     pairs: dict[int, _Pair] = {}
-    for index, (completion, answer) in enumerate(zip(completions, answers, strict=True)):
+    for index, ((candidate, reason), answer) in enumerate(zip(candidates, answers, strict=True)):
         start_time = time.perf_counter()
-        candidate, reason = chain_answer(completion)
         pair = str(candidate), _DOLLAR.sub("", answer)
         reason = reason or _plainly(*pair)
         if reason:
@@ -86,7 +100,7 @@ def math(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
         else:
             pairs[index] = pair
     scores |= zip(pairs, _compared(list(pairs.values())), strict=True)
-    return [scores[index] for index in range(len(completions))]
+    return [scores[index] for index in range(len(candidates))]
 
 
 def _compared(pairs: list[_Pair]) -> list[Score]:
@@ -114,11 +128,30 @@ def _plainly(candidate: str, answer: str) -> str:
         "\\\\" not in answer and _BREAK.search(candidate)
     ):
         return "no single answer"
+    found, right = _decimal(numbers[0] if numbers else candidate), _decimal(answer)
+    if found is not None and right is not None:
+        return _near(found, right)
     if not _INTEGER.match(answer):
         return ""
     joints = _NUMBERS.split(numbers[0] if numbers else candidate)[1:-1]
     worked_out = not _OPERATION.search(candidate) and all(map(_JOINT.fullmatch, joints))
     return "" if worked_out else "not worked out"
+
+
+def _decimal(text: str) -> Decimal | None:
+    """Returns the number that a text is, or None if it is more than digits and a power of ten."""
+    parts = _DECIMAL.fullmatch(text)
+    return Decimal(f"{parts[1]}e{parts[2] or 0}") if parts else None
+
+
+def _near(candidate: Decimal, answer: Decimal) -> str:
+    """Returns `equal` or `different`.
+
+    math-verify rounds to six places, so it takes any two small numbers for equal.
+    """
+    whole = answer == answer.to_integral_value()
+    same = abs(candidate - answer) <= (0 if whole else _SAME * abs(answer))
+    return "equal" if same else "different"
 
 
 def _is_number(side: str) -> bool:

@@ -55,7 +55,9 @@ def program_of(text: str, entry_point: str) -> Program | None:
         code = _FENCE.split(text, maxsplit=1)[0]
         return Program(code, whole=False) if code.strip() else None
     blocks = [block for block in _FENCED.findall(text) if block.strip()]
-    defines = re.compile(rf"^(?:def[ \t]+{re.escape(entry_point)}\b|{re.escape(entry_point)}\s*=)", re.M)
+    defines = re.compile(
+        rf"^(?:def[ \t]+{re.escape(entry_point)}\b|{re.escape(entry_point)}\s*=)", re.M
+    )
     for block in map(textwrap.dedent, reversed(blocks)):
         if defines.search(block):
             return Program(block, whole=True)

@@ -3,8 +3,9 @@
     python -m moxin_recipes.rewards.worker compare|run|try
 
 `compare` asks math-verify whether two answers are equal. `run` runs an unknown program in the
-sandbox. `try` runs a program there, and its tests in a sandbox of their own. The worker imports once what its children need. A child starts in milliseconds, sees no
-state of other children, and can do nothing that outlives it.
+sandbox. `try` runs one there that answers calls, and its tests in a sandbox of their own. The
+worker imports once what its children need. A child starts in milliseconds, sees no state of other
+children, and can do nothing that outlives it.
 """
 
 import ctypes
