@@ -27,6 +27,7 @@ from moxin_recipes.rewards.plain import pack, unpack
 
 PASSED, FAILED = "passed", "failed"
 _LONGEST_ANSWER = 2**24  # bytes
+_LONGEST_NAME = 50  # characters, of an exception's class
 _OUTPUT = 3  # the descriptor of the verdict
 
 
@@ -89,6 +90,7 @@ class _Program:
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests, self._answers = requests, answers
         self.raised: Exception | None = None
+        self.name = ""  # of its class, there
 
     def ask(self, request: Any) -> Any:
         """Returns or raises what the program did; without a sound answer, the trial ends here."""
@@ -106,7 +108,7 @@ class _Program:
             _conclude("no answer")
         if outcome == "returned":
             return value
-        self.raised = value
+        self.raised, self.name = value, str(content[0])[:_LONGEST_NAME]
         raise value
 
 
@@ -128,7 +130,7 @@ def _exception(named: Any) -> Exception:
 
 def _conclude(verdict: str) -> NoReturn:
     """Writes the verdict and ends this process; tests cannot catch that."""
-    os.write(_OUTPUT, verdict.encode())
+    os.write(_OUTPUT, verdict.encode(errors="replace"))
     os._exit(0)
 
 
@@ -156,7 +158,7 @@ def check(step: dict[str, Any], output: int, seconds: float, requests: int, answ
         exec(compile(step["test"], "test.py", "exec"), names)  # noqa: S102 (confined)
         names["check"](candidate)
     except BaseException as error:
-        _conclude(f"raised {type(error).__name__}" if error is program.raised else FAILED)
+        _conclude(f"raised {program.name}" if error is program.raised else FAILED)
     _conclude(PASSED)
 
 
