@@ -63,6 +63,26 @@ def test_neither_the_question_nor_a_second_guess_is_an_answer() -> None:
         assert score.reward == (place >= len(wrong)), (pair, score)
 
 
+@pytest.mark.parametrize(
+    ("candidate", "answer", "reward"),
+    [
+        ("1.6 \\times 10^{-19}", "1.6e-19", 1),
+        ("1.60\\cdot10^{-19} \\text{ C}", "1.6 \\times 10^{-19}", 1),
+        ("q = 2.5 \\times 10^{-19}", "1.6 \\times 10^{-19}", 0),
+        ("0", "1.6 \\times 10^{-19}", 0),
+        ("0.0000001", "0.0000002", 0),
+        ("3 \\times 10^8", "300000000", 1),
+        ("300000001", "3e8", 0),
+        ("0.333333", "0.3333333", 1),
+        ("0.333", "0.3333333", 0),
+        ("12.0000001", "12", 0),
+    ],
+)
+def test_decimals_are_compared_by_their_size(candidate: str, answer: str, reward: float) -> None:
+    completion = f"<think>a</think>\\boxed{{{candidate}}}"
+    assert rewards.score("math", [completion], [answer])[0].reward == reward
+
+
 def test_a_batch_keeps_its_order_whatever_takes_long_or_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
