@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from moxin_recipes import rewards
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import tested
 from moxin_recipes.rewards.plain import pack, unpack
 from moxin_recipes.rewards.score import Score
@@ -373,3 +374,35 @@ def test_an_exception_of_the_program_does_not_end_a_loop_of_the_tests() -> None:
     document = asking("assert all(map(lambda x: candidate(x) == x, [1, 2]))")
     scores = verdicts([document] * 2, ["    raise StopIteration\n", "    return arguments[0]\n"])
     assert [score.reward for score in scores] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        (
+            "import no_such_module\ndef check(candidate):\n    pass\n",
+            "f, the tests do not run: Mod",
+        ),
+        ("def check(candidate):\n    import no_such_module\n", "'no_such_module'"),
+        ("def check(candidate):\n    candidate(len)\n", "an argument, builtin_function_or_method"),
+        ("def check(candidate):\n    assert (\n", "SyntaxError"),
+        ("assert unknown\ndef check(candidate):\n    pass\n", "NameError"),
+        ("raise SystemExit\ndef check(candidate):\n    pass\n", "SystemExit"),
+    ],
+)
+def test_tests_that_do_not_run_are_an_error_and_no_verdict(test: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        verdicts([asking("pass") | {"test": test}], ["    return 1\n"])
+
+
+def test_a_program_cannot_pass_for_broken_tests() -> None:
+    texts = [
+        "    import no_such_module\n",
+        "    raise MemoryError\n",
+        "    raise SyntaxError('tests do not run: ')\n",
+        "    raise type('tests do not run: ', (Exception,), {})\n",
+        "    return 1\nraise type('tests do not run: ', (Exception,), {})\n",
+        "    return 1\nimport os\nos.write(4, b'tests do not run: x\\n')\n",
+    ]
+    scores = verdicts([DOCUMENT] * len(texts), texts)
+    assert {score.reward for score in scores} == {0}

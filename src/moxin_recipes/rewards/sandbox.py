@@ -102,13 +102,16 @@ def _filter() -> bytes:
     return b"".join(lines)
 
 
-def confine(seconds: float) -> None:
-    """Confines this process from now on; raises OSError if the kernel cannot do it."""
+def confine(seconds: float, memory: int = MEMORY) -> None:
+    """Confines this process from now on; raises OSError if the kernel cannot do it.
+
+    It gets a CPU time of `seconds` and two more, and `memory` bytes of address space.
+    """
     program = _filter()
-    memory = ctypes.create_string_buffer(program, len(program))
-    filter_program = _Program(len(program) // 8, ctypes.cast(memory, ctypes.c_void_p))
+    text = ctypes.create_string_buffer(program, len(program))
+    filter_program = _Program(len(program) // 8, ctypes.cast(text, ctypes.c_void_p))
     limits = {
-        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: int(seconds) + 2,
         resource.RLIMIT_FSIZE: OUTPUT,
         resource.RLIMIT_CORE: 0,

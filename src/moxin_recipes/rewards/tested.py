@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.pool import Job, Pool
 from moxin_recipes.rewards.score import Score
-from moxin_recipes.rewards.trial import PASSED
+from moxin_recipes.rewards.trial import BROKEN, PASSED
 
 # For all tests of a document. HumanEval's own solutions take less than 1 s (its package stops at
 # 3 s); the rest is for a busy machine, so that load does not decide a verdict.
@@ -67,7 +67,8 @@ def program_of(text: str, entry_point: str) -> Program | None:
 def passes(documents: Sequence[Mapping[str, Any]], programs: Sequence[Program]) -> list[Score]:
     """Scores 1 for each program that passes its document's tests.
 
-    Raises RecipeError for a document without the columns, Unavailable without a sandbox.
+    Raises RecipeError for a document without the columns, or whose tests do not run whatever the
+    program is, and Unavailable without a sandbox.
     """
     jobs: dict[int, Job] = {}
     for index, (document, program) in enumerate(zip(documents, programs, strict=True)):
@@ -77,6 +78,8 @@ def passes(documents: Sequence[Mapping[str, Any]], programs: Sequence[Program]) 
     scores = [Score(0.0, 0.0, "program too long")] * len(programs)
     for index, (result,) in zip(jobs, pool().run(list(jobs.values())), strict=True):
         reason = result.failure or result.output
+        if reason.startswith(BROKEN):
+            raise RecipeError(f"`program`: of {documents[index]['entry_point']}, the {reason}")
         scores[index] = Score(float(reason == PASSED), result.seconds, reason)
     return scores
 

@@ -12,12 +12,13 @@ a `Fraction`, counts as a TypeError of the program.
 """
 
 import builtins
+import contextlib
 import json
 import os
 import random
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -26,6 +27,8 @@ from moxin_recipes.rewards import sandbox
 from moxin_recipes.rewards.plain import pack, unpack
 
 PASSED, FAILED = "passed", "failed"
+BROKEN = "tests do not run: "  # begins the verdict on tests that no program can pass
+_MEMORY = 4 * sandbox.MEMORY  # of the tests' process: a source of megabytes is compiled there
 _LONGEST_ANSWER = 2**24  # bytes
 _LONGEST_NAME = 50  # characters, of an exception's class
 _OUTPUT = 3  # the descriptor of the verdict
@@ -111,6 +114,21 @@ class _Program:
         self.raised, self.name = value, str(content[0])[:_LONGEST_NAME]
         raise value
 
+    @contextlib.contextmanager
+    def judged(self, failure: type[BaseException]) -> Iterator[None]:
+        """Ends the trial at any exception; one that is no `failure` shows that tests are broken.
+
+        So does a missing module, wherever tests import it.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if error is self.raised:
+                _conclude(f"raised {self.name}")
+            if isinstance(error, failure) and not isinstance(error, ImportError):
+                _conclude(FAILED)
+            _conclude(f"{BROKEN}{type(error).__name__}: {error}")
+
 
 def _exception(named: Any) -> Exception:
     """Returns the exception that the program raised.
@@ -145,20 +163,23 @@ def check(step: dict[str, Any], output: int, seconds: float, requests: int, answ
     program = _Program(open(4, "wb"), open(5, "rb"))  # noqa: SIM115 (until the process ends)
     random.seed(step["test"])
     np.allclose = _of_one_shape(np.allclose)
-    sandbox.confine(seconds)
+    sandbox.confine(seconds, _MEMORY)
 
     def candidate(*positional: Any, **named: Any) -> Any:
-        return program.ask(pack((positional, named)))
+        try:
+            request = pack((positional, named))
+        except TypeError as error:
+            _conclude(f"{BROKEN}an argument, {error}")
+        return program.ask(request)
 
-    names: dict[str, Any] = {"__name__": "tests"}
-    try:
+    with program.judged(AssertionError):
         program.ask({**{k: step[k] for k in ("sources", "entry_point")}, "seconds": seconds})
+        names: dict[str, Any] = {"__name__": "tests"}
         exec(compile(step["prompt"], "prompt.py", "exec"), names)  # noqa: S102 (confined)
         names[step["entry_point"]] = candidate
         exec(compile(step["test"], "test.py", "exec"), names)  # noqa: S102 (confined)
+    with program.judged(BaseException):
         names["check"](candidate)
-    except BaseException as error:
-        _conclude(f"raised {program.name}" if error is program.raised else FAILED)
     _conclude(PASSED)
 
 
