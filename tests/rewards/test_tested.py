@@ -403,6 +403,8 @@ def test_a_program_cannot_pass_for_broken_tests() -> None:
         "    raise type('tests do not run: ', (Exception,), {})\n",
         "    return 1\nraise type('tests do not run: ', (Exception,), {})\n",
         "    return 1\nimport os\nos.write(4, b'tests do not run: x\\n')\n",
+        """    return 1\nimport os\nos.write(4, b'{"raised": {"x": 1, "y": 2}}\\n')\n""",
+        """    return 1\nimport os\nos.write(4, b'{"raised": ["ImportError", "x"]}\\n')\n""",
     ]
     scores = verdicts([DOCUMENT] * len(texts), texts)
     assert {score.reward for score in scores} == {0}

@@ -106,13 +106,13 @@ class _Program:
             _conclude("ended early")
         try:
             ((outcome, content),) = json.loads(line).items()
-            value = {"returned": unpack, "raised": _exception}[outcome](content)
+            if outcome == "returned":
+                return unpack(content)
+            name, text = map(str, {"raised": content}[outcome])
         except Exception:
             _conclude("no answer")
-        if outcome == "returned":
-            return value
-        self.raised, self.name = value, str(content[0])[:_LONGEST_NAME]
-        raise value
+        self.raised, self.name = _exception(name, text), name[:_LONGEST_NAME]
+        raise self.raised
 
     @contextlib.contextmanager
     def judged(self, failure: type[BaseException]) -> Iterator[None]:
@@ -130,12 +130,11 @@ class _Program:
             _conclude(f"{BROKEN}{type(error).__name__}: {error}")
 
 
-def _exception(named: Any) -> Exception:
+def _exception(name: str, text: str) -> Exception:
     """Returns the exception that the program raised.
 
     One that would end the tests' process, or a loop of the tests, becomes a ProgramError.
     """
-    name, text = map(str, named)
     kind = getattr(builtins, name, None)
     stops = (StopIteration, StopAsyncIteration)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, stops):
