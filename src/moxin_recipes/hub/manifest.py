@@ -12,6 +12,7 @@ from typing import Any
 
 MANIFEST = "moxin.json"
 CARD = "README.md"
+EVAL_RESULTS = ".eval_results"  # scores, as the Hub reads them; never part of a payload
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -35,7 +36,7 @@ def sha256_file(path: Path) -> str:
 def payload_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Path → {sha256, size} of every file below `folder` but the card and the manifest.
 
-    Local working state (`state-…`) and hidden files are no payload.
+    Local working state (`state-…`) and what is hidden, scores in `.eval_results` too, do not count.
     """
     files = {}
     for path in sorted(folder.rglob("*")):

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from moxin_recipes.hub.manifest import CARD, MANIFEST
+from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
 from moxin_recipes.hub.session import api, errors, qualified
 from moxin_recipes.recipe.fields import Reference
 
@@ -102,15 +102,15 @@ def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
 def _listed(repo: str, repo_type: str, commit: str) -> str:
     """Payload digest of a repository without a manifest: git's digests of its top level.
 
-    They cover all that lies below, and are the same on every Hub; the card and .gitattributes,
-    which a Hub may add to, do not count.
+    They cover all that lies below, and are the same on every Hub; the card, scores, and
+    .gitattributes, which a Hub may add to, do not count.
     """
     with errors(f"{repo}@{commit[:12]}"):
         entries = list(api().list_repo_tree(repo, repo_type=repo_type, revision=commit))
     lines = sorted(
         f"{entry.path}\0{entry.blob_id if isinstance(entry, RepoFile) else entry.tree_id}\n"
         for entry in entries
-        if entry.path not in (CARD, ".gitattributes")
+        if entry.path not in (CARD, EVAL_RESULTS, ".gitattributes")
     )
     return "tree:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 

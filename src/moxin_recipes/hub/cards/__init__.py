@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 from jinja2 import Template
 
+from moxin_recipes.hub.cards.tables import cell, interval
+
 _PAGE = Path(__file__).parent / "card.md"
 
 
@@ -16,7 +18,10 @@ def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) ->
     metadata = _metadata(repo_type, manifest, folder)
     page: str = template.render(
         repo=repo,
+        repo_type=repo_type,
         m=manifest,
+        cell=cell,
+        interval=interval,
         summary=manifest["summary"],
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
         recipe=yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True).strip(),

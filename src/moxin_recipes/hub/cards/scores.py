@@ -1,47 +1,153 @@
-"""Scores in the metadata of a model's card, where the Hub shows them."""
+"""Scores on the main of the model that was scored: for the Hub, for readers of cards, for people.
 
+The forms: `.eval_results/*.yaml` (https://huggingface.co/docs/hub/eval-results), `model-index` in
+the card's metadata, and a table in its text.
+"""
+
+import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, metadata_update
-from huggingface_hub.repocard_data import eval_results_to_model_index
+import yaml
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    EvalResultEntry,
+    RepoCard,
+    eval_result_entries_to_yaml,
+)
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from moxin_recipes.hub.session import errors
+from moxin_recipes.hub.cards.model_index import model_index
+from moxin_recipes.hub.cards.tables import Unit, asked, interval, named, scores_of, with_table
+from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS
+from moxin_recipes.hub.pull import Parent, download, resolve
+from moxin_recipes.hub.session import api, errors
+from moxin_recipes.recipe.fields import Reference
 
-Row = dict[str, Any]
+log = logging.getLogger(__name__)
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+_OURS = "moxin-"  # files of .eval_results that begin so
+_REFUSED = {403: "this token may not write there", 412: "main moved in this moment"}
 
 
-def add_scores(repo: str, rows: list[Row]) -> None:
-    """Writes rows (`scores/rows.py`) into the card on main; commits and tags stay as they are."""
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type=row["task"],
-            dataset_name=f"{row['task']} ({asked})",
-            dataset_config=asked,  # or the card would mix up two of one task
-            metric_type=row["metric"],
-            metric_value=value,
-            metric_args=more,
-        )
-        for row in rows
-        for asked, value, more in _both(row)
-    ]
-    if not results:
+def add_scores(parent: Parent, units: list[Unit]) -> None:
+    """Makes the scores on main of the model's repository those of these units, in one commit.
+
+    `units` are the finished ones of this model. Only whole sets count; where there are none but
+    others, main stays as it is, and so it does where it is not at the payload that was scored.
+    What is there of other people stays. The same units again make no commit; tags never move.
+
+    Raises:
+        HubError: the Hub is away, or refuses the commit.
+    """
+    main = resolve(Reference("model", "model", parent.repo, "main"))
+    kept = [unit for unit in units if _counts(unit, main)]
+    if main.payload != parent.payload:
+        _left(parent, "main has another payload (this is a step on the way, or main has moved)")
+    elif units and not kept:
+        _left(parent, "none of its tasks was scored on the whole set")
+    else:
+        _commit(main, sorted(kept, key=lambda unit: (unit["task"], unit["key"])))
+
+
+def _left(parent: Parent, reason: str) -> None:
+    log.info("no scores on the card of %s@%s: %s", parent.repo, parent.revision, reason)
+
+
+def _counts(unit: Unit, main: Parent) -> bool:
+    return unit["whole"] and not unit["failed"] and unit["payload"] == main.payload
+
+
+def _commit(main: Parent, units: list[Unit]) -> None:
+    there = _there(download(main, [CARD, f"{EVAL_RESULTS}/{_OURS}*.yaml"]))
+    try:
+        readme = there.get(CARD, b"").decode("utf-8-sig")
+        card = RepoCard(readme)
+        if index := card.data.get("model-index"):
+            model_index_to_eval_results(index)  # fails for what is none
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        _left(main, f"its README.md cannot be read: {' '.join(repr(error).split())}")
         return
-    with errors(repo):
-        metadata_update(
-            repo,
-            {"model-index": eval_results_to_model_index(repo.split("/")[-1], results)},
-            overwrite=True,
-            commit_message="Scores",
+    wanted = {**_eval_results(units), CARD: _with_scores(readme, card, units, main.repo)}
+    operations: list[Operation] = [
+        *(CommitOperationDelete(path) for path in there if path not in wanted),
+        *(
+            CommitOperationAdd(path, text.encode())
+            for path, text in wanted.items()
+            if text.encode() != there.get(path, b"")
+        ),
+    ]
+    if operations:
+        _send(main, operations)
+
+
+def _send(main: Parent, operations: list[Operation]) -> None:
+    with errors(main.repo):
+        try:
+            api().create_commit(
+                main.repo, operations, commit_message="Scores", parent_commit=main.commit
+            )
+        except HfHubHTTPError as error:
+            if error.response.status_code not in _REFUSED:
+                raise
+            _left(main, _REFUSED[error.response.status_code])
+
+
+def _there(folder: Path) -> dict[str, bytes]:
+    """Path → content of the card and of our results, as main has them."""
+    paths = [folder / CARD, *sorted((folder / EVAL_RESULTS).glob(f"{_OURS}*.yaml"))]
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()
+    }
+
+
+def _eval_results(units: list[Unit]) -> dict[str, str]:
+    """Path → YAML, a file for each task whose dataset is a pinned benchmark.
+
+    An entry has the task's first metric and no date: the Hub takes the commit's.
+    """
+    files: dict[str, list[EvalResultEntry]] = {}
+    for unit in units:
+        dataset = unit["settings"]["dataset"]
+        score = next(scores_of(unit), None)
+        if score is None or not (dataset.get("benchmark") and dataset.get("commit")):
+            continue
+        name = re.sub(r"[^\w.-]+", "-", unit["task"])
+        files.setdefault(f"{EVAL_RESULTS}/{_OURS}{name}.yaml", []).append(
+            EvalResultEntry(
+                dataset_id=dataset["path"],
+                task_id=unit["task"],
+                value=score["value"],
+                dataset_revision=dataset["commit"],
+                notes=", ".join(part for part in _notes(unit, score) if part),
+            )
         )
+    return {
+        path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+        for path, entries in files.items()
+    }
 
 
-def _both(row: Row) -> Iterator[tuple[str, float, Row]]:
-    """(how it was asked, value, more) of a score over all items, and of the clean one if given."""
-    asked = f"{row['shots']}-shot{', chat' if row['chat'] else ''}"
-    more = {"stderr": row["stderr"], "items": row["items"], "commit": row["commit"]}
-    yield asked, row["value"], {**more, "clean items": row["clean_note"]}
-    if row["clean_value"] is not None:
-        more |= {"stderr": row["clean_stderr"], "items": row["clean_items"]}
-        yield f"{asked}, clean items", row["clean_value"], more
+def _notes(unit: Unit, score: dict[str, Any]) -> Iterator[str]:
+    yield named(score)
+    yield asked(unit["settings"])
+    yield f"{unit['problems']} items"
+    if score["low"] is not None:
+        yield f"95 % interval {interval(score['low'], score['high'])}"
+    yield f"lm-eval {unit['settings']['lm_eval']}"
+
+
+def _with_scores(readme: str, card: RepoCard, units: list[Unit], repo: str) -> str:
+    """The README.md with these scores; nothing else of it changes."""
+    text, before = card.text, card.data.get("model-index") or []
+    head = readme[: len(readme) - len(text)]
+    after = model_index(before, units, repo.split("/")[-1])
+    if after != before:
+        card.data["model-index"] = after or None
+        head = str(card)[: -len(text) or None]
+    return head + with_table(text, units)

@@ -1,0 +1,72 @@
+"""Scores in the tables of cards."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+Unit = dict[str, Any]
+BEGIN, END = "<!-- scores of moxin-recipes -->", "<!-- end of scores -->"
+_BLOCK = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """A 95 % interval as text; a dash where there is none."""
+    return "–" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def cell(value: Any) -> str:
+    """A value as text that stays in its cell of a Markdown table; a dash for None."""
+    if value is None:
+        return "–"
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def asked(settings: dict[str, Any]) -> str:
+    """How a task was asked, by the settings of its unit: `8-shot, chat, 4 samples`."""
+    shots, samples = settings["shots"], settings["samples"]
+    parts = {
+        f"{shots}-shot": shots is not None,
+        "chat": settings["chat"],
+        "system prompt": settings["system"],
+        f"{samples} samples": samples > 1,
+    }
+    return ", ".join(part for part, is_so in parts.items() if is_so)
+
+
+def scores_of(unit: Unit) -> Iterator[dict[str, Any]]:
+    """The scores of a unit that are numbers."""
+    for score in unit["scores"]:
+        if score["value"] is not None and math.isfinite(score["value"]):
+            yield score
+
+
+def named(score: dict[str, Any]) -> str:
+    """`exact_match (flexible-extract)`: the metric, and the filter where there is one."""
+    filtered = "" if score["filter"] == "none" else f" ({score['filter']})"
+    return f"{score['metric']}{filtered}"
+
+
+def with_table(body: str, units: list[Unit]) -> str:
+    """The text with the table at its place, at the end of a text that has none."""
+    block = "\n".join((BEGIN, *_table(units), END))
+    if _BLOCK.search(body):
+        return _BLOCK.sub(lambda _: block, body, count=1)
+    return f"{body.rstrip()}\n\n{block}\n" if units else body
+
+
+def _table(units: list[Unit]) -> Iterator[str]:
+    if not units:
+        return
+    yield "## Scores\n\nOf this revision, by moxin-recipes, each over the whole set.\n"
+    yield "| task | asked | metric | score | 95 % interval | items | dataset |"
+    yield "|---|---|---|---|---|---|---|"
+    for unit in units:
+        dataset = unit["settings"]["dataset"]
+        data = dataset["path"] + (f"@{dataset['commit'][:12]}" if dataset["commit"] else "")
+        for score in scores_of(unit):
+            measured = [named(score), float(score["value"]), interval(score["low"], score["high"])]
+            row = [unit["task"], asked(unit["settings"]), *measured, unit["problems"], data]
+            yield f"| {' | '.join(map(cell, row))} |"
+    yield ""
