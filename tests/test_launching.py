@@ -26,8 +26,7 @@ def config(folder: Path, **changes: Any) -> Path:
 
 
 def missing(path: Path) -> str | None:
-    recipe = read(ROOT / "recipes" / "moxin-7b" / "30-sft.yaml")
-    return launching.missing_here(recipe, path, Launcher.of_file(path))
+    return launching.missing_here(path, Launcher.of_file(path))
 
 
 def test_machines_and_gpus_are_compared_with_what_is_there(

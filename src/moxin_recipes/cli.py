@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moxin_recipes import environment
 from moxin_recipes.hub import commands as hub_commands
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.scores import commands as score_commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     _on_ladders(command)
+    score_commands.add_to(command)
     score = command("score", "Score given completions with a reward, as training does.", _score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
@@ -71,9 +73,18 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
     samples.add_argument("--rank", type=int, help="only what this process read")
     samples.add_argument("--json", action="store_true")
+    evaluate = command("evaluate", "Score tasks on any model, without a ladder.", _evaluate)
+    evaluate.add_argument("model", metavar="MODEL[@REVISION]")
+    evaluate.add_argument("--tasks", default="", help="names of tasks, groups or tags: a,b")
+    evaluate.add_argument("--suite", help="a suite of tasks, such as zero-shot")
+    evaluate.add_argument("--num-fewshot", type=int, help="the tasks' own if it is not given")
+    evaluate.add_argument("--chat", action="store_true", help="ask in the chat template")
+    evaluate.add_argument("--limit", type=int, help="items of each task")
+    evaluate.add_argument("--batch-size", type=int, default=32)
+    evaluate.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     for of_launch in (run, status):
         of_launch.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    for with_hub in (run, check, status, samples):
+    for with_hub in (run, check, status, samples, evaluate):
         with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
         with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
@@ -129,6 +140,21 @@ def _run(options: argparse.Namespace) -> None:
     picture = environment.home() / "report" / f"{options.ladder.resolve().name}.png"
     if figure.draw(states, picture):
         console.print(f"curves: {picture}", highlight=False, soft_wrap=True)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub import session
+    from moxin_recipes.ladder import evaluation, status
+
+    session.start()
+    named = [{"task": name} for name in options.tasks.split(",") if name]
+    named += [{"suite": options.suite}] if options.suite else []
+    how = {"num_fewshot": options.num_fewshot, "chat": options.chat or None}
+    how = {key: value for key, value in how.items() if value is not None}
+    keys = {"eval_batch_size": options.batch_size, "dtype": options.dtype}
+    keys |= {} if options.limit is None else {"limit": options.limit}
+    folder = evaluation.evaluate(options.model, [line | how for line in named], keys)
+    _console().print(status.table(status.states(folder)))
 
 
 def _console() -> "Console":

@@ -16,7 +16,7 @@ from moxin_recipes import environment
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
-from moxin_recipes.hub.pull import Parent, download, resolve
+from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, resume
 from moxin_recipes.recipe.base import StageKeys
@@ -58,7 +58,7 @@ class Run(Generic[K, A]):
         self.processes = launcher.processes
         self.libraries = door.check(recipe, launcher)
         session.start(self.rank)
-        self.parents = [resolve(reference) for reference in recipe.references]
+        self.parents = resolve_all(recipe.references)
         payloads = [(parent.key, parent.payload) for parent in self.parents]
         self.identity = identity(recipe, payloads, launcher)
         self.key = self.identity.key
@@ -146,17 +146,23 @@ class Run(Generic[K, A]):
             return
         tags = (self.recipe.tag, f"done-{self.key[:12]}")
         for hub_key, (folder, facts) in reversed(outputs.items()):
-            send = functools.partial(
-                push,
-                folder,
-                self.recipe.values[hub_key],
-                self.recipe.output_type(hub_key),
-                self.manifest(**facts),
-                private=self.keys.hub_private_repo,
-                tags=tags,
-            )
-            patiently(send, PATIENCE)
+            self.share(hub_key, folder, facts, tags)
         shutil.rmtree(self.state)
+
+    def share(
+        self, hub_key: str, folder: Path, facts: dict[str, Any], tags: tuple[str, ...] = ()
+    ) -> None:
+        """Pushes one output; without tags it is there, and the stage is not done."""
+        send = functools.partial(
+            push,
+            folder,
+            self.recipe.values[hub_key],
+            self.recipe.output_type(hub_key),
+            self.manifest(**facts),
+            private=self.keys.hub_private_repo,
+            tags=tags,
+        )
+        patiently(send, PATIENCE)
 
 
 def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
@@ -177,6 +183,8 @@ def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
         folder = recipe.output_dir
         if recipe.trains:
             keep_freed_memory()
+        elif recipe.keys.parallel:
+            pass  # it shares its work out itself
         elif os.environ.get("RANK", "0") != "0":
             return
         else:

@@ -235,9 +235,12 @@ def test_differences_are_told_in_few_words(tmp_path: Path) -> None:
 
 
 def test_results_of_the_first_form_keep_their_key(tmp_path: Path) -> None:
-    """Recipes as they were, with the keys that they had; later keys of ours have no part."""
+    """Recipes as they were, with the keys that they had; later keys of ours have no part.
+
+    Scores of the first form have no items: an evaluation of then is not done today.
+    """
     recorded = json.loads((Path(__file__).parent / "old_keys.json").read_text())
-    assert {before["values"]["stage"] for before in recorded.values()} == set(stages())
+    assert {before["values"]["stage"] for before in recorded.values()} == {*stages()} - {"evaluate"}
     for name, before in recorded.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import yaml
 from tests.conftest import ROOT, Workplace
 
 from moxin_recipes.ladder import launching
-from moxin_recipes.recipe import door
+from moxin_recipes.recipe import benchmarks, door
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -22,6 +22,7 @@ MODEL = {"model": "m", "file": "f", "label": "l", "threshold": 0.5}
 MINHASH = {"unit": "words", "ngrams": 5, "buckets": 14, "hashes": 8}
 
 # Stage → what is changed of moxin-nano's recipe, and what the one line says.
+BASE = "moxin-nano-base@pretrain-enhance"
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("40-distill", {"teacher": "recorded"}, "`traces` is missing: `teacher: recorded` needs it"),
     ("40-distill", {"teacher": "endpoint"}, "`base_url` is missing: `teacher: endpoint`"),
@@ -149,6 +150,22 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("00-data", {"tokenizer_name_or_path": "some/tok"}, "or one too many: tokens need"),
     ("00-data", {"hub_tokens_id": "moxin-nano-corpus"}, "under two of the `hub_…_id` keys"),
     ("50-evaluate", {"evaluations": []}, "`evaluations` is empty"),
+    ("50-evaluate", {"evaluations": [{"model": BASE}]}, "give `task` or `suite`, one of them"),
+    (
+        "50-evaluate",
+        {"evaluations": [{"model": BASE, "task": "choices", "suite": "zero-shot"}]},
+        "give `task` or `suite`, one of them",
+    ),
+    ("50-evaluate", {"evaluations": [{"model": BASE, "suite": "none"}]}, "there is no suite none"),
+    (
+        "50-evaluate",
+        {
+            "evaluations": [
+                {"model": BASE, "task": "choices", "samples": 4, "generation": {"temperature": 0}}
+            ]
+        },
+        "`samples` 4 at temperature 0 are the same answer",
+    ),
 ]
 
 
@@ -181,12 +198,9 @@ def test_a_rule_is_one_line_before_anything_starts(
 @pytest.mark.parametrize(
     "task", ["arc_chalenge", "problems_chats", "no_such_task_anywhere", "../problems_chat"]
 )
-def test_a_task_that_nobody_has_is_named(tmp_path: Path, task: str) -> None:
-    models = read(NANO / "50-evaluate.yaml").values["models"]
-    changes = {"evaluations": [{"task": task, "model": models[0]}]}
-    recipe = read(broken(tmp_path, "50-evaluate", changes))
-    with pytest.raises(RecipeError, match=r"`evaluations\[0\].task`: neither this package nor"):
-        recipe.keys.check()
+def test_a_task_that_nobody_has_is_named(task: str) -> None:
+    with pytest.raises(RecipeError, match=f"neither this package nor lm-eval has a task {task}"):
+        benchmarks.find(task)
 
 
 @pytest.mark.parametrize(

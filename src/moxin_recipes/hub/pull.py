@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
-from moxin_recipes.hub.session import api, errors, qualified
+from moxin_recipes.hub.session import MissingError, api, errors, qualified
 from moxin_recipes.recipe.fields import Reference
 
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
@@ -66,7 +67,7 @@ def resolve(reference: Reference) -> Parent:
     A pinned commit of another Hub is found where a mirror repeated it: under another id, with the
     same payload, and so with the same key for all that is made of it.
     """
-    repo = qualified(reference.repo)
+    repo = reference.repo if reference.benchmark else qualified(reference.repo)
     with errors(f"`{reference.key}`: {repo}@{reference.revision}"):
         try:
             info = api().repo_info(repo, repo_type=reference.type, revision=reference.revision)
@@ -79,6 +80,35 @@ def resolve(reference: Reference) -> Parent:
     manifest = read_manifest(repo, reference.type, commit)
     payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
     return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+
+
+def resolve_all(references: Iterable[Reference]) -> list[Parent]:
+    """Pins references in their order: each revision of `*`, and the benchmarks that are there."""
+    parents = []
+    for reference in references:
+        if reference.revision == "*":
+            parents += [resolve(one) for one in _revisions(reference)]
+            continue
+        try:
+            parents.append(resolve(reference))
+        except MissingError:
+            if not reference.benchmark:
+                raise
+    return parents
+
+
+def _revisions(reference: Reference) -> list[Reference]:
+    """All tags and branches of a repository that name a result, each commit once."""
+    repo = qualified(reference.repo)
+    with errors(f"`{reference.key}`: {repo}"):
+        refs = api().list_repo_refs(repo, repo_type=reference.type)
+    named: dict[str, str] = {}  # commit → name; a tag before a branch
+    for ref in (*refs.tags, *refs.branches):
+        if ref.name != "main" and not ref.name.startswith(("done-", "incoming-")):
+            named.setdefault(str(ref.target_commit), ref.name)
+    if not named:
+        raise MissingError(f"`{reference.key}`: {repo} has no tags or branches beside main")
+    return [replace(reference, revision=name) for name in sorted(named.values())]
 
 
 def mirror_of(message: str) -> str | None:

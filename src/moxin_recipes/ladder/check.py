@@ -2,11 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from moxin_recipes.hub import pull, session
+from moxin_recipes.hub.pull import Parent
 from moxin_recipes.ladder import launching, order
 from moxin_recipes.recipe import door, trainers
-from moxin_recipes.recipe.reading import read
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
+from moxin_recipes.recipe.reading import Recipe, read
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
@@ -31,11 +35,35 @@ def check(place: Path, online: bool) -> None:
     session.start()
     unresolved = []
     for _, reference in outside:
-        try:
-            parent = pull.resolve(reference)
+        parents = _there(reference)
+        for parent in parents:
             log.info("  %s: %s@%s", reference.key, parent.repo, parent.commit)
-        except session.MissingError:
+        if not parents:
             unresolved.append(f"{reference.key}: {reference.repo}@{reference.revision}")
             log.info("  unresolved  %s", unresolved[-1])
+    for recipe in recipes:
+        if isinstance(recipe.keys, EvaluateKeys):
+            _check_tasks(recipe, recipe.keys)
     if unresolved and online:
         raise RecipeError(f"{len(unresolved)} inputs are unresolved, the first: {unresolved[0]}")
+
+
+def _there(reference: Reference) -> list[Parent]:
+    """The pinned input, or each revision of it; nothing where the Hub does not have it."""
+    try:
+        return pull.resolve_all([reference])
+    except session.MissingError:
+        return []
+
+
+def _check_tasks(recipe: Recipe[Any], keys: EvaluateKeys) -> None:
+    """Loads every task of an evaluation; RecipeError names all that cannot be asked."""
+    from moxin_recipes.scores import proof
+
+    parents = [parent for reference in recipe.references for parent in _there(reference)]
+    wrong = list(proof.problems(keys, parents))
+    for sentence in wrong:
+        log.info("  wrong       %s", sentence)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more, named above)" if len(wrong) > 1 else ""
+        raise RecipeError(f"{recipe.path}: `evaluations`: {wrong[0]}{more}")

@@ -21,25 +21,26 @@ def file_of(recipe: Recipe[Any], given: Path | None = None) -> Path:
 
 
 def launcher_of(recipe: Recipe[Any], file: Path) -> Launcher:
-    """What a stage's launcher file says; stages that do not train run as one process."""
+    """What a stage's launcher file says; stages that cannot share their work are one process."""
     try:
-        return Launcher.of_file(file) if recipe.trains else Launcher()
+        several = recipe.trains or recipe.keys.parallel
+        return Launcher.of_file(file) if several else Launcher()
     except RecipeError as error:
         raise RecipeError(f"{recipe.path}: {error}") from None
 
 
-def missing_here(recipe: Recipe[Any], file: Path, launcher: Launcher) -> str | None:
+def missing_here(file: Path, launcher: Launcher) -> str | None:
     """What a launch would wait for in vain on this machine, with the ways out; None if nothing.
 
     A file for several machines is for `accelerate launch` on each of them, which a cluster's job
     starts; without the address of the first one the launcher waits at the rendezvous.
     """
-    if not recipe.trains or launcher.on_cpu:
+    if launcher.on_cpu or launcher.processes == 1:
         return None
     here, wanted = gpus(), launcher.processes // launcher.machines
     machines = f"{launcher.machines} machines" if launcher.machines > 1 else "1 machine"
     alone = launcher.machines > 1 and not content_of(file).get("main_process_ip")
-    if not alone and (here >= wanted or launcher.processes == 1):
+    if not alone and here >= wanted:
         return None
     return (
         f"{file.name} starts {launcher.processes} processes on {machines} of {wanted} GPUs, and "

@@ -54,7 +54,7 @@ def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:
             tags = made.get(reference.repo)
             if tags is None:
                 outside.append((recipe, reference))
-            elif reference.revision not in tags | {"main"}:
+            elif reference.revision not in tags | {"main", "*"}:
                 raise RecipeError(
                     f"{recipe.path}: `{reference.key}`: no earlier stage makes "
                     f"{reference.repo}@{reference.revision} (there are {', '.join(sorted(tags))})"
@@ -87,5 +87,6 @@ def makers(recipes: Iterable[Recipe[Any]], reference: Reference) -> list[str]:
     return [
         recipe.name
         for recipe in recipes
-        if reference.repo in recipe.outputs.values() and reference.revision in (recipe.tag, "main")
+        if reference.repo in recipe.outputs.values()
+        and reference.revision in (recipe.tag, "main", "*")
     ]

@@ -64,10 +64,10 @@ def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe
     """The inputs of a stage that are absent and that no stage `before` it will make, in words."""
     problems = []
     for reference in recipe.references:
-        if order.makers(before, reference):
+        if reference.benchmark or order.makers(before, reference):
             continue
         try:
-            pull.resolve(reference)
+            pull.resolve_all([reference])
         except MissingError as error:
             hint = ""
             for maker in order.makers(recipes, reference)[-1:]:
@@ -79,7 +79,7 @@ def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe
 def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
     """What a stage that has to run would wait for in vain on this machine, in words."""
     launcher = launching.launcher_of(recipe, file)
-    missing = launching.missing_here(recipe, file, launcher)
+    missing = launching.missing_here(file, launcher)
     if missing is None or (state(recipe, launcher).done and not again):
         return []
     return [f"`accelerate_config`: {missing}"]

@@ -40,7 +40,7 @@ def state(recipe: Recipe[Any], launcher: Launcher) -> State:
     first form is looked for.
     """
     try:
-        parents = [pull.resolve(reference) for reference in recipe.references]
+        parents = pull.resolve_all(recipe.references)
     except MissingError:
         return State(recipe, None)
     payloads = [(parent.key, parent.payload) for parent in parents]

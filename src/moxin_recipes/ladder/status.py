@@ -90,6 +90,7 @@ def table(states: list[State]) -> Table:
     for row, state in zip(rows(states), states, strict=True):
         scores = [name for name in state.recipe.keys.scores if name in row["metrics"]]
         changes = [_change(name, _before(name, state, states), row["metrics"]) for name in scores]
+        changes += [_of_model(one) for one in (state.manifest or {}).get("scores", [])]
         drawn.add_row(
             row["stage"],
             f"{row['repo']}@{row['revision']}" if row["commit"] else row["state"],
@@ -99,6 +100,15 @@ def table(states: list[State]) -> Table:
             "\n".join(changes),
         )
     return drawn
+
+
+def _of_model(score: dict[str, Any]) -> str:
+    """One line of an evaluation: the model, the task, its score with the interval of 95 %."""
+    said = f"{score['model']}: {score['task']} {score['metric']} "
+    if score["value"] is None:
+        return f"{score['model']}: {score['task']} failed"
+    interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return said + f"{score['value']:.3f}{interval}"
 
 
 def _before(score: str, state: State, states: list[State]) -> float | None:

@@ -11,6 +11,7 @@ from moxin_recipes.recipe.fields import (
     HARMLESS,
     MODEL_INPUT,
     MODEL_OUTPUT,
+    Reference,
     outputs,
 )
 from moxin_recipes.recipe.strict import RecipeError
@@ -28,6 +29,7 @@ class StageKeys:
     scores: ClassVar[tuple[str, ...]] = ()  # the metrics that `moxin status` shows
     curves: ClassVar[dict[str, str]] = {}  # column of the training log → label of its axis
     bf16_by_default: ClassVar[bool] = False  # what the trainer makes of a recipe without `bf16`
+    parallel: ClassVar[bool] = False  # whether it works on several processes though nothing trains
 
     stage: str
     # The file of `accelerate launch`; what it resolves to has classes of its own (launcher.py).
@@ -61,6 +63,10 @@ class StageKeys:
                 raise RecipeError(
                     f"{repo} stands under two of the `hub_…_id` keys; each needs its own"
                 )
+
+    def implied(self) -> list[Reference]:
+        """Inputs that no key names."""
+        return []
 
     def check_launch(self, sharded: bool) -> None:
         """The same for the launcher's file: `sharded` says whether FSDP shards the model."""

@@ -29,12 +29,17 @@ DATASET_OUTPUT = {"output": "dataset", "class": "harmless"}
 
 @dataclass(frozen=True)
 class Reference:
-    """An input: the recipe's key, the repository's type, name and revision as written there."""
+    """An input: the recipe's key, the repository's type, name and revision as written there.
+
+    The revision `*` stands for all of a repository. A benchmark's name is whole as it is, and where
+    no Hub has it, its tasks alone fail.
+    """
 
     key: str
     type: str
     repo: str
     revision: str
+    benchmark: bool = False
 
 
 def is_made_here(field: dataclasses.Field[Any], written: Any) -> bool:

@@ -75,7 +75,7 @@ class Recipe(Generic[K]):
     @property
     def references(self) -> list[Reference]:
         """All inputs, in a fixed order."""
-        return fields.references(self.keys)
+        return fields.references(self.keys) + self.keys.implied()
 
     @property
     def library_values(self) -> dict[str, Any]:

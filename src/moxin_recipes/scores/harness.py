@@ -1,63 +1,137 @@
-"""One task of lm-eval on one model: its own tasks by name, those of `tasks/` on pulled items."""
+"""The answers of a model to a task, in groups that outlive a kill and that processes share."""
 
+import json
 import logging
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-import yaml
-from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
+import torch.distributed
 
-from moxin_recipes.hub.pull import Pull
-from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.keys.evaluate import EvaluateKeys, Evaluation
+from moxin_recipes.hub.files import write_json
+from moxin_recipes.scores.model import Model, Response
 
-logging.getLogger("lm_eval").setLevel(logging.WARNING)  # it explains itself at length
-TASKS = Path(__file__).parent / "tasks"
+log = logging.getLogger(__name__)
+_GROUP = 8  # batches of likelihoods that a kill may cost; of texts it is one
+_SAID_EVERY = 10.0  # seconds
+Answers = dict[int, Response]  # by the request's number
 
 
-def evaluate(
-    wanted: Evaluation,
-    model: Path,
-    keys: EvaluateKeys,
-    pull: Pull,
-    work: Path,
-) -> dict[str, Any]:
-    """What lm-eval returns for one task on the model in the folder `model`.
+class TaskFailed(RuntimeError):
+    """A task that cannot be scored; the message says why."""
 
-    `pull` gives the folder of an input of the recipe; `work` takes the items of a task of `tasks/`.
-    Each item's own scores are there where the recipe names a corpus.
+
+class Together:
+    """The processes of this run, as `accelerate launch` started them."""
+
+    def __init__(self) -> None:
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.size > 1:
+            torch.distributed.init_process_group("gloo")
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+
+    def gather(self, mine: Any) -> list[Any]:
+        """What each process has, in the order of their ranks, on all of them."""
+        if self.size == 1:
+            return [mine]
+        every: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(every, mine)
+        return every
+
+    def agree(self, failure: str | None) -> None:
+        """Raises TaskFailed on all processes where one of them has a reason."""
+        reasons = [reason for reason in self.gather(failure) if reason]
+        if reasons:
+            raise TaskFailed(reasons[0])
+
+    def close(self) -> None:
+        """Ends the rendezvous."""
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+
+class Request(NamedTuple):
+    """lm-eval's instance, and the number of the answer that is wanted of it."""
+
+    instance: Any
+    sample: int
+
+
+def requests_of(instances: list[Any], samples: int) -> list[Request]:
+    """Each instance `samples` times its own repeats."""
+    return [
+        Request(instance, sample)
+        for instance in instances
+        for sample in range(samples * (instance.repeats or 1))
+    ]
+
+
+def answers(
+    model: Model, requests: list[Request], seed: int, place: Path, together: Together
+) -> Answers:
+    """The answers to all requests, on every process.
+
+    The first process keeps each group in the folder `place`; after a kill those are not asked
+    again.
     """
-    task, manager = _task(wanted.task, pull, work)
-    lm = HFLM(
-        pretrained=str(model),
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        batch_size=keys.eval_batch_size,
-    )
-    results: dict[str, Any] = simple_evaluate(
-        lm,
-        tasks=[task],
-        num_fewshot=wanted.num_fewshot,
-        limit=keys.limit,
-        apply_chat_template=wanted.chat,
-        task_manager=manager,
-        random_seed=keys.seed,
-        log_samples=keys.corpus_name is not None,
-        bootstrap_iters=1000,
-    )
-    return results
+    known: Answers = together.gather(_kept(place) if together.rank == 0 else None)[0]
+    todo = [
+        group for group in _groups(requests, model.batch_size) if not known.keys() >= set(group)
+    ]
+    said = time.monotonic()
+    for start in range(0, len(todo), together.size):
+        mine = todo[start : start + together.size][together.rank : together.rank + 1]
+        got: Answers = {}
+        failure = None
+        try:
+            for group in mine:
+                got |= _ask(model, requests, group, seed)
+        except Exception as error:  # of any library below; the task fails, and says so
+            failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        together.agree(failure)
+        for one in filter(None, together.gather(got)):
+            known |= one
+            if together.rank == 0:
+                place.mkdir(parents=True, exist_ok=True)
+                write_json(place / f"{min(one):08d}.json", one)
+        if time.monotonic() - said > _SAID_EVERY:
+            said = time.monotonic()
+            log.info("  %d of %d answers", len(known), len(requests))
+    return known
 
 
-def _task(name: str, pull: Pull, work: Path) -> tuple[str | dict[str, Any], TaskManager]:
-    """A task of this package on the pulled held-out items, or the name of one of lm-eval's."""
-    path = TASKS / f"{name}.yaml"
-    if not path.exists():
-        return name, TaskManager()
-    task = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config, split = task["metadata"]["config"], task["metadata"]["split"]
-    file = work / f"{name}.jsonl"
-    load_split(pull("problems_name"), config, split, [], "problems_name").to_json(file)
-    task["dataset_kwargs"] = {"data_files": {"test": str(file.absolute())}}
-    return task, TaskManager(include_defaults=False)
+def _kept(place: Path) -> Answers:
+    """The answers of groups that were asked before."""
+    known: Answers = {}
+    for path in sorted(place.glob("*.json")):
+        group = json.loads(path.read_text(encoding="utf-8"))
+        known |= {int(number): Response(*answer) for number, answer in group.items()}
+    return known
+
+
+def _groups(requests: list[Request], batch: int) -> Iterator[list[int]]:
+    """Numbers of requests of one kind and of like length: the same ones at every start."""
+
+    def rank(number: int) -> tuple[str, int, int, int]:
+        instance, sample = requests[number]
+        return instance.request_type, sample, -len(str(instance.args[0])), number
+
+    order = sorted(range(len(requests)), key=rank)
+    while order:
+        kind = requests[order[0]].instance.request_type
+        size = batch if kind == "generate_until" else batch * _GROUP
+        group = [n for n in order[:size] if requests[n].instance.request_type == kind]
+        order = order[len(group) :]
+        yield group
+
+
+def _ask(model: Model, requests: list[Request], group: list[int], seed: int) -> Answers:
+    """The answers of one group."""
+    instances = [requests[number].instance for number in group]
+    samples = [requests[number].sample for number in group]
+    said = model.answer(instances[0].request_type, instances, samples, seed)
+    return dict(zip(group, said, strict=True))

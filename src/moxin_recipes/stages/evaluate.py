@@ -1,55 +1,72 @@
-"""lm-eval on base, instruct and reasoning models (paper §5): scores with their standard errors.
+"""Tasks on models (paper §5): scores with their intervals, and every item they are made of.
 
-With `corpus_name` each score is given twice: over all items, and over those that decontamination
-looked for in the corpus and did not find.
+Each task on each model is scored once: a longer list, a kill or a task that failed cost no more
+than what is missing. With `corpus_name` each score is given twice: over all items, and over those
+that decontamination looked for in the corpus and did not find.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.evaluate \
       --config recipes/moxin-nano/50-evaluate.yaml
 
 Needs: the models, held-out items for the tasks of this package, the corpus. Pushes: a dataset of
-scores, and each score into the metadata of its model's card.
+scores and items, and the scores of whole sets to the models' cards.
 """
 
-import json
-
 from moxin_recipes.hub.cards.scores import add_scores
-from moxin_recipes.hub.files import clear, write_json
-from moxin_recipes.hub.pull import Parent, download
-from moxin_recipes.hub.splits import write_split
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import clean_items, harness
-from moxin_recipes.scores.rows import Row, metrics, rows_of
+from moxin_recipes.scores import table
+from moxin_recipes.scores.scoring import Scoring
+from moxin_recipes.scores.table import Failed
+from moxin_recipes.scores.units import Line, Store, plan
 
 
 def main(run: Run[EvaluateKeys, None]) -> None:
-    """Each task on its model, then the scores to the Hub."""
-    keys = run.keys
-    pinned = [parent for parent in run.parents if parent.key == "models"]
-    models = dict(zip(keys.models, pinned, strict=True))
-    rows = scored(run, models)
-    folder = clear(run.folder / "hub_scores_id")
-    write_split(folder, "test", rows)
+    """The units that are not there yet, model after model; then all scores to the Hub."""
+    keys, folder = run.keys, run.folder / "hub_scores_id"
+    lines = plan(keys, run.parents)
+    pushed = keys.hub_scores_id if keys.push_to_hub and run.is_main else None
+    store = Store(run.folder / "units", pushed)
+    failed = scored(run, lines, store)
+    if not run.is_main:
+        return
+    facts = table.write(folder, lines, store, failed)
+    failures = table.failures(lines, failed)
+    if failures and keys.push_to_hub:
+        run.share("hub_scores_id", folder, facts)
+    elif not failures:
+        run.finish({"hub_scores_id": (folder, facts)})
     if keys.push_to_hub:
-        for name, parent in models.items():
-            add_scores(parent.repo, [row for row in rows if row["model"] == name])
-    facts = {"summary": "Scores of the models of this ladder.", "metrics": metrics(rows)}
-    run.finish({"hub_scores_id": (folder, facts)})
+        give_to_cards(lines, store)
+    if failures:
+        raise RecipeError(
+            f"{run.recipe.path}: {len(failures)} tasks have no score, the first: {failures[0]}; "
+            "the rest is kept, and the same command scores these alone"
+        )
 
 
-def scored(run: Run[EvaluateKeys, None], models: dict[str, Parent]) -> list[Row]:
-    """The rows of all tasks; a killed stage goes on with those that are left."""
-    keys = run.keys
-    searched = clean_items.searched(keys.corpus_name, run.pull)
-    rows: list[Row] = []
-    for number, wanted in enumerate(keys.evaluations):
-        done = run.state / f"{number}.json"
-        if not done.exists():
-            model = models[wanted.model]
-            results = harness.evaluate(wanted, download(model), keys, run.pull, run.state)
-            write_json(done, rows_of(results, wanted, model.commit, searched))
-        rows += json.loads(done.read_text(encoding="utf-8"))
-    return rows
+def scored(run: Run[EvaluateKeys, None], lines: list[Line], store: Store) -> Failed:
+    """Scores what the store lacks; key → reason of what failed. What is done is pushed at once."""
+    failed: Failed = {}
+    scoring = Scoring(run.keys, run.parents, run.pull, store)
+    models = list(dict.fromkeys(line.model for line in lines))
+    for position, name in enumerate(models, start=1):
+        units = [unit for line in lines if line.model == name for unit in line.units]
+        missing = {unit.key: unit for unit in units if store.get(unit.key) is None}
+        failed |= scoring.score(list(missing.values()))
+        if missing and position < len(models) and run.is_main and run.keys.push_to_hub:
+            folder = run.folder / "hub_scores_id"
+            run.share("hub_scores_id", folder, table.write(folder, lines, store, failed))
+    scoring.close()
+    return failed
+
+
+def give_to_cards(lines: list[Line], store: Store) -> None:
+    """The scores of each model to its card."""
+    for name in dict.fromkeys(line.model for line in lines):
+        of_model = [line for line in lines if line.model == name]
+        units = [store.get(unit.key) for line in of_model for unit in line.units]
+        add_scores(of_model[0].parent, [unit for unit in units if unit])
 
 
 if __name__ == "__main__":

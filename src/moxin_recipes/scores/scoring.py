@@ -1,0 +1,136 @@
+"""The units of one model, scored one after the other; one that fails stops no other."""
+
+import errno
+import logging
+import time
+from pathlib import Path
+
+from lm_eval.api.task import Task
+
+from moxin_recipes.hub.pull import Parent, Pull, download
+from moxin_recipes.hub.session import AwayError
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.scores import clean_items, harness, questions, records
+from moxin_recipes.scores.aggregates import scores_of
+from moxin_recipes.scores.harness import Request, TaskFailed, Together
+from moxin_recipes.scores.items import Items
+from moxin_recipes.scores.model import Model
+from moxin_recipes.scores.units import Record, Store, Unit, dataset_of
+
+log = logging.getLogger(__name__)
+
+
+class Scoring:
+    """What all units of a run share: the recipe, its inputs, the store, the processes."""
+
+    def __init__(self, keys: EvaluateKeys, parents: list[Parent], pull: Pull, store: Store) -> None:
+        self._keys, self._parents, self._pull, self._store = keys, parents, pull, store
+        self._together = Together()
+        self._searched = clean_items.searched(keys.corpus_name, pull)
+
+    def close(self) -> None:
+        """Lets the other processes go."""
+        self._together.close()
+
+    def score(self, units: list[Unit]) -> dict[str, str]:
+        """Scores units of one model and stores them; key → reason of those that failed.
+
+        The first process says which ones: it alone knows what is stored.
+        """
+        failed = {}
+        model: Model | None = None
+        wanted = self._together.gather([unit.key for unit in units])[0]
+        units = [unit for unit in units if unit.key in wanted]
+        for unit in units:
+            try:
+                if model is None:
+                    model = self._load(unit)
+                self._one(unit, model)
+            except Exception as error:
+                if _stops_all(error):
+                    raise
+                failed[unit.key] = reason(error)
+                log.warning("%s on %s: %s", unit.leaf.name, unit.model, failed[unit.key])
+        return failed
+
+    def _load(self, unit: Unit) -> Model:
+        keys = self._keys
+        return Model(
+            download(unit.parent),
+            batch_size=keys.eval_batch_size,
+            dtype=keys.dtype,
+            add_bos=keys.add_bos,
+        )
+
+    def _one(self, unit: Unit, model: Model) -> None:
+        began = time.monotonic()
+        place = self._store.place(unit.key)
+        failure = None
+        try:
+            task, requests, grader = self._asked(unit, model, place)
+        except Exception as error:
+            if _stops_all(error):
+                raise
+            failure = reason(error)
+        self._together.agree(failure)
+        samples = unit.asked.samples
+        said = harness.answers(model, requests, self._keys.seed, place / "answers", self._together)
+        if self._together.rank:
+            return
+        items = Items(task, requests, said, samples, grader, self._searched)
+        rows = [records.sealed({"unit": unit.key[:12], **row}) for row in items.rows]
+        record = unit.record(
+            metrics=items.metrics,
+            items=None,
+            digest=records.digest(rows),
+            problems=items.problems,
+            whole=items.problems == len(task.eval_docs),
+            counts=items.counts,
+            scores=scores_of(items.metrics, rows, task.aggregation()),
+            seconds=round(time.monotonic() - began, 1),
+        )
+        self._store.put(record, rows)
+        _say(unit, record)
+
+    def _asked(
+        self, unit: Unit, model: Model, place: Path
+    ) -> tuple[Task, list[Request], str | None]:
+        """The task, what is asked of the model, and the grader."""
+        asked, leaf = unit.asked, unit.leaf
+        if asked.chat and model.tokenizer.chat_template is None:
+            raise TaskFailed("`chat: true`: the model has no chat template; leave it out")
+        dataset = dataset_of(leaf, self._parents)
+        if leaf.repository and dataset is None:
+            questions.prove(leaf, asked)  # what no dataset would mend is said first
+            raise TaskFailed(f"its dataset {leaf.repository[0]} is not on this Hub")
+        model.chat = asked.chat
+        commit = dataset.commit if dataset else None
+        task = questions.build(leaf, asked, commit, self._pull, place / "problems")
+        instances = questions.ask(task, asked, self._keys.limit, model.apply_chat_template)
+        return task, harness.requests_of(instances, asked.samples), questions.grader_of(leaf)
+
+
+def reason(error: BaseException) -> str:
+    """Why a task failed, in one line."""
+    said = " ".join(str(error).split())[:400]
+    named = isinstance(error, TaskFailed | RecipeError)
+    return said if named else f"{type(error).__name__}: {said}"
+
+
+def _stops_all(error: BaseException) -> bool:
+    """Whether no other task would fare better: the Hub is away, or the disk is full."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return full or isinstance(error, AwayError)
+
+
+def _say(unit: Unit, record: Record) -> None:
+    score = record["scores"][0]
+    value, low, high = (
+        "–" if score[name] is None else f"{score[name]:.4f}" for name in ("value", "low", "high")
+    )
+    log.info(
+        "%s on %s: %s %s [%s, %s], %d problems, %.0f s",
+        *(unit.leaf.name, unit.model, score["metric"], value, low, high),
+        *(record["problems"], record["seconds"]),
+    )

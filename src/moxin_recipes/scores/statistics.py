@@ -1,0 +1,115 @@
+"""Estimates with their errors: shares, means over problems, pass@k, and paired differences."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Z = statistics.NormalDist().inv_cdf(0.975)  # of a two-sided interval of 95 %
+_POWER = statistics.NormalDist().inv_cdf(0.8)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, its standard error (None for a single problem), and its interval of 95 %."""
+
+    value: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The score interval of 95 % of a share of `count` trials (Wilson 1927); never of no width."""
+    spread = Z * Z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def estimate(problems: Sequence[Sequence[float]]) -> Estimate:
+    """The mean over problems of the mean over their samples.
+
+    The error is that of independent problems, with n - 1, however many samples each has. The
+    interval is Wilson's where each problem is right or wrong, or where all problems are alike; else
+    it is the mean with 1.96 errors on both sides, within [0, 1] if all values are.
+    """
+    means = [sum(samples) / len(samples) for samples in problems]
+    count, value = len(means), sum(means) / len(means)
+    stderr = None
+    if count > 1:
+        variance = sum((mean - value) ** 2 for mean in means) / (count - 1)
+        stderr = math.sqrt(variance) / math.sqrt(count)
+    share = all(0 <= one <= 1 for samples in problems for one in samples)
+    if share and (all(mean in (0, 1) for mean in means) or not stderr):
+        return Estimate(value, stderr, *wilson(value, count))
+    if stderr is None:
+        return Estimate(value, None, None, None)
+    low, high = value - Z * stderr, value + Z * stderr
+    return Estimate(value, stderr, *((max(0.0, low), min(1.0, high)) if share else (low, high)))
+
+
+def pass_at(k: int, samples: int, right: int) -> float:
+    """The unbiased estimate that one of k samples is right, from more of them (Chen et al. 2021).
+
+    ValueError for k above `samples`.
+    """
+    if k > samples:
+        raise ValueError(f"pass@{k} of {samples} samples")
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two models on the same problems; `difference` is the first less the second.
+
+    `alone` counts problems on which one of them is better, `p` is of an exact test that neither is;
+    `detectable` is the smallest difference that so many pairs find four times in five.
+    """
+
+    pairs: int
+    difference: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+    alone: tuple[int, int]
+    p: float
+    detectable: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Which one is better, or `noise`."""
+        if self.p >= 0.05:
+            return "noise"
+        return "A better" if self.difference > 0 else "B better"
+
+
+def paired(a: Mapping[Any, float], b: Mapping[Any, float]) -> Pairing:
+    """Compares means by problem over the keys of both; ValueError where they share none.
+
+    The test is McNemar's exact one where answers are right or wrong, and an exact test of signs
+    otherwise: both ask whether one of the two is better more often than a coin would say.
+    """
+    keys = [key for key in a if key in b]
+    if not keys:
+        raise ValueError("nothing in common")
+    differences = [a[key] - b[key] for key in keys]
+    count, mean = len(keys), sum(differences) / len(keys)
+    better, worse = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    p = sign_test(better, worse)
+    if count == 1:
+        return Pairing(1, mean, None, None, None, (better, worse), p, None)
+    stderr = statistics.stdev(differences) / math.sqrt(count)
+    low, high = mean - Z * stderr, mean + Z * stderr
+    if not stderr:  # all pairs are alike: what one more pair could have been
+        low, high = mean - Z / count, mean + Z / count
+    detectable = (Z + _POWER) * (stderr or 1 / count)
+    return Pairing(count, mean, stderr, low, high, (better, worse), p, detectable)
+
+
+def sign_test(better: int, worse: int) -> float:
+    """The two-sided probability of a split as uneven as this one if both are alike."""
+    count = better + worse
+    tail = sum(math.comb(count, k) for k in range(min(better, worse) + 1))
+    return min(1.0, 2.0 * tail / 2.0**count)
