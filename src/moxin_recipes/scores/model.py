@@ -163,14 +163,16 @@ class Model(HFLM):
         padded = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
         seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
         rest = {k: v for k, v in way.items() if k not in _HANDLED}
-        sampled = way["do_sample"] and way["temperature"] > 0
-        drawn = [Draws(way["temperature"], way.get("top_p"), prompts, noise, self.device)]
+        heat = way.get("temperature") or 0.0
+        drawn = []
+        if way["do_sample"] and heat > 0:
+            drawn.append(Draws(heat, way.get("top_p"), prompts, noise, self.device))
         made = self.model.generate(
             input_ids=padded.to(self.device),
             attention_mask=seen.to(self.device),
             max_length=width + way["max_gen_toks"],
             do_sample=False,
-            logits_processor=LogitsProcessorList(drawn if sampled else []),
+            logits_processor=LogitsProcessorList(drawn),
             stopping_criteria=StoppingCriteriaList(
                 [Stops(self.tokenizer, way["until"], width, opened)]
             ),
