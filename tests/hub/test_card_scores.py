@@ -231,6 +231,9 @@ def test_the_text_and_the_entries_of_others_stay() -> None:
     card = f"---\nlicense: mit\n# why\nlanguage: en\n{index}---\n{body}"
     parent = bare("scores-f", **{"README.md": card, ".eval_results/theirs.yaml": hidden})
     add_scores(parent, [unit(parent)])
+    once = at("scores-f").commit
+    add_scores(parent, [unit(parent)])
+    assert at("scores-f").commit == once
     added = text("scores-f")
     assert body in added
     assert ModelCard(added).data.license == "mit"
@@ -244,6 +247,28 @@ def test_the_text_and_the_entries_of_others_stay() -> None:
     assert [name for _, name, _ in results("scores-f")] == ["theirs"]
     assert body.replace("hand", "hand, again") in text("scores-f")
     assert text("scores-f", ".eval_results/theirs.yaml") == hidden
+
+
+@pytest.mark.parametrize(
+    ("repo", "card"),
+    [
+        ("scores-n", "---\r\nlicense: mit\r\n---\r\n# Lines\r\nof Windows\r\n"),
+        ("scores-o", "\ufeff---\nlicense: mit\n---\n# A mark before\n"),
+        ("scores-p", "# No metadata\n"),
+        ("scores-q", "---\nlicense: mit\n---"),
+    ],
+)
+def test_cards_of_any_form_are_added_to_once(repo: str, card: str) -> None:
+    parent = bare(repo, **{"README.md": card})
+    add_scores(parent, [unit(parent)])
+    once = at(repo).commit
+    assert once != parent.commit
+    read = ModelCard.load(f"local/{repo}")
+    assert read.data.license == ("mit" if "mit" in card else None)
+    assert len(read.data.eval_results) == 2
+    assert card.replace("\r", "").split("---")[-1].strip() in read.text.replace("\r", "")
+    add_scores(parent, [unit(parent)])
+    assert at(repo).commit == once
 
 
 def test_the_form_of_before_gives_way() -> None:
