@@ -211,7 +211,7 @@ def test_scores_reach_the_card_of_the_model(finished: Workplace) -> None:
     code = """
 from huggingface_hub import ModelCard
 card = ModelCard.load("local/moxin-nano-reasoning")
-print([(r.dataset_type, r.metric_type, r.metric_value) for r in card.data.eval_results])
+print([(r.dataset_name, r.metric_type, r.metric_value) for r in card.data.eval_results])
 """
     assert "problems_chain" in python(finished, code)
 

@@ -93,6 +93,7 @@ def seed(api: HfApi) -> None:
     )
     commit(api, ALPHA, "main", "a file goes", **{"old/notes.txt": None, "copy.bin": big[0]})
     ignored = {".gitignore": b"*.log\n", "old": b"a file where a folder was", "empty": b""}
+    ignored[".eval_results/moxin-gsm8k.yaml"] = b"[]\n"
     commit(api, ALPHA, "main", "names", **ignored)
     commit(api, ALPHA, "main", "weights again", **{"model.safetensors": big[3], "a/b/c.txt": b"c"})
     card = b"---\nlicense: apache-2.0\n---\n# Alpha, done\n"

@@ -77,6 +77,9 @@ class Copy:
         target = self._target
         if commit not in self.new:  # on no branch, since its branch was squashed or deleted
             self._branch(f"mirror-of-{commit}", commit)
+        elif commit not in self._ids:  # a mirror that was killed had come as far
+            met = {made.commit_id for made in self._source.history(commit)}
+            self._ids |= met & self.new.keys()
         if there != self.new[commit]:
             if there is not None:
                 target.api.delete_tag(target.repo, tag=name, repo_type=target.type)

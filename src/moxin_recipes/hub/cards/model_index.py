@@ -7,6 +7,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from moxin_recipes.hub.cards.tables import Unit, asked, named, scores_of
 
+_CLEAN = ("value", "stderr", "items")  # over the items that the training data do not hold
 _MARK = {"items", "commit"}  # in the args of the metrics of model-index that are ours
 
 
@@ -38,7 +39,7 @@ def _results(unit: Unit, name: str) -> list[dict[str, Any]]:
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=dataset["path"],
+            dataset_type=dataset["path"] or unit["task"],
             dataset_name=", ".join(part for part in (unit["task"], how) if part),
             dataset_config=dataset["config"],
             dataset_split=dataset["split"],
@@ -52,6 +53,7 @@ def _results(unit: Unit, name: str) -> list[dict[str, Any]]:
                 "items": unit["problems"],
                 "commit": unit["commit"],
                 "asked": how or None,
+                **{f"clean {name}": score.get(f"clean_{name}") for name in _CLEAN},
             },
         )
         for score in scores_of(unit)

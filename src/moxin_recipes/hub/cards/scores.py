@@ -38,21 +38,21 @@ _REFUSED = {403: "this token may not write there", 412: "main moved in this mome
 def add_scores(parent: Parent, units: list[Unit]) -> None:
     """Makes the scores on main of the model's repository those of these units, in one commit.
 
-    `units` are the finished ones of this model. Only whole sets count; where there are none but
-    others, main stays as it is, and so it does where it is not at the payload that was scored.
-    What is there of other people stays. The same units again make no commit; tags never move.
+    `units` are the finished ones of this payload. Only whole sets count; where there are none,
+    main stays as it is, and so it does where it is not at the payload that was scored. What is
+    there of other people stays. The same units again make no commit; tags never move.
 
     Raises:
         HubError: the Hub is away, or refuses the commit.
     """
     main = resolve(Reference("model", "model", parent.repo, "main"))
-    kept = [unit for unit in units if _counts(unit, main)]
+    kept = {unit["key"]: unit for unit in units if _counts(unit, main)}
     if main.payload != parent.payload:
         _left(parent, "main has another payload (this is a step on the way, or main has moved)")
-    elif units and not kept:
-        _left(parent, "none of its tasks was scored on the whole set")
+    elif not kept:
+        _left(parent, "no task was scored on the whole set")
     else:
-        _commit(main, sorted(kept, key=lambda unit: (unit["task"], unit["key"])))
+        _commit(main, sorted(kept.values(), key=lambda unit: (unit["task"], unit["key"])))
 
 
 def _left(parent: Parent, reason: str) -> None:

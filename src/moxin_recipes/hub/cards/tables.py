@@ -53,20 +53,24 @@ def with_table(body: str, units: list[Unit]) -> str:
     block = "\n".join((BEGIN, *_table(units), END))
     if _BLOCK.search(body):
         return _BLOCK.sub(lambda _: block, body, count=1)
-    return f"{body.rstrip()}\n\n{block}\n" if units else body
+    return f"{body.rstrip()}\n\n{block}\n"
 
 
 def _table(units: list[Unit]) -> Iterator[str]:
-    if not units:
-        return
     yield "## Scores\n\nOf this revision, by moxin-recipes, each over the whole set.\n"
-    yield "| task | asked | metric | score | 95 % interval | items | dataset |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| task | asked | metric | score | 95 % interval | items | on clean items | dataset |"
+    yield "|---|---|---|---|---|---|---|---|"
     for unit in units:
         dataset = unit["settings"]["dataset"]
-        data = dataset["path"] + (f"@{dataset['commit'][:12]}" if dataset["commit"] else "")
+        pinned = f"{dataset['path']}@{dataset['commit'][:12]}" if dataset["commit"] else None
         for score in scores_of(unit):
             measured = [named(score), float(score["value"]), interval(score["low"], score["high"])]
-            row = [unit["task"], asked(unit["settings"]), *measured, unit["problems"], data]
+            row = [unit["task"], asked(unit["settings"]), *measured, unit["problems"]]
+            row += [_clean(score), pinned or dataset["path"]]
             yield f"| {' | '.join(map(cell, row))} |"
     yield ""
+
+
+def _clean(score: dict[str, Any]) -> str | None:
+    value = score.get("clean_value")
+    return None if value is None else f"{value:.4f} ({score['clean_items']} items)"
