@@ -7,7 +7,7 @@ from typing import Any
 from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.recipe.benchmarks import Group
-from moxin_recipes.scores import records
+from moxin_recipes.scores import curve, records
 from moxin_recipes.scores.aggregates import clean, group_scores
 from moxin_recipes.scores.published import named
 from moxin_recipes.scores.units import Line, Record, Store
@@ -50,10 +50,12 @@ def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict
             groups.append({**named, "aggregates": group.aggregates})
     records.write_units(folder, list(whole.values()), groups)
     write_split(folder, "test", rows)
+    shown = headlines(lines, rows)
     return {
         "summary": "Scores of models, with the items that they are computed from.",
         "metrics": metrics(rows),
-        "scores": headlines(lines, rows),
+        "scores": shown,
+        "curve": curve.points(lines, shown),
     }
 
 

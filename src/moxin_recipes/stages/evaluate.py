@@ -62,11 +62,15 @@ def scored(run: Run[EvaluateKeys, None], lines: list[Line], store: Store) -> Fai
 
 
 def give_to_cards(lines: list[Line], store: Store) -> None:
-    """The scores of each model to its card."""
-    for name in dict.fromkeys(line.model for line in lines):
-        of_model = [line for line in lines if line.model == name]
-        units = [store.get(unit.key) for line in of_model for unit in line.units]
-        add_scores(of_model[0].parent, [unit for unit in units if unit])
+    """The scores of each model that these recipes made to its card; a curve belongs on none."""
+    weights: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        made_here = not line.parent.payload.startswith("tree:")
+        if made_here and not line.asked.model.endswith("@*"):
+            weights.setdefault((line.parent.repo, line.parent.payload), []).append(line)
+    for same in weights.values():
+        units = {unit.key: store.get(unit.key) for line in same for unit in line.units}
+        add_scores(same[0].parent, [unit for unit in units.values() if unit])
 
 
 if __name__ == "__main__":

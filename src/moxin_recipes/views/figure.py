@@ -1,25 +1,53 @@
-"""The picture at the end of a ladder: its training curves, drawn from the manifests."""
+"""The picture at the end of a ladder: its curves, drawn from the manifests."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moxin_recipes.ladder.state import State
 
-Panel = tuple[str, str, list[tuple[float, float]]]  # title, label, (step, value)
+
+@dataclass(frozen=True)
+class Panel:
+    """One curve: (x, y) points, and for scores the interval of 95 % of each."""
+
+    title: str
+    x: str
+    y: str
+    points: list[tuple[float, float]]
+    band: list[tuple[float, float]] | None = None
 
 
 def panels(state: State) -> list[Panel]:
     """What there is to draw of a stage."""
-    log = (state.manifest or {}).get("log") or []
+    manifest = state.manifest or {}
+    log, name = manifest.get("log") or [], state.recipe.name
     drawn = []
     for key, label in state.recipe.keys.curves.items():
         points = [(row["step"], row[key]) for row in log if key in row]
         if points:
-            drawn.append((state.recipe.name, label, points))
+            drawn.append(Panel(name, "step", label, points))
+    curve = manifest.get("curve") or []
+    for task in dict.fromkeys(row["task"] for row in curve):
+        drawn.append(_of_task(task, [row for row in curve if row["task"] == task]))
     return drawn
 
 
+def _of_task(task: str, rows: list[dict[str, Any]]) -> Panel:
+    """A task over the revisions of one repository."""
+    by_tokens = all(row["tokens"] is not None for row in rows)
+    places = [row["tokens"] if by_tokens else place for place, row in enumerate(rows)]
+    return Panel(
+        task,
+        "tokens" if by_tokens else "revision",
+        rows[0]["metric"],
+        [(place, row["value"]) for place, row in zip(places, rows, strict=True)],
+        [(row["low"], row["high"]) for row in rows],
+    )
+
+
 def draw(states: list[State], path: Path) -> Path | None:
-    """A panel for each curve of the training stages; None when there is nothing to draw yet."""
+    """A panel for each curve of the stages; None when there is nothing to draw yet."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -35,15 +63,24 @@ def draw(states: list[State], path: Path) -> Path | None:
     )
     for axis in axes.flat[len(drawn) :]:
         axis.set_visible(False)
-    for axis, (title, label, points) in zip(axes.flat, drawn, strict=False):
-        axis.plot(*zip(*points, strict=True), color="#3b6ea5", lw=1.4)
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.set_xlabel("step", fontsize=8)
-        axis.set_ylabel(label, fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+    for axis, panel in zip(axes.flat, drawn, strict=False):
+        _draw(axis, panel)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return path
+
+
+def _draw(axis: Any, panel: Panel) -> None:
+    places, values = zip(*panel.points, strict=True)
+    dots = {"marker": "o", "ms": 3} if panel.band else {}
+    axis.plot(places, values, color="#3b6ea5", lw=1.4, **dots)
+    if panel.band:
+        low, high = zip(*panel.band, strict=True)
+        axis.fill_between(places, low, high, color="#3b6ea5", alpha=0.2, lw=0)
+    axis.set_title(panel.title, fontsize=10, loc="left")
+    axis.set_xlabel(panel.x, fontsize=8)
+    axis.set_ylabel(panel.y, fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
