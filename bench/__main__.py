@@ -12,6 +12,7 @@ BENCHMARKS = (
     "resume",
     "checkpoints",
     "hub_transfer",
+    "evaluation",
 )
 
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # a bar a model would hide the figures

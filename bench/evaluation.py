@@ -1,0 +1,138 @@
+"""Measures what a batch changes in each dtype, and the seconds of an answer beside lm-eval's own.
+
+A model of six layers of width 256 with random weights and 1,024 pieces answers 512 questions of
+four choices, and writes 64 texts of 64 tokens. In each dtype the choices at batch 64 are compared
+with those at batch 1: how many are others, and how far the log-likelihoods are apart. (Random
+weights make choices that are nearly alike, so more flip than a trained model's would.) The seconds
+are of our model and of lm-eval's, on the same requests at batch 32; they take turns.
+"""
+
+import logging
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from transformers import MistralConfig, MistralForCausalLM
+
+from moxin_recipes.scores.model import Model
+from moxin_recipes.tokens.write import train_tokenizer
+
+QUESTIONS, CHOICES, TEXTS, LENGTH, ROUNDS = 512, 4, 64, 64, 3
+
+
+def write_model(folder: Path) -> None:
+    words = [" ".join(random.Random(n).choices(WORDS, k=60)) for n in range(200)]
+    tokenizer = train_tokenizer(words, 1024)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    MistralForCausalLM(
+        MistralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=6,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    ).save_pretrained(folder)
+
+
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "apples",
+    "pears",
+    "and",
+    "of",
+    "in",
+]
+
+
+def instance(kind: str, number: int, *args: Any) -> Instance:
+    return Instance(kind, {}, args, 0, ("bench", number, 1))
+
+
+def choices() -> list[Instance]:
+    draw = random.Random(0)
+    requests = []
+    for number in range(QUESTIONS):
+        question = " ".join(draw.choices(WORDS, k=draw.randint(8, 40)))
+        words = draw.sample(WORDS, k=3)
+        for _ in range(CHOICES):  # the same words in other orders: choices that are nearly alike
+            answer = " " + " ".join(draw.sample(words, k=3))
+            requests.append(instance("loglikelihood", number, question, answer))
+    return requests
+
+
+def texts() -> list[Instance]:
+    draw = random.Random(1)
+    way = {"until": ["\n\n"], "max_gen_toks": LENGTH, "do_sample": False}
+    return [
+        instance("generate_until", n, " ".join(draw.choices(WORDS, k=draw.randint(8, 40))), way)
+        for n in range(TEXTS)
+    ]
+
+
+def likely(model: Model, requests: list[Instance]) -> torch.Tensor:
+    """Log-likelihoods [questions, choices]."""
+    said = model.answer("loglikelihood", requests, [0] * len(requests), 0)
+    return torch.tensor([response.value[0] for response in said]).view(-1, CHOICES)
+
+
+def flips(folder: Path, dtype: str) -> None:
+    requests = choices()
+    alone, together = (
+        likely(Model(folder, batch_size=batch, dtype=dtype, add_bos=None), requests)
+        for batch in (1, 64)
+    )
+    others = int((alone.argmax(-1) != together.argmax(-1)).sum())
+    apart = float((alone - together).abs().max())
+    print(
+        f"{dtype}: {others} of {QUESTIONS} choices are others at batch 64 than at batch 1; "
+        f"log-likelihoods differ by {apart:.2g} at most"
+    )
+
+
+def seconds(ours: Model, theirs: HFLM, kind: str, requests: list[Instance]) -> None:
+    taken: dict[str, list[float]] = {"ours": [], "lm-eval": []}
+    for _ in range(ROUNDS + 1):
+        began = time.process_time()
+        ours.answer(kind, requests, [0] * len(requests), 0)
+        taken["ours"].append(time.process_time() - began)
+        began = time.process_time()
+        getattr(theirs, kind)(requests, disable_tqdm=True)
+        taken["lm-eval"].append(time.process_time() - began)
+    medians = {name: statistics.median(each[1:]) for name, each in taken.items()}
+    ratio = medians["ours"] / medians["lm-eval"]
+    print(
+        f"{kind}: {len(requests)} requests, ours {medians['ours']:.2f} s, "
+        f"lm-eval {medians['lm-eval']:.2f} s, ratio {ratio:.2f}"
+    )
+
+
+def main() -> None:
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_model(folder)
+        for dtype in ("float32", "bfloat16"):
+            flips(folder, dtype)
+        ours = Model(folder, batch_size=32, dtype="float32", add_bos=None)
+        theirs = HFLM(pretrained=str(folder), dtype="float32", batch_size=32, device="cpu")
+        seconds(ours, theirs, "loglikelihood", choices())
+        seconds(ours, theirs, "generate_until", texts())
