@@ -133,13 +133,15 @@ def test_a_whole_set_is_there_in_all_forms_in_one_commit_and_once(folder: Path) 
     ]
     assert of_sums[0].dataset_revision == "5" * 40
     assert of_sums[0].metric_args == {
-        "stderr": 0.1, "interval": [0.1, 0.5], "items": 20, "commit": first, "asked": "8-shot",
+        "stderr": 0.1, "interval": [0.1, 0.5], "items": 20, "commit": first, "unit": "key of sums",
+        "asked": "8-shot",
         "clean value": 0.3, "clean items": 18,
     }  # fmt: skip
     measured = "0.2500 | 0.1000 to 0.5000 | 20 | 0.3000 (18 items)"
-    made = f"| sums | 8-shot | acc | {measured} | some/sums@555555555555 |"
+    made = f"| sums | 8-shot | acc | {measured} | some/sums@555555555555 | {first[:12]} |"
     assert card.text.splitlines().count(made) == 1
-    made = "| own\\|problems | 8-shot | exact_match (strict) | 0.5000 | – | 20 | – | – |"
+    measured = f"exact_match (strict) | 0.5000 | – | 20 | – | – | {first[:12]}"
+    made = f"| own\\|problems | 8-shot | {measured} |"
     assert made in card.text.splitlines()
     assert card.text.index("## Scores") < card.text.index("## Made from")
 

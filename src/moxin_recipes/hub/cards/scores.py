@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from moxin_recipes.hub.cards.eval_results import OURS, eval_results
-from moxin_recipes.hub.cards.model_index import model_index
+from moxin_recipes.hub.cards.model_index import first_scored, model_index
 from moxin_recipes.hub.cards.tables import Unit, with_table
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS
 from moxin_recipes.hub.pull import Parent, download, resolve
@@ -68,6 +68,7 @@ def _commit(main: Parent, units: list[Unit]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         _left(main, f"its README.md cannot be read: {' '.join(repr(error).split())}")
         return
+    units = first_scored(units, card.data.get("model-index") or [])
     wanted = {**eval_results(units), CARD: _with_scores(readme, card, units, main.repo)}
     operations: list[Operation] = [
         *(CommitOperationDelete(path) for path in there if path not in wanted),
@@ -91,6 +92,9 @@ def _send(main: Parent, operations: list[Operation]) -> None:
             if error.response.status_code not in _REFUSED:
                 raise
             _left(main, _REFUSED[error.response.status_code])
+        except ValueError as error:
+            # The client asks the Hub about the card's metadata, which others may have written.
+            _left(main, " ".join(str(error).split())[:200])
 
 
 def _there(folder: Path) -> dict[str, bytes]:
