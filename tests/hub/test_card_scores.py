@@ -117,10 +117,11 @@ def test_a_whole_set_is_there_in_all_forms_in_one_commit_and_once(folder: Path) 
     (entry,) = entries("scores-a", "moxin-sums.yaml")
     assert (entry.dataset_id, entry.task_id, entry.value) == ("some/sums", "sums", 0.25)
     assert (entry.dataset_revision, entry.date) == ("5" * 40, None)
-    assert entry.notes == "acc, 8-shot, 20 items, 95 % interval 0.1000 to 0.5000, lm-eval 0.4.13"
+    interval = "95 % interval 0.1000 to 0.5000"
+    assert entry.notes == f"sums: acc, 8-shot, 20 items, {interval}, lm-eval 0.4.13"
     notes = [entry.notes for entry in entries("scores-a", "moxin-chains.yaml")]
     assert sorted(note.partition(", 20 items")[0] for note in notes) == [
-        "acc, 0-shot, chat, 4 samples", "acc, system prompt"
+        "chains: acc, 0-shot, chat, 4 samples", "chains: acc, system prompt"
     ]  # fmt: skip
 
     card = ModelCard.load("local/scores-a")
@@ -132,13 +133,15 @@ def test_a_whole_set_is_there_in_all_forms_in_one_commit_and_once(folder: Path) 
     ]
     assert of_sums[0].dataset_revision == "5" * 40
     assert of_sums[0].metric_args == {
-        "stderr": 0.1, "interval": [0.1, 0.5], "items": 20, "commit": first, "asked": "8-shot",
+        "stderr": 0.1, "interval": [0.1, 0.5], "items": 20, "commit": first, "unit": "key of sums",
+        "asked": "8-shot",
         "clean value": 0.3, "clean items": 18,
     }  # fmt: skip
     measured = "0.2500 | 0.1000 to 0.5000 | 20 | 0.3000 (18 items)"
-    made = f"| sums | 8-shot | acc | {measured} | some/sums@555555555555 |"
+    made = f"| sums | 8-shot | acc | {measured} | some/sums@555555555555 | {first[:12]} |"
     assert card.text.splitlines().count(made) == 1
-    made = "| own\\|problems | 8-shot | exact_match (strict) | 0.5000 | – | 20 | – | – |"
+    measured = f"exact_match (strict) | 0.5000 | – | 20 | – | – | {first[:12]}"
+    made = f"| own\\|problems | 8-shot | {measured} |"
     assert made in card.text.splitlines()
     assert card.text.index("## Scores") < card.text.index("## Made from")
 

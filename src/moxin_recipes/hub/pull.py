@@ -50,15 +50,21 @@ class Pull(Protocol):
 
 def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
     """The manifest at a commit; None for a repository that these recipes did not make."""
-    with errors(f"{repo}@{commit[:12]}"):
+    text = read_text(repo, repo_type, commit, MANIFEST)
+    loaded: dict[str, Any] | None = None if text is None else json.loads(text)
+    return loaded
+
+
+def read_text(repo: str, repo_type: str, revision: str, path: str) -> str | None:
+    """A small file of a repository; None where the repository has no such file."""
+    with errors(f"{repo}@{revision[:12]}"):
         try:
-            path = api().hf_hub_download(repo, MANIFEST, repo_type=repo_type, revision=commit)
+            found = api().hf_hub_download(repo, path, repo_type=repo_type, revision=revision)
         except LocalEntryNotFoundError:
             raise  # the Hub is out of reach, which says nothing of the repository
         except EntryNotFoundError:
             return None
-    loaded: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return loaded
+    return Path(found).read_text(encoding="utf-8")
 
 
 def resolve(reference: Reference) -> Parent:

@@ -26,6 +26,26 @@ def model_index(before: list[dict[str, Any]], units: list[Unit], name: str) -> l
     return [*index, {"name": name, "results": ours}] if ours else index
 
 
+def first_scored(units: list[Unit], before: list[dict[str, Any]]) -> list[Unit]:
+    """The units with the commit that `before` has for them, if it does.
+
+    Scores move main. A later run finds the same weights at another commit; the first one stays.
+    """
+    known = {
+        str(args["unit"]): str(args["commit"])
+        for entry in before
+        for result in entry["results"]
+        for metric in result["metrics"]
+        if isinstance(args := metric.get("args"), dict) and args.keys() >= {"unit", *_MARK}
+    }
+    return [{**unit, "commit": known.get(_short(unit), unit["commit"])} for unit in units]
+
+
+def _short(unit: Unit) -> str:
+    """As the rows of a unit's items name it."""
+    return str(unit["key"][:12])
+
+
 def _of_others(result: dict[str, Any]) -> dict[str, Any] | None:
     """A result without the metrics that are ours."""
     metrics = [m for m in result["metrics"] if not set(m.get("args") or ()) >= _MARK]
@@ -52,6 +72,7 @@ def _results(unit: Unit, name: str) -> list[dict[str, Any]]:
                 "interval": None if score["low"] is None else [score["low"], score["high"]],
                 "items": unit["problems"],
                 "commit": unit["commit"],
+                "unit": _short(unit),
                 "asked": how or None,
                 **{f"clean {name}": score.get(f"clean_{name}") for name in _CLEAN},
             },

@@ -5,25 +5,21 @@ the card's metadata, and a table in its text.
 """
 
 import logging
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationCopy,
     CommitOperationDelete,
-    EvalResultEntry,
     RepoCard,
-    eval_result_entries_to_yaml,
 )
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from moxin_recipes.hub.cards.model_index import model_index
-from moxin_recipes.hub.cards.tables import Unit, asked, interval, named, scores_of, with_table
+from moxin_recipes.hub.cards.eval_results import OURS, eval_results
+from moxin_recipes.hub.cards.model_index import first_scored, model_index
+from moxin_recipes.hub.cards.tables import Unit, with_table
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS
 from moxin_recipes.hub.pull import Parent, download, resolve
 from moxin_recipes.hub.session import api, errors
@@ -31,7 +27,6 @@ from moxin_recipes.recipe.fields import Reference
 
 log = logging.getLogger(__name__)
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
-_OURS = "moxin-"  # files of .eval_results that begin so
 _REFUSED = {403: "this token may not write there", 412: "main moved in this moment"}
 
 
@@ -64,7 +59,7 @@ def _counts(unit: Unit, main: Parent) -> bool:
 
 
 def _commit(main: Parent, units: list[Unit]) -> None:
-    there = _there(download(main, [CARD, f"{EVAL_RESULTS}/{_OURS}*.yaml"]))
+    there = _there(download(main, [CARD, f"{EVAL_RESULTS}/{OURS}*.yaml"]))
     try:
         readme = there.get(CARD, b"").decode("utf-8-sig")
         card = RepoCard(readme)
@@ -73,7 +68,8 @@ def _commit(main: Parent, units: list[Unit]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         _left(main, f"its README.md cannot be read: {' '.join(repr(error).split())}")
         return
-    wanted = {**_eval_results(units), CARD: _with_scores(readme, card, units, main.repo)}
+    units = first_scored(units, card.data.get("model-index") or [])
+    wanted = {**eval_results(units), CARD: _with_scores(readme, card, units, main.repo)}
     operations: list[Operation] = [
         *(CommitOperationDelete(path) for path in there if path not in wanted),
         *(
@@ -96,50 +92,17 @@ def _send(main: Parent, operations: list[Operation]) -> None:
             if error.response.status_code not in _REFUSED:
                 raise
             _left(main, _REFUSED[error.response.status_code])
+        except ValueError as error:
+            # The client asks the Hub about the card's metadata, which others may have written.
+            _left(main, " ".join(str(error).split())[:200])
 
 
 def _there(folder: Path) -> dict[str, bytes]:
     """Path → content of the card and of our results, as main has them."""
-    paths = [folder / CARD, *sorted((folder / EVAL_RESULTS).glob(f"{_OURS}*.yaml"))]
+    paths = [folder / CARD, *sorted((folder / EVAL_RESULTS).glob(f"{OURS}*.yaml"))]
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()
     }
-
-
-def _eval_results(units: list[Unit]) -> dict[str, str]:
-    """Path → YAML, a file for each task whose dataset is a pinned benchmark.
-
-    An entry has the task's first metric and no date: the Hub takes the commit's.
-    """
-    files: dict[str, list[EvalResultEntry]] = {}
-    for unit in units:
-        dataset = unit["settings"]["dataset"]
-        score = next(scores_of(unit), None)
-        if score is None or not (dataset.get("benchmark") and dataset.get("commit")):
-            continue
-        name = re.sub(r"[^\w.-]+", "-", unit["task"])
-        files.setdefault(f"{EVAL_RESULTS}/{_OURS}{name}.yaml", []).append(
-            EvalResultEntry(
-                dataset_id=dataset["path"],
-                task_id=unit["task"],
-                value=score["value"],
-                dataset_revision=dataset["commit"],
-                notes=", ".join(part for part in _notes(unit, score) if part),
-            )
-        )
-    return {
-        path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
-        for path, entries in files.items()
-    }
-
-
-def _notes(unit: Unit, score: dict[str, Any]) -> Iterator[str]:
-    yield named(score)
-    yield asked(unit["settings"])
-    yield f"{unit['problems']} items"
-    if score["low"] is not None:
-        yield f"95 % interval {interval(score['low'], score['high'])}"
-    yield f"lm-eval {unit['settings']['lm_eval']}"
 
 
 def _with_scores(readme: str, card: RepoCard, units: list[Unit], repo: str) -> str:

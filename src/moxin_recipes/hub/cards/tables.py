@@ -57,16 +57,17 @@ def with_table(body: str, units: list[Unit]) -> str:
 
 
 def _table(units: list[Unit]) -> Iterator[str]:
-    yield "## Scores\n\nOf this revision, by moxin-recipes, each over the whole set.\n"
-    yield "| task | asked | metric | score | 95 % interval | items | on clean items | dataset |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "## Scores\n\nOf these weights, by moxin-recipes, each over the whole set.\n"
+    columns = ("task", "asked", "metric", "score", "95 % interval", "items", "on clean items")
+    yield f"| {' | '.join(columns)} | dataset | scored at |"
+    yield "|---" * (len(columns) + 2) + "|"
     for unit in units:
         dataset = unit["settings"]["dataset"]
         pinned = f"{dataset['path']}@{dataset['commit'][:12]}" if dataset["commit"] else None
         for score in scores_of(unit):
             measured = [named(score), float(score["value"]), interval(score["low"], score["high"])]
             row = [unit["task"], asked(unit["settings"]), *measured, unit["problems"]]
-            row += [_clean(score), pinned or dataset["path"]]
+            row += [_clean(score), pinned or dataset["path"], unit["commit"][:12]]
             yield f"| {' | '.join(map(cell, row))} |"
     yield ""
 
