@@ -1,6 +1,7 @@
 """lm-eval's tasks built from their files, on the pinned dataset, and as they are asked."""
 
 import contextlib
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -130,5 +131,7 @@ def _items(leaf: Leaf, pull: Pull, work: Path) -> Path:
     file = (work / f"{leaf.name}.jsonl").absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     items = load_split(pull("problems_name"), where["config"], where["split"], [], "problems_name")
-    items.to_json(file)
+    whole = file.with_suffix(f".{os.getpid()}")  # other processes of this run write it, too
+    items.to_json(whole)
+    whole.replace(file)
     return file
