@@ -252,26 +252,38 @@ def test_any_model_without_a_ladder(bench: Workplace) -> None:
     assert {(row["task"], row["shots"]) for row in rows} == {("arc_easy", 0), ("arc_easy", 1)}
 
 
-def test_a_kill_loses_a_group_at_most(bench: Workplace) -> None:
-    before = scored_anew(bench)
-    folder = bench.home / "killed"
+def killed(place: Workplace, most: int) -> int:
+    """Scores in spite of up to `most` kills, each a while after a group came; how many there were.
+
+    Batches of one make 39 groups, so there is work left for all of them.
+    """
+    folder = place.home / "killed" / str(most)
     recipe = {"stage": "evaluate", "models": ["someone/plain"], "evaluations": [ARC, SAMPLED]}
     recipe |= {"hub_scores_id": "killed", "dtype": "float32", "eval_batch_size": 1}
-    (bench.ladder / "50-evaluate.yaml").write_text(yaml.safe_dump(recipe))
-    words = ("--output_dir", str(folder), "--push_to_hub", "false")
-    pauses, kills = random.Random(7), 0
-    for _ in range(40):
-        assert bench.warm
-        module = "moxin_recipes.stages.evaluate"
-        config = ["--config", str(bench.ladder / "50-evaluate.yaml"), *words]
-        process = bench.warm.begin([module, *config], bench.environment(MOXIN_HUB="local"))
-        deadline = time.monotonic() + 0.4 + pauses.random()
-        while process.running() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if not process.running():
+    (place.ladder / "50-evaluate.yaml").write_text(yaml.safe_dump(recipe))
+    words = ["moxin_recipes.stages.evaluate", "--config", str(place.ladder / "50-evaluate.yaml")]
+    words += ["--output_dir", str(folder), "--push_to_hub", "false"]
+    pauses = random.Random(most)
+    for kills in range(most + 1):
+        assert place.warm
+        process = place.warm.begin(words, place.environment(MOXIN_HUB="local"))
+        before = len(list(folder.glob("units/*/*/*.json")))
+        while process.running() and kills < most:
+            if len(list(folder.glob("units/*/*/*.json"))) > before:
+                time.sleep(pauses.random() * 0.1)
+                process.kill()
+                break
+        else:
             assert process.wait() == 0, process.errors.read_text()[-2000:]
-            break
-        process.kill()
-        kills += 1
-    assert kills >= 3
-    assert plainly(folder) == before
+            assert plainly(folder) == scored_anew(place)
+            return kills
+    raise AssertionError("it never ended")
+
+
+def test_a_kill_loses_a_group_at_most(bench: Workplace) -> None:
+    assert killed(bench, 3) == 3
+
+
+@pytest.mark.soak
+def test_ten_kills_lose_a_group_each_at_most(bench: Workplace) -> None:
+    assert killed(bench, 10) == 10

@@ -71,6 +71,13 @@ def draw(states: list[State], path: Path) -> Path | None:
     return path
 
 
+def _engineering() -> Any:
+    """1.2 M for 1,200,000."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter()
+
+
 def _draw(axis: Any, panel: Panel) -> None:
     places, values = zip(*panel.points, strict=True)
     dots = {"marker": "o", "ms": 3} if panel.band else {}
@@ -78,6 +85,8 @@ def _draw(axis: Any, panel: Panel) -> None:
     if panel.band:
         low, high = zip(*panel.band, strict=True)
         axis.fill_between(places, low, high, color="#3b6ea5", alpha=0.2, lw=0)
+    if panel.x == "tokens":
+        axis.xaxis.set_major_formatter("{x:,.0f}" if places[-1] < 1e5 else _engineering())
     axis.set_title(panel.title, fontsize=10, loc="left")
     axis.set_xlabel(panel.x, fontsize=8)
     axis.set_ylabel(panel.y, fontsize=8)
