@@ -11,6 +11,7 @@ ANSWERS = [
     ("She has 3 + 5 = <<3+5=8>>8.\n#### 8", "8", "3"),
     ("#### 1,250", "1250", "250"),
     ("#### -5", "-5", "5"),
+    ("First \\boxed{1}, so $\\boxed{\\frac{1}{2}}$.", "1/2", "1"),  # MATH's solutions
     ("\\left( 3, \\frac{\\pi}{2} \\right)", "(3, \\pi/2)", "(\\frac{\\pi}{2}, 3)"),
     ("\\frac{3}{56}", "\\dfrac{3}{56}", "\\frac{3}{5}"),
     ("p - q", "-q + p", "q - p"),
@@ -116,6 +117,17 @@ def test_programs() -> None:
     ]
     with pytest.raises(RecipeError, match="`prompt`, `entry_point` and `test`"):
         program([{"question": "?"}], ["4"], ["return 4"])
+
+
+def test_texts_that_contain_an_answer() -> None:
+    metric, contains = GRADERS["contains"]
+    answers = ["['politician', 'chef d\\'État']"] * 4 + ["[an interval)"]
+    texts = ["A Politician.", "It is: CHEF D'ÉTAT", "An actor", " ", "it is [An Interval)!"]
+    grades = contains([{}] * 5, answers, texts)
+    assert metric == "contains"
+    assert [grade.score for grade in grades] == [1, 1, 0, 0, 1]
+    assert [grade.extracted for grade in grades] == [*texts[:3], None, texts[4]]
+    assert grades[3].reason == "nothing extracted"
 
 
 def test_the_version_names_what_verdicts_depend_on() -> None:

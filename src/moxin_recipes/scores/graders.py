@@ -14,7 +14,7 @@ from moxin_recipes.rewards import tested
 from moxin_recipes.rewards.answers import boxed, comparable, equal
 
 # Part of a unit's key. Raise the number whenever a verdict may change.
-VERSION = f"1, math-verify {version('math-verify')}"
+VERSION = f"2, math-verify {version('math-verify')}"
 _NOTHING = "nothing extracted"
 
 
@@ -77,19 +77,22 @@ def _of_sentence(after: str) -> str | None:
 
 
 def right_answer(answer: str) -> str:
-    """Returns the answer in a benchmark's column: of GSM8K's what follows `####`, of a list all.
+    """Returns the answer in a benchmark's column.
 
-    OlympiadBench's `final_answer` is a list of texts, written as JSON or as Python writes it.
+    Of MATH's solutions it is the last box, of GSM8K's what follows `####`. OlympiadBench's
+    `final_answer` is a list of texts, written as JSON or as Python writes it: all of them.
     """
-    answer = answer.rpartition("####")[2].strip()
-    if answer.startswith("["):
-        try:
-            parts = ast.literal_eval(answer)
-        except (ValueError, SyntaxError):
-            parts = None  # an interval, such as [0, 1)
-        if isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts):
-            answer = ", ".join(parts)
-    return _SIGN.sub("", answer).strip()
+    answer = boxed(answer) or answer.rpartition("####")[2].strip()
+    return _SIGN.sub("", ", ".join(_parts(answer) or [answer])).strip()
+
+
+def _parts(answer: str) -> list[str]:
+    """Returns the texts of a list; none of anything else, such as the interval [0, 1)."""
+    try:
+        parts = ast.literal_eval(answer) if answer.startswith("[") else []
+    except (ValueError, SyntaxError):
+        return []
+    return parts if all(isinstance(part, str) for part in parts) else []
 
 
 def math(
@@ -126,7 +129,23 @@ def program(
     return grades
 
 
+def contains(
+    documents: Sequence[Mapping[str, Any]],  # noqa: ARG001 (a grader's shape)
+    answers: Sequence[str],
+    texts: Sequence[str],
+) -> list[Grade]:
+    """Grades 1 where a text has one of the right answers, a list of texts, in it, in any case."""
+    grades = []
+    for answer, text in zip(answers, texts, strict=True):
+        said = text.casefold()
+        found = any(part.casefold() in said for part in _parts(answer) or [answer])
+        reason = "contained" if found else "not contained" if text.strip() else _NOTHING
+        grades.append(Grade(float(found), text.strip() or None, reason))
+    return grades
+
+
 GRADERS: dict[str, tuple[str, Grader]] = {
     "math": ("exact_match", math),
     "program": ("pass", program),
+    "contains": ("contains", contains),
 }
