@@ -133,7 +133,7 @@ def test_references_and_outputs_are_plain_data(tmp_path: Path) -> None:
 VARIANTS = [
     path
     for folder in ("moxin-7b-ii", "moxin-7b-grpo-staged")
-    for path in sorted((ROOT / "recipes" / folder).glob("*.yaml"))
+    for path in sorted((ROOT / "recipes" / folder).glob("[34]?-*.yaml"))  # those that train
 ]
 
 

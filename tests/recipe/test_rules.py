@@ -164,7 +164,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
                 {"model": BASE, "task": "choices", "samples": 4, "generation": {"temperature": 0}}
             ]
         },
-        "`samples` 4 at temperature 0 are the same answer",
+        "`samples` 4 without a temperature are the same answer",
     ),
 ]
 

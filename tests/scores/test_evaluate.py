@@ -248,8 +248,26 @@ def test_any_model_without_a_ladder(bench: Workplace) -> None:
     assert "did you mean `arc_easy`?" in wrong.stderr
     done = moxin("--tasks", "arc_easy", "--num-fewshot", "1")
     assert (done.returncode, done.stderr.count(" problems, ")) == (0, 1)  # the new one
-    rows = table(bench, "someone-plain-scores")
+    wrong = moxin("--tasks", "gsm8k", "--limit", "-1")
+    assert wrong.returncode == 1
+    assert "`limit` must be at least 1" in wrong.stderr
+    (folder,) = (bench.home / "evaluations").iterdir()
+    rows = table(bench, f"{folder.name}-scores")
     assert {(row["task"], row["shots"]) for row in rows} == {("arc_easy", 0), ("arc_easy", 1)}
+
+
+def test_lines_that_differ_in_anything_are_told_apart(bench: Workplace) -> None:
+    short = {**GSM, "generation": {"max_tokens": 3}}
+    code, said, folder = evaluate(bench, [GSM, short, ARC, {**ARC, "num_fewshot": 1}, ARC])
+    assert code == 0, said
+    manifest = json.loads((folder / "hub_scores_id" / "moxin.json").read_text())
+    done = units(folder)
+    assert len(done) == 4  # the same line twice is one unit
+    first = [unit["scores"][0]["value"] for unit in done]
+    shown = [row["value"] for row in manifest["scores"]]
+    assert shown == [*first, first[2]]
+    values = {unit["key"][:12]: unit["scores"][0]["value"] for unit in done}
+    assert sum(name.endswith(tuple(f"@{key}" for key in values)) for name in manifest["metrics"])
 
 
 def killed(place: Workplace, most: int) -> int:

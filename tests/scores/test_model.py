@@ -1,5 +1,6 @@
 """A model as it is asked: BOS once, prompts and thoughts cut and counted, stops, samples."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,21 @@ def test_thoughts_are_cut(raw: str, opened: bool, expected: tuple[str, bool]) ->
 
 
 class Letters:
-    """A tokenizer of one character a token."""
+    """A tokenizer of one character a token; the marks of thoughts are one each."""
 
     eos_token_id = 0
+    marks = ("<think>", "</think>")
 
     def encode(self, text: str, **_: Any) -> list[int]:
+        for number, mark in enumerate(self.marks):
+            text = text.replace(mark, chr(1 + number))
         return [ord(sign) for sign in text]
 
     def batch_decode(self, rows: torch.Tensor) -> list[str]:
-        return ["".join(chr(one) for one in row if one) for row in rows.tolist()]
+        texts = ["".join(chr(one) for one in row if one) for row in rows.tolist()]
+        for number, mark in enumerate(self.marks):
+            texts = [text.replace(chr(1 + number), mark) for text in texts]
+        return texts
 
 
 @pytest.mark.parametrize(
@@ -144,19 +151,49 @@ class Letters:
         ("a\n\nb</think>c\n\nd", True, "a\n\nb</think>c\n\n"),
         ("<think>a\n\nb", False, None),
         ("<think></think>\n\nd", False, "<think></think>\n\n"),
+        (
+            "<think></think>an answer of its own\n\nd",
+            False,
+            "<think></think>an answer of its own\n\n",
+        ),
     ],
 )
 def test_no_stop_counts_within_a_thought(text: str, opened: bool, ends: str | None) -> None:
-    stops = Stops(Letters(), ["\n\n"], 0, [opened, False])
-    other = "x" * len(text)  # a row beside it that never ends
-    for length in range(1, len(text) + 1):
-        rows = torch.tensor([Letters().encode(text[:length]), Letters().encode(other[:length])])
+    letters = Letters()
+    stops = Stops(letters, ["\n\n"], 0, [opened, False])
+    ids = letters.encode(text)
+    for length in range(1, len(ids) + 1):
+        rows = torch.tensor([ids[:length], letters.encode("x" * length)])  # one that never ends
         done = stops(rows, None).tolist()
         assert not done[1]
         if done[0]:
-            assert text[:length] == ends
+            assert letters.batch_decode(rows[:1]) == [ends]
             return
     assert ends is None
+
+
+def test_how_a_text_ends_depends_on_no_batch(tmp_path: Path) -> None:
+    """A row that a stop ended is padded while others go on; the model's own length is not ours."""
+    folder = saved(tmp_path)
+    kept = json.loads((folder / "generation_config.json").read_text())
+    kept |= {"max_new_tokens": 3, "min_length": 50}
+    (folder / "generation_config.json").write_text(json.dumps(kept))
+    model = load(folder)
+    greedy = {"max_gen_toks": 12, "until": []}
+    ways = [greedy, greedy | {"max_gen_toks": 3}]
+    requests = [instance("generate_until", "how", way) for way in ways]
+    said, three = model.answer("generate_until", requests, [0, 0], 0)
+    assert (said.finish, three.finish) == ("length", "length")
+    assert str(said.raw).startswith(str(three.raw))
+    assert len(str(said.raw)) > len(str(three.raw))
+    stop = str(said.raw)[2:4]
+    ways = [{**greedy, "until": [stop]}] * 3
+    prompts = ["how", "12 or 13", "many?"]
+    requests = [instance("generate_until", p, w) for p, w in zip(prompts, ways, strict=True)]
+    together = model.answer("generate_until", requests, [0] * 3, 0)
+    model.batch_size_per_gpu = 1
+    assert model.answer("generate_until", requests, [0] * 3, 0) == together
+    assert together[0].finish == "stop"
 
 
 def test_samples_follow_the_models_probabilities(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`moxin evaluate`: tasks on any model of a Hub, as a ladder of one stage that grows by use."""
 
 import contextlib
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def evaluate(model: str, lines: list[dict[str, Any]], keys: dict[str, Any]) -> P
     """
     if not lines:
         raise RecipeError("`--tasks` or `--suite` is missing: there is nothing to evaluate")
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-.")
+    name = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")
+    name += "-" + hashlib.sha256(model.encode()).hexdigest()[:6]  # or two models had one folder
     folder = environment.home() / "evaluations" / name
     path = folder / _FILE
     before = path.read_text(encoding="utf-8") if path.exists() else None

@@ -4,6 +4,7 @@ A name is a task of this package (`scores/tasks`), a task, group or tag of lm-ev
 YAML file of the user's own. Nothing of lm-eval is imported here, so inputs are known at once.
 """
 
+import glob
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -57,7 +58,12 @@ class Leaf:
     def digest(self) -> str:
         """sha256 (hex) of what it asks: all values, its functions' modules, its data files."""
         values = {name: value for name, value in self.config.items() if name not in _STRUCTURE}
-        return hashlib.sha256(json.dumps(_portable(values), sort_keys=True).encode()).hexdigest()
+        more = values.get("dataset_kwargs") or {}
+        files = _data_files([more.get("data_files"), more.get("data_dir")])
+        if self.repository is None:
+            files += _data_files(values.get("dataset_path"))
+        text = json.dumps([_portable(values), files], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ def _load(path: Path) -> Config:
 
 
 def _portable(value: Any) -> Any:
-    """A task's value with digests in place of the files that it names: modules, data, folders."""
+    """A task's value as plain data, with digests in place of the modules of its functions."""
     if isinstance(value, dict):
         return {str(key): _portable(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -210,10 +216,19 @@ def _portable(value: Any) -> Any:
         folder, _, name = value.rpartition("/")
         module = Path(folder, *name.split(".")[:-1]).with_suffix(".py")
         return [name, _sha256(module) if module.exists() else None]
-    if isinstance(value, str) and "/" in value and "\n" not in value and len(value) < 4096:
-        files = [p for p in sorted((Path(value), *Path(value).glob("**/*"))) if p.is_file()]
-        return [_sha256(path) for path in files] or value
     return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def _data_files(value: Any) -> list[str]:
+    """The digests of the local files that a path, a pattern or a folder of a dataset names."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [digest for one in inner for digest in _data_files(one)]
+    if not isinstance(value, str) or "://" in value:
+        return []
+    pattern = f"{value}/**" if Path(value).is_dir() else value
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path takes no absolute pattern)
+    return [_sha256(path) for path in map(Path, sorted(found)) if path.is_file()]
 
 
 def _sha256(path: Path) -> str:

@@ -43,7 +43,9 @@ def _score(metric: Row, rows: Sequence[Row], functions: Functions) -> Row:
 
 
 def _as_row(made: Estimate) -> Row:
-    return {"value": made.value, "stderr": made.stderr, "low": made.low, "high": made.high}
+    """Its numbers; what is no number (a mean of nothing) is null."""
+    numbers = {"value": made.value, "stderr": made.stderr, "low": made.low, "high": made.high}
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in numbers.items()}
 
 
 def _values(metric: Row, rows: Sequence[Row]) -> dict[int, list[Any]]:

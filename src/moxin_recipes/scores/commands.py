@@ -102,7 +102,7 @@ def _compare(options: argparse.Namespace) -> None:
             "detectable": "–"
             if pair.pairing.detectable is None
             else f"{pair.pairing.detectable:.4f}",
-            "verdict": pair.pairing.verdict,
+            "verdict": pair.verdict,
         }
         for pair in found
     ]

@@ -39,6 +39,15 @@ class Pair:
     pairing: Pairing
     apart: tuple[int, int]
     differs: list[str]
+    higher_is_better: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """Which side is better, or `noise`."""
+        if self.pairing.p >= 0.05:
+            return "noise"
+        higher = self.pairing.difference > 0
+        return "A better" if higher == self.higher_is_better else "B better"
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,8 @@ def _of_units(a: Side, unit: Row, b: Side, other: Row) -> Iterator[Pair]:
     rows = a.scores.items(unit), b.scores.items(other)
     theirs = {named(metric): metric for metric in other["metrics"]}
     for metric in unit["metrics"]:
-        if named(metric) not in theirs:
+        of_problems = metric["aggregation"] == "mean" or metric["aggregation"].startswith("pass@")
+        if named(metric) not in theirs or not of_problems:
             continue
         left = _problems(metric, rows[0])
         right = _problems(theirs[named(metric)], rows[1])
@@ -104,6 +114,7 @@ def _of_units(a: Side, unit: Row, b: Side, other: Row) -> Iterator[Pair]:
                 paired(left, right),
                 (len(left) - len(common), len(right) - len(common)),
                 _differ(unit, other),
+                metric.get("higher_is_better") is not False,
             )
 
 

@@ -95,7 +95,7 @@ def answers(
         together.agree(failure)
         for one in filter(None, together.gather(got)):
             known |= one
-            if together.rank == 0:
+            if together.rank == 0:  # an error of the disk ends the run: nothing could be kept
                 place.mkdir(parents=True, exist_ok=True)
                 write_json(place / f"{min(one):08d}.json", one)
         if time.monotonic() - said > _SAID_EVERY:

@@ -124,7 +124,7 @@ class Model(HFLM):
         self, asked: list[tuple[str, dict[str, Any]]], rounds: Sequence[int], seed: int
     ) -> list[Response]:
         """Batches of like length; one batch has one way of generation."""
-        ids = [self.tok_encode(prompt) for prompt, _ in asked]
+        ids = [self.tok_encode(prompt) or [self.prefix_token_id] for prompt, _ in asked]
         ways = [json.dumps(way, sort_keys=True, default=str) for _, way in asked]
         order = sorted(range(len(asked)), key=lambda i: (ways[i], -len(ids[i]), asked[i][0], i))
         done: dict[int, Response] = {}
@@ -167,30 +167,33 @@ class Model(HFLM):
         drawn = []
         if way["do_sample"] and heat > 0:
             drawn.append(Draws(heat, way.get("top_p"), prompts, noise, self.device))
+        stops = Stops(self.tokenizer, way["until"], width, opened)
         made = self.model.generate(
             input_ids=padded.to(self.device),
             attention_mask=seen.to(self.device),
-            max_length=width + way["max_gen_toks"],
+            max_new_tokens=way["max_gen_toks"],  # goes before what the model's own file says
+            min_length=0,
             do_sample=False,
             logits_processor=LogitsProcessorList(drawn),
-            stopping_criteria=StoppingCriteriaList(
-                [Stops(self.tokenizer, way["until"], width, opened)]
-            ),
+            stopping_criteria=StoppingCriteriaList([stops]),
             pad_token_id=pad,
             use_cache=True,
             **rest,
         )
         ends = {eos, *_as_list(self.model.generation_config.eos_token_id)}
-        return [self._ended(ids[width:], ends, way["max_gen_toks"]) for ids in made.tolist()]
+        return [
+            self._ended(ids[width:], ends, stopped)
+            for ids, stopped in zip(made.tolist(), stops.done, strict=True)
+        ]
 
-    def _ended(self, ids: list[int], ends: set[int], most: int) -> tuple[str, str]:
-        """The text up to the first end, and why it ended."""
+    def _ended(self, ids: list[int], ends: set[int], by_text: bool) -> tuple[str, str]:
+        """The text up to the first end, and whether that or the length ended it."""
         stopped = next((place for place, token in enumerate(ids) if token in ends), None)
         text = self.tokenizer.decode(ids[:stopped], skip_special_tokens=self._marks_are_text)
         if not self._marks_are_text:
             for mark in {*self.tokenizer.all_special_tokens} - {OPEN, CLOSE}:
                 text = text.replace(mark, "")
-        return text, "length" if stopped is None and len(ids) >= most else "stop"
+        return text, "length" if stopped is None and not by_text else "stop"
 
     @property
     def _marks_are_text(self) -> bool:
@@ -255,7 +258,10 @@ class Draws(LogitsProcessor):
 
 
 class Stops(StoppingCriteria):
-    """Ends a text at EOS or at a stop; no stop counts within a thought."""
+    """Ends a text at EOS or at a stop; no stop counts within a thought.
+
+    `done` says which texts a stop ended.
+    """
 
     def __init__(self, tokenizer: Any, stops: list[str], start: int, opened: list[bool]) -> None:
         self._tokenizer, self._start = tokenizer, start
@@ -263,19 +269,19 @@ class Stops(StoppingCriteria):
         lengths = [len(tokenizer.encode(s, add_special_tokens=False)) for s in (*stops, CLOSE)]
         self._window = max(lengths) + 2  # a stop may be written in other tokens than its own
         self._thinks = list(opened)
-        self._done = [False] * len(opened)
+        self.done = [False] * len(opened)
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """Which rows of ids [batch, length] have ended."""
         new = input_ids[:, self._start :]
         if new.shape[1] <= _HEAD:
             for i, head in enumerate(self._tokenizer.batch_decode(new)):
-                self._thinks[i] |= head.lstrip().startswith(OPEN)
+                self._thinks[i] |= head.lstrip().startswith(OPEN) and CLOSE not in head
         if self._stops:
             for i, tail in enumerate(self._tokenizer.batch_decode(new[:, -self._window :])):
                 _, closed, after = tail.rpartition(CLOSE)
                 self._thinks[i] &= not closed
                 text = after if closed else tail
-                self._done[i] |= not self._thinks[i] and any(s in text for s in self._stops)
+                self.done[i] |= not self._thinks[i] and any(s in text for s in self._stops)
         ended: torch.Tensor = new[:, -1] == self._tokenizer.eos_token_id
-        return ended | torch.tensor(self._done, device=input_ids.device)
+        return ended | torch.tensor(self.done, device=input_ids.device)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import AutoConfig, AutoTokenizer
 
 from moxin_recipes.hub.pull import Parent, download
@@ -104,10 +105,11 @@ class _Shell:
         """Raises RecipeError where a prompt and its answer are longer than the context."""
         for instance in instances if self._context else []:
             prompt, *rest = instance.args
-            answer = 0
+            if instance.request_type == "loglikelihood_rolling":
+                continue  # scored in windows
             if instance.request_type == "generate_until":
-                answer = rest[0].get("max_gen_toks", 256)
-            elif rest:
+                answer = normalize_gen_kwargs(rest[0])["max_gen_toks"]
+            else:
                 answer = len(self.tokenizer(rest[0], add_special_tokens=False)["input_ids"])
             length = len(self.tokenizer(prompt)["input_ids"])
             if length + answer > self._context:

@@ -38,14 +38,18 @@ class Scoring:
 
         The first process says which ones: it alone knows what is stored.
         """
-        failed = {}
-        model: Model | None = None
         wanted = self._together.gather([unit.key for unit in units])[0]
         units = [unit for unit in units if unit.key in wanted]
+        if not units:
+            return {}
+        try:
+            model = self._loaded(units[0])
+        except TaskFailed as error:
+            log.warning("%s: %s", units[0].model, error)
+            return {unit.key: str(error) for unit in units}
+        failed = {}
         for unit in units:
             try:
-                if model is None:
-                    model = self._load(unit)
                 self._one(unit, model)
             except Exception as error:
                 if _stops_all(error):
@@ -54,14 +58,23 @@ class Scoring:
                 log.warning("%s on %s: %s", unit.leaf.name, unit.model, failed[unit.key])
         return failed
 
-    def _load(self, unit: Unit) -> Model:
-        keys = self._keys
-        return Model(
-            download(unit.parent),
-            batch_size=keys.eval_batch_size,
-            dtype=keys.dtype,
-            add_bos=keys.add_bos,
-        )
+    def _loaded(self, unit: Unit) -> Model:
+        """The model of a unit; TaskFailed on all processes where one cannot load it."""
+        keys, failure, model = self._keys, None, None
+        try:
+            model = Model(
+                download(unit.parent),
+                batch_size=keys.eval_batch_size,
+                dtype=keys.dtype,
+                add_bos=keys.add_bos,
+            )
+        except Exception as error:
+            if _stops_all(error):
+                raise
+            failure = f"the model cannot be loaded: {reason(error)}"
+        self._together.agree(failure)
+        assert model is not None  # noqa: S101 (or there was a reason)
+        return model
 
     def _one(self, unit: Unit, model: Model) -> None:
         began = time.monotonic()
@@ -119,9 +132,9 @@ def reason(error: BaseException) -> str:
 
 
 def _stops_all(error: BaseException) -> bool:
-    """Whether no other task would fare better: the Hub is away, or the disk is full."""
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    return full or isinstance(error, AwayError)
+    """Whether no other task would fare better: the Hub is away, or the disk does not write."""
+    disk = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    return isinstance(error, AwayError) or (isinstance(error, OSError) and error.errno in disk)
 
 
 def _say(unit: Unit, record: Record) -> None:

@@ -77,13 +77,6 @@ class Pairing:
     p: float
     detectable: float | None
 
-    @property
-    def verdict(self) -> str:
-        """Which one is better, or `noise`."""
-        if self.p >= 0.05:
-            return "noise"
-        return "A better" if self.difference > 0 else "B better"
-
 
 def paired(a: Mapping[Any, float], b: Mapping[Any, float]) -> Pairing:
     """Compares means by problem over the keys of both; ValueError where they share none.

@@ -1,5 +1,7 @@
 """Scores as a folder for the Hub: a table, the units, and their items."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict
         for unit, record in units:
             if record is None:
                 if unit.key in failed:
-                    rows.append(_failed(line, unit.leaf.name, failed[unit.key]))
+                    rows.append(_failed(line, unit.leaf.name, unit.key, failed[unit.key]))
                     whole[unit.key] = unit.record(failed=failed[unit.key])
                 continue
             if unit.key not in whole:
@@ -40,14 +42,14 @@ def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict
                 whole[unit.key] = record | unit.record(items=name)
             rows += [_row(line, whole[unit.key], score) for score in record["scores"]]
         if line.failed:
-            rows.append(_failed(line, str(line.asked.task), line.failed))
+            rows.append(_failed(line, str(line.asked.task), None, line.failed))
         done = [record for _, record in units if record is not None]
         for group in line.groups if len(done) == len(units) else []:
             parts = [record for record in done if record["task"] in group.leaves]
             rows += _of_group(line, group, parts, store)
             keys = [record["key"] for record in parts]
-            named = {"model": line.model, "task": group.name, "units": keys}
-            groups.append({**named, "aggregates": group.aggregates})
+            named = {"key": _group_key(line, group), "model": line.model, "task": group.name}
+            groups.append({**named, "units": keys, "aggregates": group.aggregates})
     records.write_units(folder, list(whole.values()), groups)
     write_split(folder, "test", rows)
     shown = headlines(lines, rows)
@@ -99,8 +101,14 @@ def _asked(line: Line) -> Record:
     }
 
 
-def _failed(line: Line, task: str, why: str) -> Record:
-    return {**_asked(line), "task": task, **_ABSENT, "failed": why}
+def _failed(line: Line, task: str, key: str | None, why: str) -> Record:
+    return {**_asked(line), "task": task, **_ABSENT, "unit": key and key[:12], "failed": why}
+
+
+def _group_key(line: Line, group: Group) -> str:
+    """The name that tables and `units.json` have for a group of these very units."""
+    whole = [group.name, *(unit.key for unit in line.units)]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def _of_group(line: Line, group: Group, parts: list[Record], store: Store) -> list[Record]:
@@ -111,6 +119,7 @@ def _of_group(line: Line, group: Group, parts: list[Record], store: Store) -> li
             **_asked(line),
             "task": group.name,
             **_ABSENT,
+            "unit": _group_key(line, group)[:12],
             "metric": named(score),
             **{name: score.get(name) for name in ("value", "stderr", "low", "high")},
             "items": sum(record["problems"] for record in parts),
@@ -136,13 +145,18 @@ def _items(parts: list[Record], store: Store) -> list[Record]:
 
 
 def metrics(rows: list[Record]) -> dict[str, float | None]:
-    """Each score, its error and interval by `MODEL/TASK/SHOTS-shot[-chat]/METRIC`; `_clean` too."""
+    """Each score, its error and interval by `MODEL/TASK/SHOTS-shot[-chat]/METRIC`; `_clean` too.
+
+    Where two rows would have one name (other samples, another length), the unit tells them apart.
+    """
     named: dict[str, float | None] = {}
     for row in rows:
         if row["failed"]:
             continue
         how = f"{row['shots']}-shot{'-chat' if row['chat'] else ''}"
         name = f"{row['model']}/{row['task']}/{how}/{row['metric']}"
+        if name in named:
+            name = f"{name}@{row['unit']}"
         named[name] = row["value"]
         for end in ("stderr", "low", "high"):
             named[f"{name}_{end}"] = row[end]
@@ -156,13 +170,11 @@ def headlines(lines: list[Line], rows: list[Record]) -> list[Record]:
     """The one score that tables show of each task or group: of the line's metric, or the first."""
     shown = []
     for line in lines:
-        for name in _names(line):
+        for task, key in _names(line):
             of_line = [
                 row
                 for row in rows
-                if (row["model"], row["task"]) == (line.model, name)
-                and (row["chat"], row["samples"]) == (line.asked.chat, line.asked.samples)
-                and (row["failed"] or line.asked.num_fewshot in (None, row["shots"]))
+                if (row["model"], row["task"], row["unit"]) == (line.model, task, key)
             ]
             wanted = [row for row in of_line if row["metric"] == line.asked.metric] or of_line
             shown += [{column: row[column] for column in _SHOWN} for row in wanted[:1]]
@@ -172,11 +184,13 @@ def headlines(lines: list[Line], rows: list[Record]) -> list[Record]:
 _SHOWN = ("model", "task", "metric", "value", "low", "high", "items", "shots", "failed")
 
 
-def _names(line: Line) -> list[str]:
-    """What rows call a line: its group, if that has a score of its own, else its tasks."""
+def _names(line: Line) -> list[tuple[str, str | None]]:
+    """What rows call a line, and their unit: its group, if that has a score, else its tasks."""
     if line.groups and line.groups[-1].aggregates:
-        return [line.groups[-1].name]
-    return [unit.leaf.name for unit in line.units] or [str(line.asked.task)]
+        group = line.groups[-1]
+        return [(group.name, _group_key(line, group)[:12])]
+    units = [(unit.leaf.name, unit.key[:12]) for unit in line.units]
+    return [*units] or [(str(line.asked.task), None)]
 
 
 def failures(lines: list[Line], failed: Failed) -> list[str]:

@@ -93,12 +93,11 @@ def _of_entry(entry: str, parents: Sequence[Parent]) -> list[Parent]:
     """The pinned models of an entry of `models`."""
     repo, _, revision = entry.partition("@")
     wanted = revision or "main"
+    named = {(parent.repo, parent.revision): parent for parent in parents if parent.key == "models"}
     return [
         parent
-        for parent in parents
-        if parent.key == "models"
-        and parent.repo == qualified(repo)
-        and wanted in ("*", parent.revision)
+        for (there, name), parent in named.items()
+        if there == qualified(repo) and (name == wanted or (wanted == "*" and name != "main"))
     ]
 
 
@@ -107,12 +106,15 @@ def _line(
 ) -> Line:
     try:
         found = benchmarks.find(str(asked.task))
+        units = [
+            Unit(name, parent, asked, leaf, _settings(leaf, asked, keys, parents))
+            for leaf in found.leaves
+        ]
     except benchmarks.UnknownTask as error:
         return Line(name, parent, asked, [], [], str(error))
-    units = [
-        Unit(name, parent, asked, leaf, _settings(leaf, asked, keys, parents))
-        for leaf in found.leaves
-    ]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:  # of its file
+        why = f"{asked.task}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Line(name, parent, asked, [], [], why)
     return Line(name, parent, asked, units, found.groups)
 
 

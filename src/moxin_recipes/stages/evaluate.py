@@ -32,12 +32,11 @@ def main(run: Run[EvaluateKeys, None]) -> None:
         return
     facts = table.write(folder, lines, store, failed)
     failures = table.failures(lines, failed)
-    if failures and keys.push_to_hub:
-        run.share("hub_scores_id", folder, facts)
-    elif not failures:
-        run.finish({"hub_scores_id": (folder, facts)})
     if keys.push_to_hub:
+        run.share("hub_scores_id", folder, facts)
         give_to_cards(lines, store)
+    if not failures:
+        run.finish({"hub_scores_id": (folder, facts)})
     if failures:
         raise RecipeError(
             f"{run.recipe.path}: {len(failures)} tasks have no score, the first: {failures[0]}; "

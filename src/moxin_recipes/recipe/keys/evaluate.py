@@ -93,10 +93,10 @@ class EvaluateKeys(StageKeys):
             if (wanted.task is None) == (wanted.suite is None):
                 raise RecipeError(f"`{name}`: give `task` or `suite`, one of them")
         for asked in self.asked():
-            if asked.samples > 1 and asked.generation.temperature == 0:
+            if asked.samples > 1 and not _draws(asked):
                 raise RecipeError(
-                    f"`evaluations`: {asked.task}: `samples` {asked.samples} at temperature 0 are "
-                    "the same answer; give `generation: {temperature: …}`"
+                    f"`evaluations`: {asked.task}: `samples` {asked.samples} without a temperature "
+                    "are the same answer; give `generation: {temperature: …}`"
                 )
         self._check_problems()
 
@@ -137,10 +137,30 @@ class EvaluateKeys(StageKeys):
         ]
 
 
+def _draws(asked: Asked) -> bool:
+    """Whether two answers to one prompt may differ; a task that nobody has may."""
+    try:
+        leaves = benchmarks.find(str(asked.task)).leaves
+    except benchmarks.UnknownTask:
+        return True
+    written = all(leaf.config.get("output_type") == "generate_until" for leaf in leaves)
+    heat = asked.generation.temperature
+    if heat is None:
+        own = [leaf.config.get("generation_kwargs") or {} for leaf in leaves]
+        heat = min((float(one.get("temperature") or 0) for one in own), default=1.0)
+    return written and heat > 0
+
+
 def _as_asked(wanted: Evaluation, one: Asked) -> dict[str, Any]:
     """A task of a suite; what the recipe says beside the suite's name holds for all of them."""
-    usual = Asked()
-    names = [named.name for named in dataclasses.fields(Asked)]
+    whole = _over(one, wanted, Asked())
+    whole["generation"] = Generation(**_over(one.generation, wanted.generation, Generation()))
+    return whole
+
+
+def _over(one: Any, wanted: Any, usual: Any) -> dict[str, Any]:
+    """The values of `one`, with those of `wanted` that are not the usual ones on top."""
+    names = [named.name for named in dataclasses.fields(usual)]
     return {
         name: getattr(one if getattr(wanted, name) == getattr(usual, name) else wanted, name)
         for name in names
