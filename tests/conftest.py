@@ -70,7 +70,6 @@ SMALL: dict[str, dict[str, Any]] = {
         # No sum is right yet, and GRPO wants a signal.
         "rewards": ["tests.rewards.even:even", "format"],
     },
-    "50-evaluate": {"limit": 4},
 }
 MEASURE = {"eval_rows": 12, "eval_samples": 2, "eval_max_new_tokens": 12}
 
