@@ -169,6 +169,32 @@ def test_two_models_are_compared_on_the_same_items(bench: Workplace, written: Pa
     assert f"{repo}: 2 models fit; write {repo}:MODEL with one of: base@a, base@b" in unclear.stderr
 
 
+def test_beside_the_paper_is_what_was_asked_as_there(
+    bench: Workplace, written: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(written, tmp_path / "made")
+    row = {"model": "base@a", "task": "math_500", "metric": "exact_match", "whole": True}
+    row |= {"shots": 0, "samples": 1, "items": 500, "value": 0.7, "stderr": 0.0205}
+    others = [{"samples": 16}, {"whole": False}, {"metric": "acc"}, {"model": "base@b"}]
+    others += [{"task": "aime2024"}, {"failed": "no dataset"}]
+    write_split(folder, "test", [_ABSENT | row | one for one in ({}, *others)])
+    repo = pushed(bench, folder, "beside")
+    done = moxin(bench, "compare", f"{repo}:@a", "paper:Moxin-7B-RL-DeepScaleR", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [(one["task"], one["here"], one["paper"]) for one in said["rows"]] == [
+        ("math_500", "0.7000", "0.6800")
+    ]
+    error = (0.68 * 0.32 / 500 + 0.0205**2) ** 0.5
+    assert said["rows"][0]["here − paper"] == f"+0.0200 ± {error:.4f}"
+    assert said["rows"][0]["verdict"] == "noise"
+    assert any("stops at 2,048" in note for note in said["notes"])
+    for name, why in (("Moxin-7B-SFT", "has no whole task"), ("Moxin-DPO", "no suite has a row")):
+        wrong = moxin(bench, "compare", f"{repo}:@a", f"paper:{name}")
+        assert wrong.returncode == 1
+        assert why in wrong.stderr
+
+
 def test_what_is_no_repository_of_scores_is_said(bench: Workplace) -> None:
     done = moxin(bench, "scores", "openai/gsm8k")
     assert done.returncode == 1

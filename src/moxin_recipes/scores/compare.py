@@ -172,7 +172,8 @@ def beside_paper(a: Side, name: str) -> tuple[list[Beside], list[str]]:
                 fits = (row["model"], row["task"]) == (a.model, asked.task) and not row["failed"]
                 shots = asked.num_fewshot in (None, row["shots"])
                 metric = asked.metric in (None, row["metric"])
-                if fits and shots and metric and row["whole"]:
+                samples = asked.samples == row["samples"]
+                if fits and shots and metric and samples and row["whole"]:
                     found.append(_beside(row, percent / 100))
                     differs += [line for line in whole.differs if line not in differs]
     if name not in known:
@@ -180,8 +181,8 @@ def beside_paper(a: Side, name: str) -> tuple[list[Beside], list[str]]:
         raise RecipeError(f"{PAPER}{name}: no suite has a row of this name{hint}")
     if not found:
         raise RecipeError(
-            f"{a.model} has no whole task, with the paper's shots and metric, that the paper has "
-            f"for {name}"
+            f"{a.model} has no whole task, with the paper's shots, samples and metric, that the "
+            f"paper has for {name}"
         )
     return found, differs
 
