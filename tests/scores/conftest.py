@@ -92,6 +92,15 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
             yield warmed
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A place whose Hub has nothing; commands start at once."""
+    folder = tmp_path_factory.mktemp("empty")
+    place = Workplace(folder / "home", folder / "recipes" / "scores")
+    with serving(place), place.warmed() as warmed:
+        yield warmed
+
+
 def push_code(folder: Path) -> str:
     """The beginning of a plain process that pushes benchmarks."""
     return PUSH.format(root=str(Path(__file__).parent.parent.parent), folder=str(folder))

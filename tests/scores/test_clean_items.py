@@ -8,6 +8,7 @@ import pytest
 import yaml
 from tests.conftest import Workplace
 from tests.scores.conftest import evaluate, push_code, table
+from tests.scores.written import moxin
 from tests.test_ladder import python
 
 from moxin_recipes.documents.contamination import FOUND, NOT_FOUND, TOO_SHORT, digest_of
@@ -82,6 +83,8 @@ api.upload_folder(repo_id="local/corpus", folder_path={str(made)!r}, repo_type="
     asked = [{"task": str(group), "model": "someone/plain"}]
     exit_code, said, _ = evaluate(bench, asked, hub_scores_id="both", corpus_name="corpus")
     assert exit_code == 0, said
+    again = moxin(bench, "scores", "both")
+    assert again.returncode == 0, again.stderr
     found = {row["task"]: row for row in table(bench, "both") if row["metric"] == "acc"}
     for name in ("both", "both::inner"):
         row = found[name]

@@ -1,117 +1,48 @@
-"""Pushed scores: computed again from items alone, edits named, models compared with errors."""
+"""Pushed scores: computed again from items alone, and whatever was edited is named."""
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 from tests.conftest import Workplace
-from tests.test_ladder import python
+from tests.scores.written import ACC, Scored, moxin, push, scored, write
 
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.scores import records
-from moxin_recipes.scores.aggregates import group_scores, scores_of
-from moxin_recipes.scores.table import _ABSENT
 
-ACC = {"metric": "acc", "filter": "none", "of": "acc", "aggregation": "mean"}
 PASS = {"metric": "pass@2", "filter": "none", "of": "pass", "aggregation": "pass@2"}
-SETTINGS = {"shots": 0, "chat": False, "samples": 1, "dataset": {"path": "x", "commit": "c1"}}
+DRAWN = {"metric": "ppl", "filter": "none", "of": "ppl", "aggregation": "perplexity"}
+OWN = {"metric": "own", "filter": "none", "of": "own", "aggregation": "function"}
 
 
-def item(task: str, doc: int, sample: int, name: str, value: float) -> dict[str, Any]:
-    row = {"unit": "u" * 12, "task": task, "doc_id": doc, "sample": sample, "filter": "none"}
-    row |= {"digest": f"{task}-{doc // 2 if task == 'twins' else doc}", "target": "ä\n"}
-    scores = json.dumps({name: value})
-    return records.sealed(row | {"scores": scores, "loglikelihoods": [-1.5, float("-inf")]})
+def some_scores(folder: Path) -> Path:
+    """Shares, pass@2, a perplexity, a function of a task, and a group asked with 0 and 5 shots."""
+    made: list[Scored] = [
+        scored("base@a", "sums", [[1.0], [0.0], [1.0]]),
+        scored("base@a", "twins", [[float(n % 3 == 0)] for n in range(8)]),
+        scored("base@a", "code", [[float(k < n) for k in range(4)] for n in range(4)], PASS),
+        scored("base@a", "text", [[-1.0], [-2.0], [-2.5]], DRAWN),
+        scored("base@a", "free", [[1.0], [3.0]], OWN, ACC),
+        scored("base@a", "sums", [[1.0], [1.0], [1.0]], shots=5),
+        scored("base@a", "twins", [[0.0]] * 8, shots=5),
+    ]
+    return write(folder, made, {"both/0": made[:2], "both/5": made[5:]})
 
 
-def unit(number: int, model: str, task: str, rows: list[dict[str, Any]], metric: Any) -> Any:
-    return {
-        "key": f"{number:012d}".ljust(64, "0"),
-        "model": model,
-        "task": task,
-        "settings": SETTINGS | {"seed": number},
-        "metrics": [metric],
-        "items": f"items/test-{number:05d}.parquet",
-        "digest": records.digest(rows),
-        "problems": len({row["doc_id"] for row in rows}),
-        "whole": True,
-        "failed": None,
-        "scores": scores_of([metric], rows),
-    }
-
-
-def write(folder: Path) -> Path:
-    """Two models on 400 problems of which A alone has 19 right and B alone 12; pass@2; a group."""
-    (folder / "items").mkdir(parents=True)
-    units, table = [], []
-    for model in ("base@a", "base@b"):
-        alone = range(19) if model == "base@a" else range(19, 31)
-        made = {
-            "pairs": [
-                item("pairs", n, 0, "acc", float(n in alone or n >= 300)) for n in range(400)
-            ],
-            "twins": [item("twins", n, 0, "acc", float(n % 3 == 0)) for n in range(8)],
-            "code": [
-                item("code", n, sample, "pass", float(sample < n))
-                for sample in range(4)
-                for n in range(4)
-            ],
-        }
-        for task, rows in made.items():
-            one = unit(len(units), model, task, rows, PASS if task == "code" else ACC)
-            records.write_items(folder / one["items"], rows)
-            units.append(one)
-            shown = {"model": model, "task": task, "whole": True, "shots": 0, "items": len(rows)}
-            shown |= {"unit": one["key"][:12], "metric": one["metrics"][0]["metric"]}
-            table.append(_ABSENT | shown | numbers(one["scores"][0]))
-    groups = []
-    for key, parts in (("g" * 64, units[:2]), ("h" * 64, units[1:2])):  # one name, asked twice
-        aggregates = [{"metric": "acc", "weight_by_size": True}]
-        group = {"key": key, "model": "base@a", "task": "both", "aggregates": aggregates}
-        shown = {"model": "base@a", "task": "both", "metric": "acc", "whole": True, "items": 8}
-        shown |= {"unit": key[:12]} | numbers(group_scores(aggregates, parts)[0])
-        table.append(_ABSENT | shown)
-        groups.append(group | {"units": [one["key"] for one in parts]})
-    records.write_units(folder, units, groups)
-    write_split(folder, "test", table)
-    return folder
-
-
-def numbers(score: dict[str, Any]) -> dict[str, Any]:
-    return {name: score[name] for name in ("value", "stderr", "low", "high")}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("scores") / "made")
-
-
-UPLOAD = """
-from huggingface_hub import HfApi
-api = HfApi()
-api.create_repo({repo!r}, repo_type="dataset", exist_ok=True)
-api.upload_folder(repo_id={repo!r}, folder_path={folder!r}, repo_type="dataset")
-"""
-
-
-def pushed(place: Workplace, folder: Path, name: str) -> str:
-    python(place, UPLOAD.format(repo=f"local/{name}", folder=str(folder)))
-    return name
-
-
-def moxin(place: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
-    return place.moxin(*words, "--hub", "local")
-
-
-def test_all_aggregates_come_of_the_items(bench: Workplace, written: Path) -> None:
-    done = moxin(bench, "scores", pushed(bench, written, "whole"))
+def test_all_aggregates_come_of_the_items(empty: Workplace, tmp_path: Path) -> None:
+    push(empty, {"whole": some_scores(tmp_path / "made")})
+    done = moxin(empty, "scores", "whole")
     assert done.returncode == 0, done.stderr
-    assert "computed again from 848 items: every score is the same" in done.stdout
+    assert "7 scores computed again from 43 items: every one is the same" in done.stdout
+    assert "1 more are by functions of their tasks: not computed again" in done.stdout
+    read = moxin(empty, "scores", "whole", "--json")
+    said = json.loads(read.stdout)
+    assert said["wrong"] == []
+    shots = [row["shots"] for row in said["scores"] if row["task"] == "both"]
+    assert shots == [0, 5]
 
 
 def edits(folder: Path) -> Iterator[tuple[str, str]]:
@@ -119,86 +50,71 @@ def edits(folder: Path) -> Iterator[tuple[str, str]]:
     path = folder / "items" / "test-00001.parquet"
     rows = records.read_items(path)
     records.write_items(path, [rows[0], rows[1] | {"scores": '{"acc": 1.0}'}, *rows[2:]])
-    yield "item", "twins on base@a, document 1, sample 0 was edited"
-    resealed = [rows[0], records.sealed(rows[1] | {"scores": '{"acc": 1.0}'}), *rows[2:]]
-    records.write_items(path, resealed)
-    yield "resealed", "items were added, left out, put in another order, or edited and sealed again"
+    yield "item", "test-00001.parquet: twins on base@a: document 1, sample 0 was edited"
     records.write_items(path, rows[1:])
-    yield "less", "items were added, left out"
+    yield "less", "twins on base@a: document 0, sample 0 is gone"
     path.unlink()
-    yield "gone", "the items of twins on base@a are not there"
+    yield "gone", "twins on base@a: its items cannot be read (FileNotFoundError)"
     records.write_items(path, rows)
+    yield from unit_edits(folder)
+    yield from table_edits(folder)
+
+
+def unit_edits(folder: Path) -> Iterator[tuple[str, str]]:
     units, groups = records.read_units(folder), records.read_groups(folder)
-    units[0]["scores"][0]["value"] += 0.01
+    changes: list[tuple[str, Any, str]] = [
+        ("scores", [units[0]["scores"][0] | {"value": 0.9}], "acc, value is 0.9; its items give"),
+        ("scores", [units[0]["scores"][0] | {"metric": "f1"}], "f1 is no score of its items"),
+        ("scores", [], "acc is missing"),
+        ("problems", 4, "problems is 4; its items give 3"),
+        ("settings", units[0]["settings"] | {"shots": 25}, "its settings do not fit its key"),
+    ]
+    for number, (name, value, said) in enumerate(changes):
+        records.write_units(folder, [units[0] | {name: value}, *units[1:]], groups)
+        yield f"unit-{number}", f"units.json: sums on base@a: {said}"
     records.write_units(folder, units, groups)
-    yield "unit", "units.json: pairs on base@a: acc, value is"
-    units[0]["scores"][0]["value"] -= 0.01
-    records.write_units(folder, units, groups)
+
+
+def table_edits(folder: Path) -> Iterator[tuple[str, str]]:
     table = pq.read_table(folder / "test.parquet").to_pylist()
-    for row, what in ((table[2], "code"), (table[-1], "both")):
-        row["low"] -= 0.01
-        write_split(folder, "test", table)
-        yield what, f"test.parquet: {what} on base@a:"
-        row["low"] += 0.01
+    changes = [(2, "code", "low", 0.5), (0, "sums", "shots", 25), (-1, "both", "items", 9)]
+    changes += [(0, "sums", "clean_value", 0.9), (1, "twins", "dataset_commit", "c2")]
+    for number, task, column, value in changes:
+        row = table[number]
+        write_split(folder, "test", [row | {column: value} if r is row else r for r in table])
+        said = f"test.parquet: {task} on base@a: {row['metric']}, {column} is {value}"
+        yield f"{task}-{column}", said
+    write_split(folder, "test", table[1:])
+    yield "row", "test.parquet: sums on base@a: acc is missing"
+    write_split(folder, "test", table[:-1])
+    yield "group", "test.parquet: both on base@a: acc is missing"
+    write_split(folder, "test", [*table, table[0] | {"metric": "acc_norm", "value": 1.0}])
+    yield "another", "test.parquet: sums on base@a: acc_norm is no score of units.json"
+    (folder / "test.parquet").unlink()
+    yield "table", "test.parquet: sums on base@a: acc is missing"
 
 
-def test_whatever_is_edited_is_said(bench: Workplace, tmp_path: Path) -> None:
-    folder = write(tmp_path / "made")
+def test_whatever_is_edited_is_said(empty: Workplace, tmp_path: Path) -> None:
+    folder = some_scores(tmp_path / "made")
+    wanted = {}
     for what, said in edits(folder):
-        done = moxin(bench, "scores", pushed(bench, shutil.copytree(folder, tmp_path / what), what))
+        shutil.copytree(folder, tmp_path / what)
+        wanted[what] = said
+    push(empty, {what: tmp_path / what for what in wanted})
+    for what, said in wanted.items():
+        done = moxin(empty, "scores", what)
         assert done.returncode == 1, what
         assert said in done.stderr, done.stderr
+        others = {"unit-1": 1, "table": 9}  # sentences on what else that is
+        assert done.stderr.count("base@a") == 1 + others.get(what, 0), done.stderr
 
 
-def test_two_models_are_compared_on_the_same_items(bench: Workplace, written: Path) -> None:
-    repo = pushed(bench, written, "pair")
-    done = moxin(bench, "compare", f"{repo}:@a", f"{repo}:@b", "--json")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    rows = {row["task"]: row for row in said["rows"]}
-    assert set(rows) == {"pairs", "twins", "code"}
-    assert rows["pairs"]["A − B"] == "+0.0175 ± 0.0139"
-    assert (rows["pairs"]["pairs"], rows["pairs"]["alone"]) == (400, "19 / 12")
-    assert rows["pairs"]["verdict"] == "noise"
-    assert (rows["twins"]["pairs"], rows["code"]["metric"]) == (8, "pass@2")
-    assert any("seed" in note for note in said["notes"])
-    drawn = moxin(bench, "compare", f"{repo}:@a", f"{repo}:@b")
-    assert "+0.0175 ± 0.0139" in drawn.stdout
-    unclear = moxin(bench, "compare", repo, f"{repo}:@b")
-    assert unclear.returncode == 1
-    assert f"{repo}: 2 models fit; write {repo}:MODEL with one of: base@a, base@b" in unclear.stderr
-
-
-def test_beside_the_paper_is_what_was_asked_as_there(
-    bench: Workplace, written: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(written, tmp_path / "made")
-    row = {"model": "base@a", "task": "math_500", "metric": "exact_match", "whole": True}
-    row |= {"shots": 0, "samples": 1, "items": 500, "value": 0.7, "stderr": 0.0205}
-    others = [{"samples": 16}, {"whole": False}, {"metric": "acc"}, {"model": "base@b"}]
-    others += [{"task": "aime2024"}, {"failed": "no dataset"}]
-    write_split(folder, "test", [_ABSENT | row | one for one in ({}, *others)])
-    repo = pushed(bench, folder, "beside")
-    done = moxin(bench, "compare", f"{repo}:@a", "paper:Moxin-7B-RL-DeepScaleR", "--json")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert [(one["task"], one["here"], one["paper"]) for one in said["rows"]] == [
-        ("math_500", "0.7000", "0.6800")
-    ]
-    error = (0.68 * 0.32 / 500 + 0.0205**2) ** 0.5
-    assert said["rows"][0]["here − paper"] == f"+0.0200 ± {error:.4f}"
-    assert said["rows"][0]["verdict"] == "noise"
-    assert any("stops at 2,048" in note for note in said["notes"])
-    for name, why in (("Moxin-7B-SFT", "has no whole task"), ("Moxin-DPO", "no suite has a row")):
-        wrong = moxin(bench, "compare", f"{repo}:@a", f"paper:{name}")
-        assert wrong.returncode == 1
-        assert why in wrong.stderr
-
-
-def test_what_is_no_repository_of_scores_is_said(bench: Workplace) -> None:
-    done = moxin(bench, "scores", "openai/gsm8k")
+def test_what_is_no_repository_of_scores_is_said(empty: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("no scores")
+    push(empty, {"other": tmp_path})
+    done = moxin(empty, "scores", "other")
     assert done.returncode == 1
-    assert "openai/gsm8k: no scores there (units.json is missing)" in done.stderr
-    done = moxin(bench, "compare", "nobody:x", "nobody:y")
+    assert "other: no scores there (units.json is missing)" in done.stderr
+    done = moxin(empty, "compare", "nobody:x", "nobody:y")
     assert done.returncode == 1
     assert "no such repository" in done.stderr

@@ -1,7 +1,10 @@
 """Scores of a task from its items alone, and of a group from its tasks."""
 
+import contextlib
+import io
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,12 +79,16 @@ def _of_lm_eval(name: str, metric: str, values: list[Any], functions: Functions)
     from lm_eval.api.metrics import stderr_for_metric
     from lm_eval.api.registry import AGGREGATION_REGISTRY
 
-    function = functions.get(metric) if name == OWN else AGGREGATION_REGISTRY.get(name)
-    if function is None:
+    if name != OWN and name not in AGGREGATION_REGISTRY:
         raise RecipeError(f"{metric}: this lm-eval has no aggregation {name}")
+    function = functions[metric] if name == OWN else AGGREGATION_REGISTRY[name]
     value = float(function(values))
+    # Else lm-eval forks this process, with its threads and its GPU, once for each CPU.
+    os.environ["DISABLE_MULTIPROC"] = "1"
     error = stderr_for_metric(function, _DRAWS) if len(values) > 1 else None
-    stderr = float(error(values)) if error else None
+    said = io.StringIO()  # that it draws
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        stderr = float(error(values)) if error else None
     if stderr is None or math.isnan(stderr):
         return Estimate(value, None, None, None)
     return Estimate(value, stderr, value - Z * stderr, value + Z * stderr)
@@ -152,4 +159,7 @@ def _group(parts: Sequence[tuple[Row, Row]], sized: bool) -> Estimate:
         stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors)
     if not stderr and 0 <= value <= 1:
         return Estimate(value, stderr, *wilson(value, total))
-    return Estimate(value, stderr, value - Z * stderr, value + Z * stderr)
+    low, high = value - Z * stderr, value + Z * stderr
+    if all(s["low"] >= 0 and s["high"] <= 1 for _, s in parts):
+        low, high = max(0.0, low), min(1.0, high)
+    return Estimate(value, stderr, low, high)

@@ -11,7 +11,13 @@ from moxin_recipes.recipe.strict import RecipeError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from moxin_recipes.scores.beside import Beside
+    from moxin_recipes.scores.compare import Pair, Side
+    from moxin_recipes.scores.published import Published
+
 Row = dict[str, Any]
+Columns = dict[str, Callable[[Row], str]]  # of a drawn table
+_SAID = 20  # of the edits that a line of error names
 
 
 def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -40,10 +46,23 @@ def _scores(options: argparse.Namespace) -> None:
     else:
         _print(_table_of(scores.table, f"{scores.parent.repo}@{scores.parent.commit[:12]}"))
     if wrong:
-        raise RecipeError(f"{options.repository}: " + "; ".join(wrong))
+        more = f"; and {len(wrong) - _SAID:,} more" if len(wrong) > _SAID else ""
+        raise RecipeError(f"{options.repository}: " + "; ".join(wrong[:_SAID]) + more)
     if not options.json:
-        items = sum(len(scores.items(unit)) for unit in scores.units)
-        sys.stdout.write(f"computed again from {items:,} items: every score is the same\n")
+        _print_same(scores)
+
+
+def _print_same(scores: "Published") -> None:
+    from moxin_recipes.scores import published
+
+    items = sum(len(scores.items(unit)) for unit in scores.units)
+    left = sum(len(published.by_functions(unit)) for unit in scores.units)
+    count = sum(len(unit["scores"]) for unit in scores.units) - left
+    sys.stdout.write(
+        f"{count:,} scores computed again from {items:,} items: every one is the same\n"
+    )
+    if left:
+        sys.stdout.write(f"{left:,} more are by functions of their tasks: not computed again\n")
 
 
 def _table_of(rows: list[Row], title: str) -> "Table":
@@ -78,77 +97,102 @@ def shown(value: float | None, low: float | None, high: float | None) -> str:
 
 def _compare(options: argparse.Namespace) -> None:
     from moxin_recipes.hub import session
-    from moxin_recipes.scores import compare
+    from moxin_recipes.scores import beside, compare
 
     session.start()
     a = compare.side(options.a)
-    if options.b.startswith(compare.PAPER):
-        _beside_paper(options, a, options.b.removeprefix(compare.PAPER))
+    if options.b.startswith(beside.PAPER):
+        _beside_paper(options, a, options.b.removeprefix(beside.PAPER))
         return
     b = compare.side(options.b)
-    found = compare.pairs(a, b)
-    rows = [
-        {
-            "task": pair.task,
-            "metric": pair.metric,
-            "pairs": pair.pairing.pairs,
-            "only in A / B": f"{pair.apart[0]} / {pair.apart[1]}",
-            "A": f"{pair.values[0]:.4f}",
-            "B": f"{pair.values[1]:.4f}",
-            "A − B": _difference(pair.pairing.difference, pair.pairing.stderr),
-            "95 %": _interval(pair.pairing.low, pair.pairing.high),
-            "alone": f"{pair.pairing.alone[0]} / {pair.pairing.alone[1]}",
-            "p": f"{pair.pairing.p:.3g}",
-            "detectable": "–"
-            if pair.pairing.detectable is None
-            else f"{pair.pairing.detectable:.4f}",
-            "verdict": pair.verdict,
-        }
-        for pair in found
-    ]
-    notes = [f"settings differ: {pair.task}: {one}" for pair in found for one in pair.differs]
-    _say(options, rows, f"A: {a.model}   B: {b.model}", list(dict.fromkeys(notes)))
+    found, notes = compare.pairs(a, b)
+    notes += [f"settings differ: {pair.task}: {one}" for pair in found for one in pair.differs]
+    _say(options, [_of_pair(pair) for pair in found], notes, f"A: {a.model}   B: {b.model}", _PAIR)
 
 
-def _beside_paper(options: argparse.Namespace, a: Any, name: str) -> None:
-    from moxin_recipes.scores import compare
-
-    found, differs = compare.beside_paper(a, name)
-    rows = [
-        {
-            "task": one.task,
-            "metric": one.metric,
-            "items": one.items,
-            "here": f"{one.value:.4f}",
-            "paper": f"{one.paper:.4f}",
-            "here − paper": _difference(one.value - one.paper, one.stderr),
-            "verdict": one.verdict,
-        }
-        for one in found
-    ]
-    notes = [f"differs from the paper: {line}" for line in differs]
-    _say(options, rows, f"{a.model} beside the paper's {name}", notes)
+def _of_pair(pair: "Pair") -> Row:
+    """A row of `--json`; of a single pair there is no difference, for it has no error."""
+    pairing = pair.pairing
+    return {
+        **{"task": pair.task, "metric": pair.metric, "pairs": pairing.pairs},
+        **{"shots_a": pair.shots[0], "shots_b": pair.shots[1]},
+        **{"only_a": pair.apart[0], "only_b": pair.apart[1]},
+        **{"a": pair.values[0], "b": pair.values[1]},
+        "difference": None if pairing.stderr is None else pairing.difference,
+        **{"stderr": pairing.stderr, "low": pairing.low, "high": pairing.high},
+        **{"alone_a": pairing.alone[0], "alone_b": pairing.alone[1]},
+        **{"p": pairing.p, "detectable": pairing.detectable, "verdict": pair.verdict},
+    }
 
 
-def _difference(value: float, stderr: float | None) -> str:
-    return f"{value:+.4f} ± {stderr:.4f}" if stderr is not None else "one pair has no error"
+_PAIR: Columns = {
+    "task": lambda row: row["task"],
+    "metric": lambda row: row["metric"],
+    "pairs": lambda row: f"{row['pairs']}",
+    "shots": lambda row: f"{row['shots_a']} / {row['shots_b']}",
+    "unpaired": lambda row: f"{row['only_a']} / {row['only_b']}",
+    "A": lambda row: f"{row['a']:.4f}",
+    "B": lambda row: f"{row['b']:.4f}",
+    "A − B": lambda row: _difference(row),
+    "95 %": lambda row: "–" if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]",
+    "alone": lambda row: f"{row['alone_a']} / {row['alone_b']}",
+    "p": lambda row: f"{row['p']:.3g}",
+    "detectable": lambda row: "–" if row["detectable"] is None else f"{row['detectable']:.4f}",
+    "verdict": lambda row: row["verdict"],
+}
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None else f"[{low:+.4f}, {high:+.4f}]"
+def _difference(row: Row) -> str:
+    if row["stderr"] is None:
+        return "no error, 1 pair"
+    return f"{row['difference']:+.4f} ± {row['stderr']:.4f}"
 
 
-def _say(options: argparse.Namespace, rows: list[Row], title: str, notes: list[str]) -> None:
+def _beside_paper(options: argparse.Namespace, a: "Side", name: str) -> None:
+    from moxin_recipes.scores import beside
+
+    found, differs = beside.beside_paper(a, name)
+    notes = [f"settings differ: {one.task}: {line}" for one in found for line in one.differs]
+    notes += [f"differs from the paper: {line}" for line in differs]
+    title = f"{a.model} beside the paper's {name}"
+    _say(options, [_of_paper(one) for one in found], notes, title, _PAPER)
+
+
+def _of_paper(one: "Beside") -> Row:
+    return {
+        **{"task": one.task, "metric": one.metric, "items": one.items},
+        **{"here": one.value, "low": one.low, "high": one.high},
+        **{"paper": one.paper, "paper_stderr": one.paper_stderr, "paper_in_interval": one.within},
+        **{"difference": one.value - one.paper, "stderr": one.stderr, "verdict": one.verdict},
+    }
+
+
+_PAPER: Columns = {
+    "task": lambda row: row["task"],
+    "metric": lambda row: row["metric"],
+    "items": lambda row: f"{row['items']}",
+    "here [95 %]": lambda row: shown(row["here"], row["low"], row["high"]),
+    "paper": lambda row: f"{row['paper']:.4f} ± {row['paper_stderr']:.4f}",
+    "within": lambda row: {True: "yes", False: "no", None: "–"}[row["paper_in_interval"]],
+    "here − paper": lambda row: _difference(row),
+    "verdict": lambda row: row["verdict"],
+}
+
+
+def _say(
+    options: argparse.Namespace, rows: list[Row], notes: list[str], title: str, columns: Columns
+) -> None:
+    notes = list(dict.fromkeys(notes))
     if options.json:
         sys.stdout.write(json.dumps({"rows": rows, "notes": notes}, indent=1) + "\n")
         return
     from rich.table import Table
 
     drawn = Table(title=title)
-    for name in rows[0]:
+    for name in columns:
         drawn.add_column(name, overflow="fold")
     for row in rows:
-        drawn.add_row(*map(str, row.values()))
+        drawn.add_row(*(cell(row) for cell in columns.values()))
     _print(drawn)
     for note in notes:
         sys.stdout.write(note + "\n")

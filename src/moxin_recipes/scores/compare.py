@@ -1,19 +1,32 @@
-"""Two models on the same items, or a model beside the paper: a difference never lacks its error."""
+"""Two models on the same items: a difference never lacks its error."""
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moxin_recipes.recipe.keys.evaluate import SUITES, suite
-from moxin_recipes.recipe.strict import RecipeError, near
-from moxin_recipes.scores.published import Published, named, read
-from moxin_recipes.scores.statistics import Pairing, Z, paired, pass_at
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.scores.published import Published, read
+from moxin_recipes.scores.rows import named
+from moxin_recipes.scores.statistics import Pairing, paired, pass_at
 
 Row = dict[str, Any]
-PAPER = "paper:"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of one model, or a group of tasks that is one score over all their items."""
+
+    name: str
+    units: dict[str, Row]  # by the names of the tasks that it is made of
+    metrics: list[Row]
+
+    @property
+    def shots(self) -> int | None:
+        """Of all its units; None where they differ."""
+        shots = {unit["settings"]["shots"] for unit in self.units.values()}
+        return min(shots) if len(shots) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -24,9 +37,20 @@ class Side:
     model: str
 
     @property
-    def units(self) -> list[Row]:
-        """Its units."""
-        return [unit for unit in self.scores.units if unit["model"] == self.model]
+    def tasks(self) -> list[Task]:
+        """Groups that weigh items alike, each as one, and the tasks that are in none of them."""
+        units = {one["key"]: one for one in self.scores.units if one["model"] == self.model}
+        groups = []
+        for group in self.scores.groups:
+            wanted = {w["metric"] for w in group["aggregates"] if w.get("weight_by_size", True)}
+            if wanted and units.keys() >= set(group["units"]):
+                parts = {units[key]["task"]: units[key] for key in group["units"]}
+                first = next(iter(parts.values()))
+                metrics = [one for one in first["metrics"] if one["metric"] in wanted]
+                groups.append(Task(group["task"], parts, metrics))
+        inside = {unit["key"] for group in groups for unit in group.units.values()}
+        alone = [unit for key, unit in units.items() if key not in inside]
+        return groups + [Task(one["task"], {one["task"]: one}, one["metrics"]) for one in alone]
 
 
 @dataclass(frozen=True)
@@ -35,37 +59,17 @@ class Pair:
 
     task: str
     metric: str
+    shots: tuple[int | None, int | None]
     values: tuple[float, float]
     pairing: Pairing
     apart: tuple[int, int]
     differs: list[str]
-    higher_is_better: bool = True
+    higher_is_better: bool
 
     @property
     def verdict(self) -> str:
-        """Which side is better, or `noise`."""
-        if self.pairing.p >= 0.05:
-            return "noise"
-        higher = self.pairing.difference > 0
-        return "A better" if higher == self.higher_is_better else "B better"
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A score beside the paper's; `stderr` is of their difference, by both numbers' items."""
-
-    task: str
-    metric: str
-    value: float
-    paper: float
-    stderr: float
-    items: int
-
-    @property
-    def verdict(self) -> str:
-        """Whether the distance may be chance."""
-        far = abs(self.value - self.paper) > Z * self.stderr
-        return ("higher" if self.value > self.paper else "lower") if far else "noise"
+        """Which one is better, or `noise`."""
+        return self.pairing.verdict(self.higher_is_better)
 
 
 def side(written: str) -> Side:
@@ -82,113 +86,99 @@ def side(written: str) -> Side:
     return Side(scores, fits[0])
 
 
-def pairs(a: Side, b: Side) -> list[Pair]:
-    """Each metric of each task that both sides were asked, on the items that they share."""
-    found = []
-    for unit in a.units:
-        others = [other for other in b.units if other["task"] == unit["task"]]
+def pairs(a: Side, b: Side) -> tuple[list[Pair], list[str]]:
+    """Each metric of each task that both sides were asked, on the items that they share.
+
+    Beside them, in sentences, the metrics that are no means over items and so have no pairs.
+    """
+    found: list[Pair] = []
+    left_out: list[str] = []
+    for task in a.tasks:
+        others = [other for other in b.tasks if other.name == task.name]
         if others:
-            other = min(others, key=lambda one: len(_differ(unit, one)))
-            found += list(_of_units(a, unit, b, other))
+            other = min(others, key=lambda one: len(_differ(task, one)))
+            theirs = {named(metric) for metric in other.metrics}
+            common = [metric for metric in task.metrics if named(metric) in theirs]
+            means = [metric for metric in common if _is_mean(metric)]
+            left_out += [
+                f"not compared: {task.name}: {named(metric)} is no mean over items"
+                for metric in common
+                if metric not in means
+            ]
+            found += _of_task(a, task, b, other, means)
     if not found:
-        raise RecipeError(f"{a.model} and {b.model} have no task and item in common")
-    return found
+        raise RecipeError(
+            "; ".join([f"{a.model} and {b.model} have no task and item in common", *left_out])
+        )
+    return found, left_out
 
 
-def _of_units(a: Side, unit: Row, b: Side, other: Row) -> Iterator[Pair]:
-    rows = a.scores.items(unit), b.scores.items(other)
-    theirs = {named(metric): metric for metric in other["metrics"]}
-    for metric in unit["metrics"]:
-        of_problems = metric["aggregation"] == "mean" or metric["aggregation"].startswith("pass@")
-        if named(metric) not in theirs or not of_problems:
-            continue
-        left = _problems(metric, rows[0])
-        right = _problems(theirs[named(metric)], rows[1])
-        common = left.keys() & right.keys()
+def _is_mean(metric: Row) -> bool:
+    return str(metric["aggregation"]).partition("@")[0] in ("mean", "pass")
+
+
+def _of_task(a: Side, task: Task, b: Side, other: Task, metrics: Sequence[Row]) -> Iterator[Pair]:
+    rows = [
+        [(name, side.scores.items(unit)) for name, unit in one.units.items()]
+        for side, one in ((a, task), (b, other))
+    ]
+    for metric in metrics:
+        left, right = (_problems(metric, items) for items in rows)
+        common = [key for key in left if key in right]
         if common:
-            values = [sum(side[key] for key in common) / len(common) for side in (left, right)]
+            values = [sum(one[key] for key in common) / len(common) for one in (left, right)]
             yield Pair(
-                unit["task"],
-                named(metric),
-                (values[0], values[1]),
-                paired(left, right),
-                (len(left) - len(common), len(right) - len(common)),
-                _differ(unit, other),
-                metric.get("higher_is_better") is not False,
+                task=task.name,
+                metric=named(metric),
+                shots=(task.shots, other.shots),
+                values=(values[0], values[1]),
+                pairing=paired(left, right),
+                apart=(len(left) - len(common), len(right) - len(common)),
+                differs=_differ(task, other),
+                higher_is_better=metric.get("higher_is_better") is not False,
             )
 
 
-def _problems(metric: Row, rows: list[Row]) -> dict[tuple[str, int], float]:
-    """Document → its mean, or its pass@k; documents that are alike are told apart by their turn."""
-    samples: dict[int, list[float]] = {}
-    digests = {}
-    for row in rows:
-        value = json.loads(row["scores"]).get(metric["of"])
-        if row["filter"] == metric["filter"] and isinstance(value, int | float):
-            samples.setdefault(row["doc_id"], []).append(float(value))
-            digests[row["doc_id"]] = row["digest"]
-    turns: Counter[str] = Counter()
+def _problems(metric: Row, items: list[tuple[str, list[Row]]]) -> dict[tuple[str, str, int], float]:
+    """(Task, document, turn) → its mean, or its pass@k; the turn tells like documents apart."""
     problems = {}
-    for document, values in samples.items():
-        digest = digests[document]
-        _, passes, k = metric["aggregation"].partition("pass@")
-        mean = sum(values) / len(values)
-        if passes:
-            mean = pass_at(int(k), len(values), sum(value > 0 for value in values))
-        problems[digest, turns[digest]] = mean
-        turns[digest] += 1
+    for task, rows in items:
+        samples: dict[int, list[float]] = {}
+        digests = {}
+        for row in rows:
+            value = json.loads(row["scores"]).get(metric["of"])
+            if row["filter"] == metric["filter"] and value is not None:
+                samples.setdefault(row["doc_id"], []).append(float(value))
+                digests[row["doc_id"]] = row["digest"]
+        turns: Counter[str] = Counter()
+        for document, values in samples.items():
+            digest = digests[document]
+            problems[task, digest, turns[digest]] = _of_problem(metric["aggregation"], values)
+            turns[digest] += 1
     return problems
 
 
-def _differ(a: Row, b: Row) -> list[str]:
-    """The settings in which two units differ."""
-    return [
-        f"{name} {_short(a['settings'].get(name))} / {_short(b['settings'].get(name))}"
-        for name in sorted(a["settings"].keys() | b["settings"].keys())
-        if a["settings"].get(name) != b["settings"].get(name)
-    ]
+def _of_problem(aggregation: str, samples: list[float]) -> float:
+    _, passes, k = aggregation.partition("pass@")
+    if passes:
+        return pass_at(int(k), len(samples), sum(value > 0 for value in samples))
+    return sum(samples) / len(samples)
+
+
+def _differ(a: Task, b: Task) -> list[str]:
+    """The settings in which two tasks were asked otherwise."""
+    found = []
+    for name in [name for name in a.units if name in b.units]:
+        left, right = a.units[name]["settings"], b.units[name]["settings"]
+        found += [
+            f"{key} {_short(left.get(key))} / {_short(right.get(key))}"
+            for key in sorted(left.keys() | right.keys())
+            if left.get(key) != right.get(key)
+        ]
+    return list(dict.fromkeys(found))
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict) and "commit" in value:
         return f"{value['path']}@{str(value['commit'])[:12]}"
     return str(value)[:40]
-
-
-def beside_paper(a: Side, name: str) -> tuple[list[Beside], list[str]]:
-    """The scores of a model beside a row of a suite's `paper`, and what differs in settings.
-
-    The paper gives no errors: its numbers get the error of a share of as many items.
-    """
-    found: list[Beside] = []
-    differs: list[str] = []
-    known: set[str] = set()
-    for path in sorted(SUITES.glob("*.yaml")):
-        whole = suite(path.stem)
-        known |= whole.paper.keys()
-        for asked in whole.tasks:
-            percent = whole.paper.get(name, {}).get(asked.task)
-            for row in a.scores.table if percent is not None else []:
-                fits = (row["model"], row["task"]) == (a.model, asked.task) and not row["failed"]
-                shots = asked.num_fewshot in (None, row["shots"])
-                metric = asked.metric in (None, row["metric"])
-                samples = asked.samples == row["samples"]
-                if fits and shots and metric and samples and row["whole"]:
-                    found.append(_beside(row, percent / 100))
-                    differs += [line for line in whole.differs if line not in differs]
-    if name not in known:
-        hint = near(name, known) or f" (there are {', '.join(sorted(known))})"
-        raise RecipeError(f"{PAPER}{name}: no suite has a row of this name{hint}")
-    if not found:
-        raise RecipeError(
-            f"{a.model} has no whole task, with the paper's shots, samples and metric, that the "
-            f"paper has for {name}"
-        )
-    return found, differs
-
-
-def _beside(row: Row, paper: float) -> Beside:
-    variance = paper * (1 - paper) / row["items"] + (row["stderr"] or 0.0) ** 2
-    return Beside(
-        row["task"], row["metric"], row["value"], paper, math.sqrt(variance), row["items"]
-    )

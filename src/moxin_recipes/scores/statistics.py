@@ -33,16 +33,20 @@ def estimate(problems: Sequence[Sequence[float]]) -> Estimate:
 
     The error is that of independent problems, with n - 1, however many samples each has. The
     interval is Wilson's where each problem is right or wrong, or where all problems are alike; else
-    it is the mean with 1.96 errors on both sides, within [0, 1] if all values are.
+    it is the mean with 1.96 errors on both sides, within [0, 1] if all values are. ValueError where
+    there is no problem.
     """
+    if not problems:
+        raise ValueError("no problems")
     means = [sum(samples) / len(samples) for samples in problems]
     count, value = len(means), sum(means) / len(means)
+    alike = len(set(means)) == 1  # their error may be no zero, by the rounding of their sum
     stderr = None
     if count > 1:
         variance = sum((mean - value) ** 2 for mean in means) / (count - 1)
         stderr = math.sqrt(variance) / math.sqrt(count)
     share = all(0 <= one <= 1 for samples in problems for one in samples)
-    if share and (all(mean in (0, 1) for mean in means) or not stderr):
+    if share and (alike or all(mean in (0, 1) for mean in means)):
         return Estimate(value, stderr, *wilson(value, count))
     if stderr is None:
         return Estimate(value, None, None, None)
@@ -77,6 +81,13 @@ class Pairing:
     p: float
     detectable: float | None
 
+    def verdict(self, higher_is_better: bool = True) -> str:
+        """Which one is better, or `noise`; that too where the test and the mean disagree."""
+        better, worse = self.alone
+        if self.p >= 0.05 or (better > worse) != (self.difference > 0):
+            return "noise"
+        return "A better" if (self.difference > 0) == higher_is_better else "B better"
+
 
 def paired(a: Mapping[Any, float], b: Mapping[Any, float]) -> Pairing:
     """Compares means by problem over the keys of both; ValueError where they share none.
@@ -94,15 +105,24 @@ def paired(a: Mapping[Any, float], b: Mapping[Any, float]) -> Pairing:
     if count == 1:
         return Pairing(1, mean, None, None, None, (better, worse), p, None)
     stderr = statistics.stdev(differences) / math.sqrt(count)
-    low, high = mean - Z * stderr, mean + Z * stderr
-    if not stderr:  # all pairs are alike: what one more pair could have been
-        low, high = mean - Z / count, mean + Z / count
-    detectable = (Z + _POWER) * (stderr or 1 / count)
+    shares = all(0 <= side[key] <= 1 for side in (a, b) for key in keys)
+    alike = len(set(differences)) == 1
+    if alike and not shares:  # of no scale, so of no interval
+        return Pairing(count, mean, stderr, None, None, (better, worse), p, None)
+    # Where all are alike: Wilson's bound on the share of pairs that are not.
+    half = wilson(0.0, count)[1] if alike else Z * stderr
+    low, high = mean - half, mean + half
+    if shares:
+        low, high = max(-1.0, low), min(1.0, high)
+    detectable = (Z + _POWER) * (1 / count if alike else stderr)
     return Pairing(count, mean, stderr, low, high, (better, worse), p, detectable)
 
 
 def sign_test(better: int, worse: int) -> float:
     """The two-sided probability of a split as uneven as this one if both are alike."""
     count = better + worse
-    tail = sum(math.comb(count, k) for k in range(min(better, worse) + 1))
-    return min(1.0, 2.0 * tail / 2.0**count)
+    term = tail = 1  # whole numbers: thousands of pairs are beyond any float
+    for k in range(min(better, worse)):
+        term = term * (count - k) // (k + 1)
+        tail += term
+    return min(1.0, 2 * tail / (1 << count))

@@ -10,12 +10,10 @@ from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import write_split
 from moxin_recipes.recipe.benchmarks import Group
 from moxin_recipes.scores import curve, records
-from moxin_recipes.scores.aggregates import clean, group_scores
-from moxin_recipes.scores.published import named
+from moxin_recipes.scores.rows import ABSENT, of_group, of_unit
 from moxin_recipes.scores.units import Line, Record, Store
 
 Failed = dict[str, str]  # key of a unit → why
-_COUNTS = ("prompts_cut", "at_limit", "unclosed_thoughts", "nothing_extracted")
 
 
 def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict[str, Any]:
@@ -40,16 +38,19 @@ def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict
                 shutil.copy(store.items(unit.key), folder / name)
                 # Another name or commit of the same weights is the same unit.
                 whole[unit.key] = record | unit.record(items=name)
-            rows += [_row(line, whole[unit.key], score) for score in record["scores"]]
+            rows += [_asked(line) | row for row in of_unit(whole[unit.key])]
         if line.failed:
             rows.append(_failed(line, str(line.asked.task), None, line.failed))
         done = [record for _, record in units if record is not None]
         for group in line.groups if len(done) == len(units) else []:
+            if not group.aggregates:
+                continue
             parts = [record for record in done if record["task"] in group.leaves]
-            rows += _of_group(line, group, parts, store)
             keys = [record["key"] for record in parts]
+            items = [records.read_items(store.items(key)) for key in keys]
             named = {"key": _group_key(line, group), "model": line.model, "task": group.name}
             groups.append({**named, "units": keys, "aggregates": group.aggregates})
+            rows += [_asked(line) | row for row in of_group(groups[-1], parts, items)]
     records.write_units(folder, list(whole.values()), groups)
     write_split(folder, "test", rows)
     shown = headlines(lines, rows)
@@ -59,36 +60,6 @@ def write(folder: Path, lines: list[Line], store: Store, failed: Failed) -> dict
         "scores": shown,
         "curve": curve.points(lines, shown),
     }
-
-
-def _row(line: Line, record: Record, score: Record) -> Record:
-    """One metric of one unit."""
-    settings = record["settings"]
-    return {
-        **_asked(line),
-        "task": record["task"],
-        "metric": named(score),
-        **{name: score.get(name) for name in ("value", "stderr", "low", "high")},
-        "items": record["problems"],
-        "shots": settings["shots"],
-        "whole": record["whole"],
-        **{name: record["counts"][name] for name in _COUNTS},
-        **{f"clean_{name}": score.get(f"clean_{name}") for name in _CLEAN},
-        "dataset": settings["dataset"]["path"],
-        "dataset_commit": settings["dataset"]["commit"],
-        "unit": record["key"][:12],
-        "failed": None,
-    }
-
-
-_CLEAN = ("value", "stderr", "items", "note")
-_ABSENT = dict.fromkeys(
-    [
-        *("metric", "value", "stderr", "low", "high", "items", "shots", "whole", *_COUNTS),
-        *(f"clean_{name}" for name in _CLEAN),
-        *("dataset", "dataset_commit", "unit", "failed"),
-    ]
-)
 
 
 def _asked(line: Line) -> Record:
@@ -102,46 +73,13 @@ def _asked(line: Line) -> Record:
 
 
 def _failed(line: Line, task: str, key: str | None, why: str) -> Record:
-    return {**_asked(line), "task": task, **_ABSENT, "unit": key and key[:12], "failed": why}
+    return {**_asked(line), "task": task, **ABSENT, "unit": key and key[:12], "failed": why}
 
 
 def _group_key(line: Line, group: Group) -> str:
     """The name that tables and `units.json` have for a group of these very units."""
     whole = [group.name, *(unit.key for unit in line.units)]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
-
-
-def _of_group(line: Line, group: Group, parts: list[Record], store: Store) -> list[Record]:
-    """The scores of a group over its tasks, and over the clean items of all of them."""
-    shots = {record["settings"]["shots"] for record in parts}
-    return [
-        {
-            **_asked(line),
-            "task": group.name,
-            **_ABSENT,
-            "unit": _group_key(line, group)[:12],
-            "metric": named(score),
-            **{name: score.get(name) for name in ("value", "stderr", "low", "high")},
-            "items": sum(record["problems"] for record in parts),
-            "shots": shots.pop() if len(shots) == 1 else None,
-            "whole": all(record["whole"] for record in parts),
-            **{name: sum(record["counts"][name] for record in parts) for name in _COUNTS},
-            **clean(
-                score | {"of": score["metric"], "aggregation": "mean"},
-                [row for row in _items(parts, store) if row["filter"] == score["filter"]],
-            ),
-        }
-        for score in group_scores(group.aggregates, parts)
-    ]
-
-
-def _items(parts: list[Record], store: Store) -> list[Record]:
-    """The items of several units, each document with a number of its own."""
-    return [
-        row | {"doc_id": (number, row["doc_id"])}
-        for number, record in enumerate(parts)
-        for row in records.read_items(store.items(record["key"]))
-    ]
 
 
 def metrics(rows: list[Record]) -> dict[str, float | None]:

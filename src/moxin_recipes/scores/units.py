@@ -6,7 +6,6 @@ folder, and in the scores repository on the Hub.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -43,8 +42,7 @@ class Unit:
     @property
     def key(self) -> str:
         """sha256 (hex) of the model's payload, the task and the settings."""
-        whole = [self.parent.payload, self.leaf.name, self.settings]
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        return records.key_of(self.parent.payload, self.leaf.name, self.settings)
 
     def record(self, **more: Any) -> Record:
         """What `units.json` says of it."""
