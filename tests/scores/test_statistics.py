@@ -23,6 +23,12 @@ def test_no_interval_has_no_width(value: float, samples: int) -> None:
 def test_wilsons_interval_is_that_of_the_literature() -> None:
     low, high = wilson(23 / 40, 40)  # the paper's AMC score
     assert (round(low, 3), round(high, 3)) == (0.422, 0.715)
+    for count in range(1, 500):
+        assert wilson(0.0, count)[0] == 0.0
+        assert wilson(1.0, count)[1] == 1.0
+        for right in range(0, count + 1, 7):
+            low, high = wilson(right / count, count)
+            assert 0 <= low <= right / count <= high <= 1
     low, high = wilson(0.0, 100)
     assert (low, round(high, 4)) == (0.0, 0.0370)
 

@@ -25,7 +25,8 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     spread = Z * Z / count
     middle = (share + spread / 2) / (1 + spread)
     half = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Of none and of all the formula gives 0 and 1, but for rounding.
+    return (middle - half if share else 0.0), (middle + half if share < 1 else 1.0)
 
 
 def estimate(problems: Sequence[Sequence[float]]) -> Estimate:
