@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import MistralConfig, MistralForCausalLM
 
+from bench.inputs import save_model
 from moxin_recipes.scores.model import Model
 from moxin_recipes.tokens.write import train_tokenizer
 
@@ -27,23 +27,8 @@ QUESTIONS, CHOICES, TEXTS, LENGTH, ROUNDS = 512, 4, 64, 64, 3
 
 
 def write_model(folder: Path) -> None:
-    words = [" ".join(random.Random(n).choices(WORDS, k=60)) for n in range(200)]
-    tokenizer = train_tokenizer(words, 1024)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    MistralForCausalLM(
-        MistralConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=256,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=8,
-            num_key_value_heads=2,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    ).save_pretrained(folder)
+    texts = [" ".join(random.Random(n).choices(WORDS, k=60)) for n in range(200)]
+    save_model(folder, train_tokenizer(texts, 1024), 1024)
 
 
 WORDS = [

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import MistralConfig, MistralForCausalLM, PrinterCallback
+from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from bench.inputs import save_model
 from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.tokens.write import train_tokenizer
@@ -27,22 +28,7 @@ PROMPTS, GROUP, LENGTH, STEPS, ROUNDS, VOCABULARY = 8, 8, 64, 1, 3, 32_000
 def write_model(folder: Path) -> None:
     tokenizer = train_tokenizer(["<|user|>\nhow many?\n<|assistant|>\n12 or 13"] * 20, 300)
     template.prepare_tokenizer(tokenizer, "tulu.jinja", None)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    MistralForCausalLM(
-        MistralConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=256,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=8,
-            num_key_value_heads=2,
-            sliding_window=4096,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    ).save_pretrained(folder)
+    save_model(folder, tokenizer, VOCABULARY)
 
 
 def trainer(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:

@@ -1,11 +1,12 @@
 """Models with random weights and documents of random ids, for the benchmarks of training."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
 
 from moxin_recipes.tokens.write import packed
 
@@ -43,6 +44,26 @@ def config(vocabulary: int) -> MistralConfig:
 def model(vocabulary: int) -> MistralForCausalLM:
     torch.manual_seed(0)
     return MistralForCausalLM(config(vocabulary))
+
+
+def save_model(folder: Path, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    """Saves the tokenizer, and six layers of width 256 with random weights for its pieces."""
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    MistralForCausalLM(
+        MistralConfig(
+            vocab_size=vocabulary,
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=6,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            sliding_window=4096,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    ).save_pretrained(folder)
 
 
 def documents(vocabulary: int) -> Iterator[np.ndarray]:

@@ -8,7 +8,10 @@ import yaml
 
 from moxin_recipes.recipe import benchmarks
 from moxin_recipes.recipe.benchmarks import UnknownTask
-from moxin_recipes.recipe.keys.evaluate import EvaluateKeys, Generation
+from moxin_recipes.recipe.identity import identity
+from moxin_recipes.recipe.keys.evaluate import EvaluateKeys, Evaluation, Generation
+from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.reading import read
 
 
 def write(folder: Path, name: str = "task.yaml", **values: Any) -> Path:
@@ -77,13 +80,39 @@ def test_a_file_that_is_no_task_is_said(tmp_path: Path, content: str) -> None:
         benchmarks.find(str(tmp_path / "none.yaml"))
 
 
+def test_files_of_ones_own_decide_whether_scores_are_done(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text("{}")
+    task = write(tmp_path, dataset_kwargs={"data_files": str(tmp_path / "items.jsonl")})
+    suite = tmp_path / "suite.yaml"
+    asked = {"source": "here", "tasks": [{"task": str(task)}]}
+    suite.write_text(yaml.safe_dump(asked))
+    line: dict[str, Any] = {"model": "m", "suite": str(suite)}
+    recipe = {"stage": "evaluate", "models": ["m"], "hub_scores_id": "s", "evaluations": [line]}
+    path = tmp_path / "50-evaluate.yaml"
+
+    def key() -> str:
+        path.write_text(yaml.safe_dump(recipe))
+        return identity(read(path), [], Launcher()).key
+
+    seen = [key()]
+    assert key() == seen[0]
+    (tmp_path / "items.jsonl").write_text("{ }")
+    seen.append(key())
+    suite.write_text(yaml.safe_dump({**asked, "source": "there"}))
+    seen.append(key())
+    line.pop("suite")
+    line["task"] = str(task)
+    seen.append(key())
+    write(tmp_path, dataset_kwargs={"data_files": str(tmp_path / "items.jsonl")}, num_fewshot=1)
+    seen.append(key())
+    assert len(set(seen)) == 5
+
+
 def test_what_stands_beside_a_suite_goes_over_it(tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
     inner = {"temperature": 0.6, "max_tokens": 32768}
     task = {"task": "gsm8k_cot", "samples": 16, "generation": inner}
     suite.write_text(yaml.safe_dump({"source": "here", "tasks": [task, {"task": "mmlu"}]}))
-    from moxin_recipes.recipe.keys.evaluate import Evaluation
-
     line = Evaluation(
         model="m", suite=str(suite), chat=True, generation=Generation(temperature=1.0)
     )

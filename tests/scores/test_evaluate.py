@@ -112,9 +112,10 @@ def test_items_depend_on_no_batch_and_no_number_of_processes(bench: Workplace) -
         assert other == found[0]
 
 
-def scored_anew(place: Workplace, *words: str, config: str = "cpu") -> list[Any]:
+def scored_anew(place: Workplace, *words: str, config: str = "cpu", samples: int = 2) -> list[Any]:
     folder = place.home / "anew" / str(random.random())
-    recipe = {"stage": "evaluate", "models": ["someone/plain"], "evaluations": [ARC, SAMPLED]}
+    asked = [ARC, {**SAMPLED, "samples": samples}]
+    recipe = {"stage": "evaluate", "models": ["someone/plain"], "evaluations": asked}
     recipe |= {"hub_scores_id": "scores", "dtype": "float32"}
     (place.ladder / "50-evaluate.yaml").write_text(yaml.safe_dump(recipe))
     words = ("--output_dir", str(folder), "--push_to_hub", "false", *words)
@@ -274,10 +275,11 @@ def test_lines_that_differ_in_anything_are_told_apart(bench: Workplace) -> None:
 def killed(place: Workplace, most: int) -> int:
     """Scores in spite of up to `most` kills, each a while after a group came; how many there were.
 
-    Batches of one make 39 groups, so there is work left for all of them.
+    Batches of one, and two samples a kill: so there is work left for all of them.
     """
     folder = place.home / "killed" / str(most)
-    recipe = {"stage": "evaluate", "models": ["someone/plain"], "evaluations": [ARC, SAMPLED]}
+    asked = [ARC, {**SAMPLED, "samples": 2 * most}]
+    recipe = {"stage": "evaluate", "models": ["someone/plain"], "evaluations": asked}
     recipe |= {"hub_scores_id": "killed", "dtype": "float32", "eval_batch_size": 1}
     (place.ladder / "50-evaluate.yaml").write_text(yaml.safe_dump(recipe))
     words = ["moxin_recipes.stages.evaluate", "--config", str(place.ladder / "50-evaluate.yaml")]
@@ -294,7 +296,7 @@ def killed(place: Workplace, most: int) -> int:
                 break
         else:
             assert process.wait() == 0, process.errors.read_text()[-2000:]
-            assert plainly(folder) == scored_anew(place)
+            assert plainly(folder) == scored_anew(place, samples=2 * most)
             return kills
     raise AssertionError("it never ended")
 

@@ -1,6 +1,5 @@
 """`moxin evaluate`: tasks on any model of a Hub, as a ladder of one stage that grows by use."""
 
-import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -41,9 +40,9 @@ def evaluate(model: str, lines: list[dict[str, Any]], keys: dict[str, Any]) -> P
     try:
         run.run(folder)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        if before is None:
             path.unlink()
-        if before is not None:
+        else:
             path.write_text(before, encoding="utf-8")
         raise
     return folder
@@ -54,6 +53,6 @@ def _with_earlier(
 ) -> list[dict[str, Any]]:
     """The lines of an earlier recipe with the same keys, then those that are new."""
     earlier = yaml.safe_load(before) if before else {}
-    same = all(earlier.get(key) == keys.get(key) for key in ("limit", "dtype", "add_bos"))
+    same = all(earlier.get(key) == keys.get(key) for key in ("limit", "dtype"))
     kept: list[dict[str, Any]] = earlier.get("evaluations", []) if same else []
     return kept + [line for line in lines if line not in kept]

@@ -22,6 +22,7 @@ from moxin_recipes.recipe.strict import RecipeError, near
 TASKS = Path(__file__).parent.parent / "scores" / "tasks"
 # What `datasets` reads from files; any other `dataset_path` is a repository, or a folder.
 _PACKAGED = ("json", "csv", "parquet", "arrow", "text", "pandas", "webdataset")
+FILES = (".yaml", ".yml")  # how the name of a file of the user's own ends
 _STRUCTURE = ("tag", "group", "task_list", "include")
 Config = dict[str, Any]
 
@@ -82,11 +83,15 @@ class Found:
     leaves: list[Leaf] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
+    def digest(self) -> str:
+        """sha256 (hex) of what all of its tasks ask."""
+        return hashlib.sha256("".join(leaf.digest() for leaf in self.leaves).encode()).hexdigest()
+
 
 def find(name: str) -> Found:
     """What a name stands for; UnknownTask where it is nothing."""
     found = Found()
-    if name.endswith((".yaml", ".yml")):
+    if Path(name).suffix in FILES:
         _add(found, name, _from_file(Path(name)), Path(name), {})
     elif "/" not in name and (TASKS / f"{name}.yaml").exists():
         path = TASKS / f"{name}.yaml"
@@ -124,7 +129,7 @@ def _add_named(found: Found, name: str, changes: Config) -> None:
         found.groups.append(Group(name, [], [leaf.name for leaf in found.leaves[before:]]))
     else:
         path = _lm_eval_tasks() / entry["file"]
-        _add(found, name, _load(path), path, changes)
+        _add(found, name, _shipped(path), path, changes)
 
 
 def _add(found: Found, name: str, config: Config, path: Path | None, changes: Config) -> None:
@@ -191,6 +196,12 @@ def _loader(folder: Path) -> type[yaml.SafeLoader]:
 
     loader.add_constructor("!function", function)
     return loader
+
+
+@cache
+def _shipped(path: Path) -> Config:
+    """A file of lm-eval, which nobody changes."""
+    return _load(path)
 
 
 def _load(path: Path) -> Config:

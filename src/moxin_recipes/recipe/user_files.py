@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes.recipe import benchmarks
 from moxin_recipes.recipe.base import TEMPLATES
+from moxin_recipes.recipe.strict import RecipeError, parse
 
 
 def digests(values: dict[str, Any]) -> dict[str, str]:
@@ -24,7 +26,31 @@ def digests(values: dict[str, Any]) -> dict[str, str]:
         path = _module_file(module) if own and not module.startswith("moxin_recipes.") else None
         if path:
             found[reward] = _digest(path)
+    return found | _of_evaluations(values.get("evaluations") or [])
+
+
+def _of_evaluations(lines: list[dict[str, Any]]) -> dict[str, str]:
+    """The task files that lines name, with all they read, and the suites that are files."""
+    found: dict[str, str] = {}
+    for line in lines:
+        named = line.get("suite")
+        tasks = [line["task"]] if line.get("task") else []
+        if named and Path(named).suffix in benchmarks.FILES and Path(named).is_file():
+            found[named] = _digest(Path(named))
+            tasks = _tasks_of(Path(named))
+        for task in tasks:
+            if Path(task).suffix in benchmarks.FILES and Path(task).is_file():
+                found[task] = benchmarks.find(task).digest()
     return found
+
+
+def _tasks_of(suite: Path) -> list[str]:
+    """The tasks of a suite's file, as far as it can be read; its recipe's rules say the rest."""
+    try:
+        content = parse(suite.read_text(encoding="utf-8"))
+        return [str(one["task"]) for one in content["tasks"]]
+    except (RecipeError, UnicodeDecodeError, KeyError, TypeError):
+        return []
 
 
 def is_ours(template: str) -> bool:

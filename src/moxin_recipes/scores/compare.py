@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moxin_recipes.hub.cards.tables import named
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores.published import Published, read
-from moxin_recipes.scores.rows import named
 from moxin_recipes.scores.statistics import Pairing, paired, pass_at
 
 Row = dict[str, Any]

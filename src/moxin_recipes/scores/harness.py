@@ -79,9 +79,7 @@ def answers(
     again.
     """
     known: Answers = together.gather(_kept(place) if together.rank == 0 else None)[0]
-    todo = [
-        group for group in _groups(requests, model.batch_size) if not known.keys() >= set(group)
-    ]
+    todo = [group for group in _groups(requests, model) if not known.keys() >= set(group)]
     said = time.monotonic()
     for start in range(0, len(todo), together.size):
         mine = todo[start : start + together.size][together.rank : together.rank + 1]
@@ -113,18 +111,22 @@ def _kept(place: Path) -> Answers:
     return known
 
 
-def _groups(requests: list[Request], batch: int) -> Iterator[list[int]]:
+def _groups(requests: list[Request], model: Model) -> Iterator[list[int]]:
     """Numbers of requests of one kind and of like length: the same ones at every start."""
+    kinds = [request.instance.request_type for request in requests]
+    places: dict[int, Any] = {}
+    for request in requests:
+        places.setdefault(id(request.instance), model.place(request.instance))
 
-    def rank(number: int) -> tuple[str, int, int, int]:
-        instance, sample = requests[number]
-        return instance.request_type, sample, -len(str(instance.args[0])), number
+    def rank(number: int) -> tuple[str, int, Any, int]:
+        request = requests[number]
+        return kinds[number], request.sample, places[id(request.instance)], number
 
     order = sorted(range(len(requests)), key=rank)
     while order:
-        kind = requests[order[0]].instance.request_type
-        size = batch if kind == "generate_until" else batch * _GROUP
-        group = [n for n in order[:size] if requests[n].instance.request_type == kind]
+        kind = kinds[order[0]]
+        size = model.batch_size * (1 if kind == "generate_until" else _GROUP)
+        group = [number for number in order[:size] if kinds[number] == kind]
         order = order[len(group) :]
         yield group
 

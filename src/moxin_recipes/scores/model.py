@@ -86,6 +86,17 @@ class Model(HFLM):
             ids = super().tok_encode(string, add_special_tokens, **kwargs)
         return list(ids[-left_truncate_len:] if left_truncate_len else ids)
 
+    def place(self, request: Any) -> tuple[int, Any]:
+        """Where lm-eval's order of batches has an instance: longer ones first, then like by like.
+
+        So batches are composed as its own, and give its digits in any dtype.
+        """
+        if request.request_type == "loglikelihood":
+            ids = self.tok_encode("".join(request.args))
+            return -len(ids), ids
+        prompt = request.args[0]
+        return -len(self.tok_encode(prompt)), prompt
+
     def answer(
         self, kind: str, requests: Sequence[Any], rounds: Sequence[int], seed: int
     ) -> list[Response]:
@@ -142,8 +153,8 @@ class Model(HFLM):
             prompts = [self._shortened(ids[i], room) for i in batch]
             opened = [asked[i][0].rstrip().endswith(OPEN) for i in batch]
             written = self._batch(prompts, opened, way, noise)
-            for i, (raw, finish) in zip(batch, written, strict=True):
-                text, unclosed = answer_of(raw, asked[i][0].rstrip().endswith(OPEN))
+            for i, begun, (raw, finish) in zip(batch, opened, written, strict=True):
+                text, unclosed = answer_of(raw, begun)
                 for stop in filter(None, way["until"]):
                     text = text.split(stop)[0]
                 done[i] = Response(text, len(ids[i]) > room, raw, finish, unclosed)

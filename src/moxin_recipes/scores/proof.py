@@ -12,9 +12,9 @@ from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.hub.session import qualified
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.scores import questions
+from moxin_recipes.scores import questions, records
 from moxin_recipes.scores.scoring import reason
-from moxin_recipes.scores.units import Line, Unit, dataset_of, plan
+from moxin_recipes.scores.units import Unit, dataset_of, plan
 
 _PROMPTS = 20  # of each task that are measured
 _NO_WEIGHTS = ["*.json", "*.jinja", "*.model", "*.txt"]
@@ -27,18 +27,22 @@ def problems(keys: EvaluateKeys, parents: Sequence[Parent]) -> Iterator[str]:
     model.
     """
     pinned = [*parents, *_absent(keys, parents)]
-    said = set()
+    proven = set()  # what is asked of several models that are not there is one question
     for line in plan(keys, pinned):
-        for sentence in _of_line(line, keys, pinned):
-            if sentence not in said:
-                yield sentence
-            said.add(sentence)
+        if line.failed and line.failed not in proven:
+            proven.add(line.failed)
+            yield line.failed
+        for unit in line.units:
+            question = records.key_of(unit.parent.commit, unit.leaf.name, unit.settings)
+            if question not in proven:
+                proven.add(question)
+                yield from _of_unit(unit, keys, pinned)
 
 
 def _absent(keys: EvaluateKeys, parents: Sequence[Parent]) -> list[Parent]:
     """Stands for the models that nobody has made yet."""
     there = {(parent.repo, parent.revision) for parent in parents if parent.key == "models"}
-    named = [(entry.partition("@")) for entry in keys.models]
+    named = [entry.partition("@") for entry in keys.models]
     wanted = [(qualified(repo), revision or "main") for repo, _, revision in named]
     return [
         Parent("models", "model", repo, revision, "", "")
@@ -47,14 +51,11 @@ def _absent(keys: EvaluateKeys, parents: Sequence[Parent]) -> list[Parent]:
     ]
 
 
-def _of_line(line: Line, keys: EvaluateKeys, parents: list[Parent]) -> Iterator[str]:
-    if line.failed:
-        yield line.failed
-    for unit in line.units:
-        try:
-            _prove(unit, keys, parents)
-        except Exception as error:  # of any library: each is what a run would fail of
-            yield f"{unit.leaf.name} ({unit.model}): {reason(error)}"
+def _of_unit(unit: Unit, keys: EvaluateKeys, parents: list[Parent]) -> Iterator[str]:
+    try:
+        _prove(unit, keys, parents)
+    except Exception as error:  # of any library: each is what a run would fail of
+        yield f"{unit.leaf.name} ({unit.model}): {reason(error)}"
 
 
 def _prove(unit: Unit, keys: EvaluateKeys, parents: list[Parent]) -> None:
@@ -64,10 +65,8 @@ def _prove(unit: Unit, keys: EvaluateKeys, parents: list[Parent]) -> None:
     if model and unit.asked.chat and model.tokenizer.chat_template is None:
         raise RecipeError("`chat: true`: the model has no chat template; leave it out")
     dataset = dataset_of(unit.leaf, parents)
-    readable = dataset or (unit.leaf.is_ours and any(p.key == "problems_name" for p in parents))
-    if not readable and unit.leaf.repository:
-        return
-    if unit.leaf.is_ours and not readable:
+    held_out = any(parent.key == "problems_name" for parent in parents)
+    if (unit.leaf.repository and dataset is None) or (unit.leaf.is_ours and not held_out):
         return
 
     def pull(key: str, patterns: list[str] | None = None) -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from moxin_recipes.hub.cards.tables import named
 from moxin_recipes.hub.pull import Parent, download, resolve
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import records, rows
 from moxin_recipes.scores.aggregates import OWN, scores_of
-from moxin_recipes.scores.rows import named
 
 Row = dict[str, Any]
 TABLE = "test.parquet"

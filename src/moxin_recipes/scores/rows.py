@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from moxin_recipes.hub.cards.tables import named
 from moxin_recipes.scores.aggregates import clean, group_scores
 
 Row = dict[str, Any]
@@ -15,12 +16,6 @@ ABSENT: Row = dict.fromkeys(
         *("dataset", "dataset_commit", "unit", "failed"),
     ]
 )
-
-
-def named(score: Row) -> str:
-    """`acc`, or with the filter of the answers where a task has several: `acc (strict)`."""
-    kind = score["filter"]
-    return str(score["metric"]) if kind == "none" else f"{score['metric']} ({kind})"
 
 
 def of_unit(unit: Row) -> list[Row]:

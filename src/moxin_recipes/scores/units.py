@@ -226,8 +226,9 @@ class Store:
             return
         folder = download(pushed, ["units.json", *(record["items"] for record in missing)])
         for record in missing:
-            rows = records.read_items(folder / record["items"])
-            if records.digest([records.sealed(row) for row in rows]) != record["digest"]:
-                log.warning("%s: %s was edited; it is scored again", repo, record["items"])
-                continue
-            self.put({**record, "items": None}, rows)
+            edits = list(records.edited(folder, [record]))
+            if edits:
+                log.warning("%s: %s; it is scored again", repo, edits[0])
+            else:
+                rows = records.read_items(folder / record["items"])
+                self.put({**record, "items": None}, rows)

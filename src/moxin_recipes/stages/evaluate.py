@@ -35,13 +35,12 @@ def main(run: Run[EvaluateKeys, None]) -> None:
     if keys.push_to_hub:
         run.share("hub_scores_id", folder, facts)
         give_to_cards(lines, store)
-    if not failures:
-        run.finish({"hub_scores_id": (folder, facts)})
     if failures:
         raise RecipeError(
             f"{run.recipe.path}: {len(failures)} tasks have no score, the first: {failures[0]}; "
             "the rest is kept, and the same command scores these alone"
         )
+    run.finish({"hub_scores_id": (folder, facts)})
 
 
 def scored(run: Run[EvaluateKeys, None], lines: list[Line], store: Store) -> Failed:

@@ -169,7 +169,7 @@ def _over(one: Any, wanted: Any, usual: Any) -> dict[str, Any]:
 
 def suite(name: str, key: str = "suite") -> Suite:
     """A suite of this package by name, or of a YAML file by its path."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    path = Path(name) if Path(name).suffix in benchmarks.FILES else SUITES / f"{name}.yaml"
     known = sorted(one.stem for one in SUITES.glob("*.yaml"))
     if not path.is_file():
         raise RecipeError(
