@@ -112,23 +112,33 @@ def _kept(place: Path) -> Answers:
 
 
 def _groups(requests: list[Request], model: Model) -> Iterator[list[int]]:
-    """Numbers of requests of one kind and of like length: the same ones at every start."""
-    kinds = [request.instance.request_type for request in requests]
+    """Numbers of requests of one kind and of like length: the same ones at every start.
+
+    lm-eval asks once for continuations of one token that share their context; so they stay together
+    here, and batches within a group are those that it would make of all requests.
+    """
+    shared: dict[Any, list[int]] = {}
     places: dict[int, Any] = {}
-    for request in requests:
-        places.setdefault(id(request.instance), model.place(request.instance))
+    for number, request in enumerate(requests):
+        instance = request.instance
+        if id(instance) not in places:  # which its samples share
+            places[id(instance)] = model.place(instance)
+        ids = places[id(instance)][1]
+        apart = instance.request_type != "loglikelihood"
+        context = number if apart else tuple(ids[:-1])
+        shared.setdefault((instance.request_type, request.sample, context), []).append(number)
 
-    def rank(number: int) -> tuple[str, int, Any, int]:
-        request = requests[number]
-        return kinds[number], request.sample, places[id(request.instance)], number
+    def rank(key: Any) -> tuple[str, int, Any]:
+        kind, sample, _ = key
+        return kind, sample, places[id(requests[shared[key][0]].instance)]
 
-    order = sorted(range(len(requests)), key=rank)
+    order = sorted(shared, key=rank)  # of requests that are alike, the first one first
     while order:
-        kind = kinds[order[0]]
+        kind = order[0][0]
         size = model.batch_size * (1 if kind == "generate_until" else _GROUP)
-        group = [number for number in order[:size] if kinds[number] == kind]
+        group = [key for key in order[:size] if key[0] == kind]
         order = order[len(group) :]
-        yield group
+        yield [number for key in group for number in shared[key]]
 
 
 def _ask(model: Model, requests: list[Request], group: list[int], seed: int) -> Answers:
