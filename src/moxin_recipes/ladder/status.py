@@ -104,11 +104,11 @@ def table(states: list[State]) -> Table:
 
 def _of_model(score: dict[str, Any]) -> str:
     """One line of an evaluation: the model, the task, its score with the interval of 95 %."""
-    said = f"{score['model']}: {score['task']} {score['metric']} "
+    asked = f"{score['model']}: {score['task']}"
     if score["value"] is None:
-        return f"{score['model']}: {score['task']} failed"
+        return f"{asked} failed"
     interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
-    return said + f"{score['value']:.3f}{interval}"
+    return f"{asked} {score['metric']} {score['value']:.3f}{interval}"
 
 
 def _before(score: str, state: State, states: list[State]) -> float | None:
