@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from moxin_recipes import environment
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import session
+from moxin_recipes.hub import session, targets
+from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, resume
@@ -77,6 +78,15 @@ class Run(Generic[K, A]):
             self.args = self.libraries[-1]
         self.seconds_before = 0.0
         self._began = time.monotonic()
+        if self.is_main and self.keys.push_to_hub:
+            self._prove_targets()
+
+    def _prove_targets(self) -> None:
+        """What every stage needs at its end: a card of each output, and a target that takes it."""
+        for hub_key, repo in self.recipe.outputs.items():
+            kind = self.recipe.output_type(hub_key)
+            render(repo, kind, self.manifest(summary=""), self.folder)
+            targets.prove(hub_key, repo, kind, self.keys.hub_private_repo)
 
     @property
     def model_config(self) -> "ModelConfig":

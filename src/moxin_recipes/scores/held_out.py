@@ -1,9 +1,9 @@
 """Held-out scores of a saved model: bits per byte, and answers to unseen problems."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -24,6 +25,7 @@ from moxin_recipes.scores import metrics
 from moxin_recipes.tokens.shards import TokenFolder
 from moxin_recipes.tokens.write import packed, token_bytes
 
+log = logging.getLogger(__name__)
 _BATCH = 256  # prompts generated together
 
 
@@ -40,41 +42,76 @@ def load(folder: Path) -> tuple[PreTrainedModel, Tokenizer]:
     return model.to("cuda" if gpu else "cpu"), AutoTokenizer.from_pretrained(folder)
 
 
-@torch.no_grad()
-def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
-    """`bits_per_byte` over all sources' held-out tokens and `bits_per_byte/SOURCE` of each.
+@dataclass(frozen=True)
+class HeldOutTokens:
+    """The windows of a source that are measured, and the bytes that their labels stand for."""
 
-    Windows of `context` tokens, documents isolated as in training; a last part window is left out.
+    windows: list[dict[str, np.ndarray]]
+    size: int
+
+
+def held_out_tokens(
+    tokens: Path, tokenizer: Tokenizer, context: int, key: str = "eval_context_length"
+) -> dict[str, HeldOutTokens]:
+    """What `bits_per_byte` measures on, by source: windows of `context` tokens.
+
+    Documents are isolated as in training; a last part window is left out. Asked before the work
+    begins, it proves that there will be something to measure.
+
+    Raises:
+        RecipeError: no source has a window of `context` tokens, the recipe's key `key`.
     """
-    model, tokenizer = load(folder)
+    folder = TokenFolder(tokens)
+    names = folder.sources("heldout")
+    if not names:
+        raise RecipeError(
+            "`dataset_name`: these tokens have no held-out documents to measure on; give the "
+            "sources of the data stage a `heldout_fraction`"
+        )
     lengths = token_bytes(tokenizer)
-    held_out = TokenFolder(tokens)
-    sources = held_out.sources("heldout")
-    if not sources:
-        raise RecipeError("`dataset_name`: these tokens have no held-out documents to measure on")
-    nats: dict[str, list[float]] = {}
-    sizes: dict[str, list[int]] = {}
-    for source in sources:
+    found, longest = {}, 0
+    for name in names:
+        shards = folder.shards(name, "heldout")
+        longest = max(longest, *(shard.tokens for shard in shards))
         windows = [
-            packed(held_out.read(shard, start, context), tokenizer.bos_token_id)
-            for shard in held_out.shards(source, "heldout")
+            packed(folder.read(shard, start, context), tokenizer.bos_token_id)
+            for shard in shards
             for start in range(0, shard.tokens - context + 1, context)
         ]
-        for start in range(0, len(windows), 16):
-            batch = windows[start : start + 16]
-            nats.setdefault(source, []).append(_nats(model, batch))
-            labels = np.concatenate([window["labels"] for window in batch])
-            sizes.setdefault(source, []).append(int(lengths[labels[labels >= 0]].sum()))
-    scores = {
-        f"bits_per_byte/{name}": _bits(nats[name], sizes[name]) for name in sources if name in nats
+        labels = [window["labels"] for window in windows]
+        size = sum(int(lengths[part[part >= 0]].sum()) for part in labels)
+        if size:
+            found[name] = HeldOutTokens(windows, size)
+        else:
+            log.warning("%s has no held-out window of %d tokens and gets no score", name, context)
+    if not found:
+        raise RecipeError(
+            f"`{key}`: {context} tokens, and the longest held-out shard of `dataset_name` has "
+            f"{longest}; take fewer, or hold out more text in the data stage"
+        )
+    return found
+
+
+@torch.no_grad()
+def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
+    """`bits_per_byte` over all sources' held-out tokens and `bits_per_byte/SOURCE` of each."""
+    model, tokenizer = load(folder)
+    sources = held_out_tokens(tokens, tokenizer, context)
+    nats = {name: _all_nats(model, source.windows) for name, source in sources.items()}
+    sizes = {name: source.size for name, source in sources.items()}
+    return {
+        "bits_per_byte": _bits(list(nats.values()), list(sizes.values())),
+        **{f"bits_per_byte/{name}": _bits([nats[name]], [sizes[name]]) for name in sources},
     }
-    whole = _bits(list(chain(*nats.values())), list(chain(*sizes.values())))
-    return {"bits_per_byte": whole, **scores}
 
 
 def _bits(nats: list[float], sizes: list[int]) -> float:
     result = _metric("bits_per_byte").compute(predictions=nats, references=sizes)
     return round(float(result["bits_per_byte"]), 4)
+
+
+def _all_nats(model: PreTrainedModel, windows: list[dict[str, np.ndarray]]) -> float:
+    return sum(_nats(model, windows[at : at + 16]) for at in range(0, len(windows), 16))
 
 
 def _nats(model: PreTrainedModel, batch: list[dict[str, np.ndarray]]) -> float:
@@ -215,23 +252,55 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
-    splits = {"": keys.eval_split, "longer_": keys.longer_split} if keys.problems_name else {}
-    for prefix, split in splits.items():
-        if split:
-            scores, items = _on_split(model, pull, keys, split)
-            facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
-            facts["items"] |= {prefix + name: each for name, each in items.items()}
+    for prefix, problems in held_out_problems(pull, keys).items():
+        scores, items = _on_problems(model, problems, keys)
+        facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
+        facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
-def _on_split(
-    model: Path, pull: Pull, keys: PostTrainingKeys, split: str
+def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
+    """The problems that `held_out` asks, by the prefix of their scores; none without a recipe's.
+
+    Raises:
+        RecipeError: a split or a column is missing, or a split is empty.
+    """
+    splits = {"": ("eval_split", keys.eval_split), "longer_": ("longer_split", keys.longer_split)}
+    problems = {}
+    for prefix, (key, split) in splits.items() if keys.problems_name else ():
+        if split is None:
+            continue
+        columns = ["problem", "answer"] + (["chain_prefix"] if key == "longer_split" else [])
+        rows = load_split(
+            pull("problems_name"), keys.problems_config, split, columns, "problems_name"
+        )
+        if not len(rows):
+            raise RecipeError(
+                f"`{key}`: {split} of {keys.problems_name} has no problem to score on"
+            )
+        problems[prefix] = rows.select(range(min(keys.eval_rows, len(rows))))
+    return problems
+
+
+def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
+    """That the scores of `held_out` can be taken, as far as that shows before there is a model.
+
+    Raises:
+        RecipeError: see `held_out_problems`; or the tokenizer cannot ask a problem.
+    """
+    for problems in held_out_problems(pull, keys).values():
+        try:
+            asked(problems, tokenizer, keys.prompt_suffix)
+        except (ValueError, TypeError, TemplateError) as error:
+            reason = " ".join(str(error).split())
+            raise RecipeError(
+                f"`problems_name`: the model's chat template cannot ask its problems: {reason}"
+            ) from error
+
+
+def _on_problems(
+    model: Path, problems: Dataset, keys: PostTrainingKeys
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    columns = ["problem", "answer"] + (["chain_prefix"] if split == keys.longer_split else [])
-    problems = load_split(
-        pull("problems_name"), keys.problems_config, split, columns, "problems_name"
-    )
-    problems = problems.select(range(min(keys.eval_rows, len(problems))))
     scores, items = answers(
         model,
         problems,

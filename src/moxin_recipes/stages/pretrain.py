@@ -35,10 +35,14 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     keys = run.keys
     folder = run.pull("model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    mixture = mixed(run, tokenizer)
+    # What the end needs comes first: the end may be weeks away.
+    heldout, report = run.pull("dataset_name", ["*/heldout*"]), contamination(run)
+    if run.is_main:
+        held_out.held_out_tokens(heldout, tokenizer, keys.eval_context_length)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
-    mixture = mixed(run, tokenizer)
     trainer = PretrainTrainer(
         model=model,
         args=run.args,
@@ -51,12 +55,11 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     facts = train(run, trainer, keys.context_length)
     if run.is_main:
         tokens = len(mixture) * keys.context_length
-        heldout = run.pull("dataset_name", ["*/heldout*"])
         facts |= {
             "tokens": tokens,
             "counts": mixture.facts() | {"steps passed over": len(trainer.guard.skipped)},
             "metrics": held_out.bits_per_byte(run.folder, heldout, keys.eval_context_length),
-            "contamination": contamination(run),
+            "contamination": report,
             "summary": f"Base model after `{run.recipe.name}`: {tokens:,} tokens in sequences of "
             f"{keys.context_length}.",
         }

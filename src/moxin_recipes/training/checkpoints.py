@@ -17,7 +17,8 @@ from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.training import adapters
+from moxin_recipes.training import adapters, sharding
+from moxin_recipes.training.disk import Disk
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -177,6 +178,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
+    trainer.add_callback(Disk(run))
     adapters.name_base(trainer, run.parent("model_name_or_path"))
     resumable = _intact_on_all_ranks(run)
     if resumable:
@@ -191,6 +193,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
             log.info("%s %s", run.recipe.name, line)
     if run.is_main:
         checkpoints.push_again(resumable)
+    sharding.sum_in_float32(trainer)
     trainer.train(resume_from_checkpoint=str(resumable[-1]) if resumable else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.
