@@ -20,7 +20,7 @@ from moxin_recipes.models import average, deepen, gguf, scratch
 from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
 
 
 def main(run: Run[InitKeys, None]) -> None:
@@ -37,7 +37,7 @@ def main(run: Run[InitKeys, None]) -> None:
     facts = build[keys.method](run, keys)
     facts["counts"] = {"parameters": check_parameters(run.folder, keys.parameters)}
     if tokens:
-        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, keys.eval_context_length)
+        facts["metrics"] = held_out_text.bits_per_byte(run.folder, tokens, keys.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
 
 
@@ -47,7 +47,7 @@ def held_out_tokens(run: Run[InitKeys, None], keys: InitKeys) -> Path:
     for key in ("tokenizer_name_or_path", "model_name_or_path", "models"):
         if getattr(keys, key):
             tokenizer = AutoTokenizer.from_pretrained(run.pull(key))
-            held_out.held_out_tokens(tokens, tokenizer, keys.eval_context_length)
+            held_out_text.held_out_tokens(tokens, tokenizer, keys.eval_context_length)
             break
     return tokens
 

@@ -21,7 +21,7 @@ from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
 from moxin_recipes.tokens.cache import GB, HubTokens
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -39,7 +39,7 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     # What the end needs comes first: the end may be weeks away.
     heldout, report = run.pull("dataset_name", ["*/heldout*"]), contamination(run)
     if run.is_main:
-        held_out.held_out_tokens(heldout, tokenizer, keys.eval_context_length)
+        held_out_text.held_out_tokens(heldout, tokenizer, keys.eval_context_length)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
@@ -58,7 +58,7 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
         facts |= {
             "tokens": tokens,
             "counts": mixture.facts() | {"steps passed over": len(trainer.guard.skipped)},
-            "metrics": held_out.bits_per_byte(run.folder, heldout, keys.eval_context_length),
+            "metrics": held_out_text.bits_per_byte(run.folder, heldout, keys.eval_context_length),
             "contamination": report,
             "summary": f"Base model after `{run.recipe.name}`: {tokens:,} tokens in sequences of "
             f"{keys.context_length}.",
