@@ -93,3 +93,6 @@ def test_gradients_are_summed_in_float32(pretraining: Pretraining, tmp_path: Pat
     assert max(errors["ours"].values()) < 1e-5
     assert min(errors["accelerate"].values()) > 1e-4
     assert errors["accelerate"]["16"] > 2 * errors["accelerate"]["1"]
+    recipe = pretraining.recipe("half", **{**STEPS, "max_steps": 2, "save_steps": 2})
+    log = pretraining.run(recipe, file)
+    assert "FSDP computes in bfloat16 and sums gradients in float32" in log
