@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from tests.hub.test_push_and_pull import MANIFEST
 
-from moxin_recipes.hub import outbox, push, session
+from moxin_recipes.hub import commits, outbox, push, session
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
 from moxin_recipes.hub.session import AwayError, HubError
@@ -141,15 +141,14 @@ def test_a_long_absence_fills_no_disk(
 def test_a_branch_appears_only_when_it_is_whole(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload: Callable[..., str] = push._upload
+    bring: Callable[..., str] = commits.bring
 
-    def torn(folder: Path, repo: str, repo_type: str, branch: str) -> str:
-        (folder / "moxin.json").write_text("{}")  # not what the manifest says of the rest
-        (folder / "weights.safetensors").unlink()
+    def torn(folder: Path, *rest: Any) -> str:
+        (folder / "weights.safetensors").unlink()  # what the manifest tells of changes on its way
         (folder / "weights.safetensors").write_bytes(bytes(1000))
-        return upload(folder, repo, repo_type, branch)
+        return bring(folder, *rest)
 
-    monkeypatch.setattr(push, "_upload", torn)
+    monkeypatch.setattr(commits, "bring", torn)
     box = Outbox(tmp_path / "outbox")
     box.add([weights], "step-000001", **options("out-e"))
     with pytest.raises(HubError, match=r"weights\.safetensors did not arrive whole"):

@@ -204,10 +204,12 @@ class Copy:
 def _batches(files: list[tuple[str, File]]) -> Iterator[list[tuple[str, File]]]:
     """The files in groups of at most _BATCH_BYTES, or of one."""
     batch: list[tuple[str, File]] = []
+    size = 0
     for item in files:
-        if batch and sum(file.size for _, file in (*batch, item)) > _BATCH_BYTES:
+        if batch and size + item[1].size > _BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
         batch.append(item)
+        size += item[1].size
     if batch:
         yield batch
