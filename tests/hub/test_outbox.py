@@ -111,12 +111,14 @@ def test_only_the_newest_of_this_key_are_kept(tmp_path: Path, weights: Path) -> 
         other.add([weights], f"p-step-{step:06d}", **options("out-d", key="another"))
     other.add([weights], "q-step-000001", **options("out-d"))
     other.finish()
+    for name in ("incoming-p-step-000003", "incoming-q-step-000003"):  # uploads that were stopped
+        api.create_branch("local/out-d", branch=name)
     box = Outbox(tmp_path / "outbox", Retention(2))
     for step in (2, 3, 4, 5):
         box.add([weights], f"p-step-{step:06d}", **options("out-d"))
     box.finish()
     kept = {f"p-step-{step:06d}" for step in (1, 4, 5, 8, 9)}
-    assert set(branches("out-d")) == {"main", "q-step-000001", *kept}
+    assert set(branches("out-d")) == {"main", "q-step-000001", "incoming-q-step-000003", *kept}
     api.delete_branch("local/out-d", branch="p-step-000005")
     with pytest.raises(HubError, match="out-d@p-step-000005 was pushed and is no longer"):
         box.finish()
