@@ -1,9 +1,14 @@
-"""What a stage writes on its way to the Hub: an empty folder, JSON that is whole or not there."""
+"""What a stage writes on its way to the Hub: folders of a size it takes, whole JSON."""
 
 import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+# A folder of the public Hub holds 10,000 entries: below half of that it stays as it is, and leaves
+# room for what comes beside; above, its files go into sub-folders.
+FOLDER = 5000
+SUB_FOLDER = 1000
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -18,3 +23,13 @@ def clear(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def spread(names: list[str]) -> list[str]:
+    """Paths for the files of one folder, in their order: `NAME`, or `0000/NAME` for thousands.
+
+    At most SUB_FOLDER files have a sub-folder, so the paths sort as the names do.
+    """
+    if len(names) <= FOLDER:
+        return names
+    return [f"{number // SUB_FOLDER:04d}/{name}" for number, name in enumerate(names)]

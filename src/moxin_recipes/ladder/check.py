@@ -6,7 +6,7 @@ from typing import Any
 
 from moxin_recipes.hub import pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder import launching, order, outputs
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
@@ -30,6 +30,8 @@ def check(place: Path, online: bool) -> None:
             micro, count = trainers.batches(recipe, launcher.processes)
             steps = f", {launcher.processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", recipe.name, recipe.stage, steps)
+        for line in outputs.lines(recipe, recipes):
+            log.info("  %s", line)
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()
