@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import CommitOperationAdd, constants
-from huggingface_hub import _upload_pipeline as series
+from huggingface_hub import CommitOperationAdd
 from tests.hub.test_push_and_pull import MANIFEST
 
 from moxin_recipes.hub import commits, manifest, pull, push, session
@@ -173,42 +172,3 @@ def test_main_says_that_it_is_unfinished_until_the_last_commit(
         commit = do(folder, "unfinished", key=f"k{done}")
         found = pull.resolve(Reference("model_name_or_path", "model", "unfinished", "main"))
         assert found.commit == commit
-
-
-def test_the_clients_own_series_stopped_halfway_is_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With Xet's client on, as against the public Hub: `upload_folder` makes several commits.
-
-    The embedded Hub has no Xet storage, so the files are such as go into git itself.
-    """
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for number in range(60):
-        (folder / f"part-{number:02d}.json").write_text(f"[{number}]")
-    manifest.write(folder, MANIFEST)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
-    monkeypatch.setattr(series, "COMMIT_SIZE_SCALE", [20] * 10)
-    session.api().create_repo("local/series", exist_ok=True)
-    sent: list[int] = []
-    send = series._send_commit
-
-    def stopped(**options: Any) -> Any:
-        if sent:
-            raise Killed
-        sent.append(len(options["operations"]))
-        return send(**options)
-
-    monkeypatch.setattr(series, "_send_commit", stopped)
-    with pytest.raises(Killed):
-        session.api().upload_folder(repo_id="local/series", folder_path=folder)
-    assert sent == [20]
-    torn = files("series", "main")
-    assert "moxin.json" in torn  # the files of a series come in the order of their names
-    assert len(torn) == 20
-    parent = pull.Parent("model_name_or_path", "model", "local/series", "main", head("series"), "")
-    with pytest.raises(session.HubError, match="lacks 41 files of its manifest, the first part-"):
-        pull.download(parent)
-    commit = do(folder, "series", tags=("sft",))
-    assert files("series", commit) == {*(f"part-{n:02d}.json" for n in range(60)), *CLOSING}
-    assert do(folder, "series") == commit == head("series")
