@@ -8,7 +8,7 @@ last the manifest says that it is unfinished.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ def bring(folder: Path, repo: str, repo_type: str, branch: str, whole: dict[str,
     deletions = [CommitOperationDelete(path, is_folder=False) for path in (*foreign, *scores)]
     additions = [CommitOperationAdd(path, folder / path) for path in wrong]
     closing = [CommitOperationAdd(path, folder / path) for path in (MANIFEST, CARD)]
-    parts = list(_parts([*deletions, *additions]))
-    parts[-1] += closing
-    if len(parts) > 1:
+    series = list(parts([*deletions, *additions]))
+    series[-1] += closing
+    if len(series) > 1:
         card = [CommitOperationDelete(CARD, is_folder=False)] if CARD in there else []
-        parts[0] = [*card, CommitOperationAdd(MANIFEST, _UNFINISHED), *parts[0]]
-    for number, operations in enumerate(parts, 1):
-        part = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
+        series[0] = [*card, CommitOperationAdd(MANIFEST, _UNFINISHED), *series[0]]
+    for number, operations in enumerate(series, 1):
+        part = f" (part {number} of {len(series)})" if len(series) > 1 else ""
         head = _commit(repo, repo_type, branch, head, operations, f"moxin: {folder.name}{part}")
     verify(folder, repo, repo_type, head, whole["files"])
     return head
@@ -121,7 +121,7 @@ def _same(entry: RepoFile | None, path: Path, wanted: dict[str, Any]) -> bool:
     return here and entry.blob_id == blob.hexdigest()
 
 
-def _parts(operations: list[Operation]) -> Iterator[list[Operation]]:
+def parts(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     """Operations in groups for a commit each, at least one group."""
     part: list[Operation] = []
     small = 0

@@ -21,7 +21,8 @@ from moxin_recipes.recipe.reading import Recipe
 Recipes = list[Recipe[Any]]
 _BESIDE = 12  # files beside weights at most: configurations, tokenizer, template, card, manifest
 _WEIGHTS = 5 * 10**9  # bytes of a file of weights
-_TOKEN_TEXT = 4.0  # bytes of text a token, roughly: English prose has 4 to 5
+_TOKEN_TEXT = 4.0  # bytes of text a token, an estimate (docs/data.md)
+_PARQUET = 0.61  # bytes of a corpus for each of its text, as measured on a sample (docs/data.md)
 _ITEM = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -111,7 +112,8 @@ def _corpus(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
     steps += len(together) + bool(keys.decontaminate)
     removed = steps * keys.tasks
     texts = [
-        float(source.max_bytes or _TOKEN_TEXT * read.get(source.name, 0)) for source in keys.sources
+        _PARQUET * (source.max_bytes or _TOKEN_TEXT * read.get(source.name, 0))
+        for source in keys.sources
     ]
     largest = max(texts) / keys.tasks
     folder = max(map(_spread, [*kept, removed]))
