@@ -3,6 +3,7 @@
 import fnmatch
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from huggingface_hub.utils import _paths
 
 from moxin_recipes.documents import sources
 from moxin_recipes.hub import pull, session
-from moxin_recipes.hub.mirror_api import _batches
+from moxin_recipes.hub.files import groups
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.hub.side import File
 from moxin_recipes.recipe.keys.data import Source
 
 COMMIT = "60" * 20
@@ -98,14 +98,18 @@ def test_names_are_fetched_as_they_stand_and_the_list_is_asked_for_once(
         pull.fetch(parent, [*STRANGE, "nowhere.jsonl"])
 
 
-def test_a_mirrors_batches_are_added_up_once() -> None:
-    class Size(int):
-        added = 0
+def test_groups_are_added_up_once_and_keep_to_every_bound() -> None:
+    measured: list[int] = []
 
-        def __radd__(self, other: int) -> int:
-            Size.added += 1
-            return int(self) + other
+    def size(item: int) -> int:
+        measured.append(item)
+        return item
 
-    files = [(str(n), File(Size(1), "", True)) for n in range(5000)]
-    assert [len(batch) for batch in _batches(files)] == [5000]
-    assert Size.added <= 2 * len(files)
+    many = [7 * number % 11 for number in range(60_000)]
+    made = list(groups(many, (lambda _: 1, 1000), (size, 20)))
+    assert [item for group in made for item in group] == many
+    assert all(sum(group) <= 20 and len(group) <= 1000 for group in made)
+    assert all(sum([*one, two[0]]) > 20 for one, two in pairwise(made))
+    assert len(measured) <= 2 * len(many)
+    assert list(groups([30, 1, 30], (size, 20))) == [[30], [1], [30]]
+    assert [len(group) for group in groups([0] * 2500, (lambda _: 1, 1000))] == [1000, 1000, 500]

@@ -8,12 +8,13 @@ last the manifest says that it is unfinished.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
 
+from moxin_recipes.hub.files import groups
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
 from moxin_recipes.hub.pull import commit_of, read_text
 from moxin_recipes.hub.session import HubError, api, errors
@@ -24,6 +25,7 @@ Operation = CommitOperationAdd | CommitOperationDelete
 FILES = 1000
 # Of a commit in small files: their content is in the request. As much as in the client's series.
 SMALL_BYTES = 100 << 20
+UPLOAD_BYTES = 10 << 30  # uploaded together, or one file; a kill loses no group before it
 _SMALL = 10 << 20  # above this many bytes a file goes to the Hub's store, whatever its name
 _HUBS_OWN = ".gitattributes"  # which a Hub may add to
 _UNFINISHED = b'{"unfinished": "the push of this repository has not come to its end"}\n'
@@ -48,7 +50,7 @@ def bring(folder: Path, repo: str, repo_type: str, branch: str, whole: dict[str,
     deletions = [CommitOperationDelete(path, is_folder=False) for path in (*foreign, *scores)]
     additions = [CommitOperationAdd(path, folder / path) for path in wrong]
     closing = [CommitOperationAdd(path, folder / path) for path in (MANIFEST, CARD)]
-    series = list(parts([*deletions, *additions]))
+    series = list(parts([*deletions, *additions])) or [[]]
     series[-1] += closing
     if len(series) > 1:
         card = [CommitOperationDelete(CARD, is_folder=False)] if CARD in there else []
@@ -121,19 +123,19 @@ def _same(entry: RepoFile | None, path: Path, wanted: dict[str, Any]) -> bool:
     return here and entry.blob_id == blob.hexdigest()
 
 
-def parts(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
-    """Operations in groups for a commit each, at least one group."""
-    part: list[Operation] = []
-    small = 0
-    for operation in operations:
-        size = operation.upload_info.size if isinstance(operation, CommitOperationAdd) else 0
-        size = size if size <= _SMALL else 0
-        if part and (len(part) >= FILES or small + size > SMALL_BYTES):
-            yield part
-            part, small = [], 0
-        part.append(operation)
-        small += size
-    yield part
+def parts(operations: Iterable[Operation]) -> Iterator[list[Operation]]:
+    """Operations in groups for a commit each."""
+    return groups(operations, (lambda _: 1, FILES), (_in_request, SMALL_BYTES))
+
+
+def _in_request(operation: Operation) -> int:
+    """Bytes of its content that go with the request itself."""
+    size = _size(operation)
+    return size if size <= _SMALL else 0
+
+
+def _size(operation: Operation) -> int:
+    return operation.upload_info.size if isinstance(operation, CommitOperationAdd) else 0
 
 
 def _commit(
@@ -141,14 +143,15 @@ def _commit(
 ) -> str:
     additions = [one for one in operations if isinstance(one, CommitOperationAdd)]
     with errors(f"{repo}@{branch}"):
-        api().preupload_lfs_files(
-            repo,
-            additions,
-            repo_type=repo_type,
-            revision=branch,
-            free_memory=False,
-            gitignore_content="",  # one that lies about on the branch leaves nothing out
-        )
+        for some in groups(additions, (_size, UPLOAD_BYTES)):
+            api().preupload_lfs_files(
+                repo,
+                some,
+                repo_type=repo_type,
+                revision=branch,
+                free_memory=False,
+                gitignore_content="",  # one that lies about on the branch leaves nothing out
+            )
         made = api().create_commit(
             repo,
             operations,

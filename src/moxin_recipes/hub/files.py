@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # A folder of the public Hub holds 10,000 entries: below half of that it stays as it is, and leaves
 # room for what comes beside; above, its files go into sub-folders.
@@ -33,3 +36,20 @@ def spread(names: list[str]) -> list[str]:
     if len(names) <= FOLDER:
         return names
     return [f"{number // SUB_FOLDER:04d}/{name}" for number, name in enumerate(names)]
+
+
+def groups(items: Iterable[T], *bounds: tuple[Callable[[T], int], int]) -> Iterator[list[T]]:
+    """Items in their order, in groups of one, or of more with no sum above its bound.
+
+    A bound is what of an item is summed, and the most that the sum may be.
+    """
+    group: list[T] = []
+    sums = [0] * len(bounds)
+    for item in items:
+        sums = [total + of(item) for total, (of, _) in zip(sums, bounds, strict=True)]
+        if group and any(total > most for total, (_, most) in zip(sums, bounds, strict=True)):
+            yield group
+            group, sums = [], [of(item) for of, _ in bounds]
+        group.append(item)
+    if group:
+        yield group
