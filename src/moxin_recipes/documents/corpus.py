@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from moxin_recipes.documents import contamination
 from moxin_recipes.documents.pipeline import Documents
+from moxin_recipes.hub.files import spread
 from moxin_recipes.hub.splits import write_split
 
 Row = dict[str, Any]
@@ -25,15 +26,16 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     licenses: dict[str, set[str]] = {}
     for source, files in documents.files.items():
         licenses[source] = set()
-        for file in files:
-            split, task = Path(file).parent.name, Path(file).stem
-            link(documents.folder / file, folder / source / f"{split}-{task}.parquet")
+        names = [f"{Path(file).parent.name}-{Path(file).name}" for file in files]
+        for file, name in zip(files, spread(names), strict=True):
+            link(documents.folder / file, folder / source / name)
             table = pq.read_table(documents.folder / file, columns=["license"])
             counts[f"{source}/kept"] += len(table)
             licenses[source] |= set(table["license"].unique().to_pylist())
     removed = sorted((documents.folder / "removed").rglob("*.parquet"))
-    for number, path in enumerate(removed):
-        link(path, folder / "removed" / f"train-{number:05d}.parquet")
+    numbered = [f"train-{number:05d}.parquet" for number in range(len(removed))]
+    for path, name in zip(removed, spread(numbered), strict=True):
+        link(path, folder / "removed" / name)
         for row in pq.read_table(path, columns=["source", "reason"]).to_pylist():
             counts[f"{row['source']}/{row['reason']}"] += 1
     read = [

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatch
 from glob import escape
-from pathlib import Path
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -24,7 +23,14 @@ READABLE = (".parquet", *(f"{kind}{packed}" for kind in (".jsonl", ".json") for 
 def chosen_files(source: Source, parent: Parent, seed: int) -> list[str]:
     """The files of a source, sorted: a share of those that match its patterns, by the seed."""
     listed = [file for file in pull.files(parent) if file.endswith(READABLE)]
-    matching = [file for file in listed if any(fnmatch(file, pattern) for pattern in source.files)]
+    # A name matches itself alone: files listed one by one are not held against each other.
+    names = {pattern for pattern in source.files if escape(pattern) == pattern}
+    patterns = [pattern for pattern in source.files if pattern not in names]
+    matching = [
+        file
+        for file in listed
+        if file in names or any(fnmatch(file, pattern) for pattern in patterns)
+    ]
     if not matching:
         raise RecipeError(
             f"`{parent.key}.files`: none of the {len(listed)} data files of {parent.repo} "
@@ -52,6 +58,6 @@ def reader(
             )
         return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
     files = chosen_files(source, parent, seed)
-    folder: Path = pull.download(parent, [escape(file) for file in files])
+    folder = pull.fetch(parent, files)
     given: dict[str, Any] = vars(source)
     return Reader(str(folder), files, removed("unreadable"), given), files

@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     LocalEntryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.tqdm import hf_thread_map, tqdm
 
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
-from moxin_recipes.hub.session import MissingError, api, errors, qualified
+from moxin_recipes.hub.session import HubError, MissingError, api, errors, qualified
 from moxin_recipes.recipe.fields import Reference
 
+_WORKERS = 8  # downloads at a time, as many as the client's own for a snapshot
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
 MIRROR_OF = "mirror-of: "
+INCOMING = "incoming-"  # begins the name of a branch while it is uploaded
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -49,9 +52,23 @@ class Pull(Protocol):
 
 
 def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
-    """The manifest at a commit; None for a repository that these recipes did not make."""
+    """The manifest at a commit; None for a repository that these recipes did not make.
+
+    Raises:
+        MissingError: it is that of a push under way, or one that was stopped.
+    """
     text = read_text(repo, repo_type, commit, MANIFEST)
-    loaded: dict[str, Any] | None = None if text is None else json.loads(text)
+    if text is None:
+        return None
+    try:
+        loaded = json.loads(text)
+    except ValueError:
+        loaded = None
+    if not isinstance(loaded, dict) or "payload" not in loaded:
+        raise MissingError(
+            f"{repo}@{commit[:12]}: the push of this commit did not come to its end; "
+            "run the stage that makes it"
+        )
     return loaded
 
 
@@ -110,7 +127,7 @@ def _revisions(reference: Reference) -> list[Reference]:
         refs = api().list_repo_refs(repo, repo_type=reference.type)
     named: dict[str, str] = {}  # commit → name; a tag before a branch
     for ref in (*refs.tags, *refs.branches):
-        if ref.name != "main" and not ref.name.startswith(("done-", "incoming-")):
+        if ref.name != "main" and not ref.name.startswith(("done-", INCOMING)):
             named.setdefault(str(ref.target_commit), ref.name)
     if not named:
         raise MissingError(f"`{reference.key}`: {repo} has no tags or branches beside main")
@@ -152,9 +169,13 @@ def _listed(repo: str, repo_type: str, commit: str) -> str:
 
 
 def download(parent: Parent, patterns: list[str] | None = None) -> Path:
-    """Folder with the files of a pinned input (all, or those that match `patterns`)."""
+    """Folder with the files of a pinned input: all, or those that match a few `patterns`.
+
+    Each pattern is held against each file; `fetch` is for files whose names are known. HubError
+    where files of the input's own manifest are missing: the push that makes it was stopped.
+    """
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
-        return Path(
+        folder = Path(
             snapshot_download(
                 parent.repo,
                 repo_type=parent.type,
@@ -162,13 +183,57 @@ def download(parent: Parent, patterns: list[str] | None = None) -> Path:
                 allow_patterns=patterns,
             )
         )
+    if patterns is None and (folder / MANIFEST).exists():
+        _check_whole(parent, folder)
+    return folder
+
+
+def _check_whole(parent: Parent, folder: Path) -> None:
+    manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}
+    missing = [path for path in manifest.get("files", {}) if not (folder / path).exists()]
+    if missing:
+        raise HubError(
+            f"`{parent.key}`: {parent.repo}@{parent.commit[:12]} lacks {len(missing)} files of its "
+            f"manifest, the first {missing[0]}; run the stage again that makes it, which mends it"
+        )
+
+
+class _Quiet(tqdm):
+    """No bar of its own for each of many files."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "disable": True})
+
+
+def fetch(parent: Parent, names: Iterable[str]) -> Path:
+    """Folder with the named files of a pinned input; its cost is linear in their number."""
+    folder = _listed_here(parent)
+
+    def one(name: str) -> None:
+        hf_hub_download(
+            parent.repo,
+            name,
+            repo_type=parent.type,
+            revision=parent.commit,
+            tqdm_class=_Quiet,
+        )
+
+    wanted = list(names)
+    with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
+        hf_thread_map(one, wanted, desc=f"{len(wanted)} files", max_workers=_WORKERS)
+    return folder
 
 
 def files(parent: Parent) -> list[str]:
-    """Paths of all files of a pinned input, sorted; nothing is downloaded."""
-    with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
-        listed = api().list_repo_files(parent.repo, repo_type=parent.type, revision=parent.commit)
-    return sorted(listed)
+    """Paths of all files of a pinned input, sorted; the Hub is asked once for each commit."""
+    _listed_here(parent)
+    listed = get_cached_repo_tree(parent.repo, repo_type=parent.type, revision=parent.commit)
+    return sorted(entry.path for entry in listed)
+
+
+def _listed_here(parent: Parent) -> Path:
+    """The folder of a pinned input in the cache, where the client keeps the list of its files."""
+    return download(parent, [CARD, ".gitattributes"])
 
 
 def commit_of(repo: str, repo_type: str, revision: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from moxin_recipes.hub import pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, memory, order
+from moxin_recipes.ladder import launching, memory, order, outputs
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
@@ -35,6 +35,8 @@ def check(place: Path, online: bool) -> None:
             launched = trainers.as_launched(recipe, filled[-1])
             for line in memory.lines(recipes, recipe, file, launched):
                 log.info("  %s", line)
+        for line in outputs.lines(recipe, recipes):
+            log.info("  %s", line)
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()

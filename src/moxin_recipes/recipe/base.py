@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.bounds import AtLeastZero, Positive
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
@@ -57,6 +58,8 @@ class StageKeys:
         for named in dataclasses.fields(self):
             if named.metadata.keys() & {"input", "output"} and getattr(self, named.name) == "":
                 raise RecipeError(f"`{named.name}` is empty; name a repository")
+        for key, (repo, _) in outputs(self).items():
+            limits.check_name(key, repo)
         made = [repo for repo, _ in outputs(self).values()]
         for repo in made:
             if made.count(repo) > 1:

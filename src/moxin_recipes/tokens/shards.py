@@ -13,7 +13,10 @@ TOKEN = np.dtype("<u2")
 
 @dataclass(frozen=True)
 class Shard:
-    """A file `SOURCE/SPLIT-TASK-NUMBER.bin` of a tokens repository, with its sha256 if known."""
+    """A file `SOURCE/SPLIT-TASK-NUMBER.bin` of a tokens repository, with its sha256 if known.
+
+    Where a source has thousands of files they are in sub-folders, `SOURCE/0000/…`.
+    """
 
     path: str
     tokens: int
@@ -30,7 +33,7 @@ def select(files: dict[str, Shard], source: str, split: str) -> list[Shard]:
 
     Raises RecipeError if there are none.
     """
-    pattern = re.compile(rf"{re.escape(source)}/{split}-[\d-]+\.bin$")
+    pattern = re.compile(rf"{re.escape(source)}/(\d+/)?{split}-[\d-]+\.bin$")
     selected = [files[path] for path in sorted(files) if pattern.match(path)]
     if not selected:
         raise RecipeError(f"`mixture`: there are no {split} tokens of a source {source}")
@@ -46,7 +49,7 @@ class TokenFolder:
             path.relative_to(folder).as_posix(): Shard(
                 path.relative_to(folder).as_posix(), path.stat().st_size // TOKEN.itemsize
             )
-            for path in folder.glob("*/*.bin")
+            for path in folder.rglob("*.bin")
         }
 
     def sources(self, split: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import jinja2
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
 from moxin_recipes.recipe.fields import (
@@ -217,6 +218,8 @@ class DataKeys(StageKeys, DocumentKeys):
                     raise RecipeError(f"`{key}`: it is made of documents, and `sources` is missing")
             if not (self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id):
                 raise RecipeError("`sources` is missing, and no generated set has a name either")
+        # A token takes at most four bytes.
+        limits.check_file("shard_tokens", 4 * self.shard_tokens, "a shard of tokens")
         self.check_documents(bool(self.hub_problems_id))
 
 
