@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     LocalEntryNotFoundError,
@@ -155,7 +154,7 @@ def download(parent: Parent, patterns: list[str] | None = None) -> Path:
     """Folder with the files of a pinned input (all, or those that match `patterns`)."""
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
         return Path(
-            snapshot_download(
+            api().snapshot_download(
                 parent.repo,
                 repo_type=parent.type,
                 revision=parent.commit,

@@ -47,8 +47,10 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
 def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -> Pairs:
     """The pairs of a split, read once by one process of a machine."""
     pairs = tuning.rows(["chosen", "rejected"], split)
-    with run.args.main_process_first(local=True, desc="reading pairs"):
-        return Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name")
+    return run.ranks.first_of_node(
+        f"the pairs of {split}",
+        lambda: Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name"),
+    )
 
 
 def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:

@@ -67,7 +67,10 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], tokenizer: PreTrainedTokeni
     """All sequences of the phase in their order; shards are fetched when they are due."""
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
-    shards = HubTokens(run.parent("dataset_name"), cache, keys.token_cache_gb * GB)
+    parent = run.parent("dataset_name")
+    shards = run.ranks.first_of_node(
+        "the list of shards", lambda: HubTokens(parent, cache, keys.token_cache_gb * GB)
+    )
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, tokenizer.bos_token_id)
