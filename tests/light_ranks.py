@@ -24,12 +24,25 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def steps(ranks: Ranks) -> dict[str, Callable[[], Any]]:
-    rank, done = ranks.rank, []
+def turn(ranks: Ranks, out: Path, fails: bool = False) -> list[int]:
+    """Who was there before this rank."""
+    with ranks.in_turn("c"), (out / "turns").open("a+") as file:
+        if fails:
+            raise RecipeError("4")
+        file.seek(0)
+        before = [int(line) for line in file]
+        file.write(f"{ranks.rank}\n")
+        return before
+
+
+def steps(ranks: Ranks, out: Path) -> dict[str, Callable[[], Any]]:
+    rank = ranks.rank
     return {
         "once": lambda: ranks.once("a", lambda: {"by": rank}),
         "a node": lambda: ranks.once_a_node("b", lambda: rank),
-        "first": lambda: ranks.first_of_node("c", lambda: [done.append(rank), rank][1]),
+        "turn": lambda: turn(ranks, out),
+        "turn again": lambda: turn(ranks, out),
+        "turn of one that fails": lambda: turn(ranks, out, fails=rank == 4),
         "gather": lambda: ranks.gather("d", lambda: rank**2),
         "recipe": lambda: ranks.once("e", lambda: fail(RecipeError("`key`: wrong"))),
         "hub": lambda: ranks.once_a_node("f", lambda: fail(MissingError(f"missing {rank}"))),
@@ -45,7 +58,7 @@ def steps(ranks: Ranks) -> dict[str, Callable[[], Any]]:
 def one(rank: int, out: Path) -> None:
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank % A_NODE)})
     ranks = Ranks(silence=1.0)
-    for name, step in steps(ranks).items():
+    for name, step in steps(ranks, out).items():
         try:
             told = [step()]
         except Exception as error:

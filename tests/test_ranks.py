@@ -39,7 +39,21 @@ def test_an_answer_is_told_to_all_or_to_a_node(told: list[dict[str, Any]]) -> No
     assert same(told, "once") == [{"by": 0}]
     assert same(told, "gather") == [[rank**2 for rank in range(RANKS)]]
     assert [of_rank["a node"] for of_rank in told] == [[r - r % A_NODE] for r in range(RANKS)]
-    assert [of_rank["first"] for of_rank in told] == [[rank] for rank in range(RANKS)]
+
+
+def test_a_cache_is_filled_by_the_first_of_all_then_of_each_node(
+    told: list[dict[str, Any]],
+) -> None:
+    before = [of_rank["turn"][0] for of_rank in told]
+    assert before[0] == []
+    assert 0 in before[A_NODE]
+    assert all(rank - rank % A_NODE in before[rank] for rank in range(RANKS) if rank % A_NODE)
+    again = [of_rank["turn again"][0].count(0) for of_rank in told]
+    assert again[0] == 1  # itself, before
+    assert min(again[1:]) >= 2
+    failed = [of_rank["turn of one that fails"] for of_rank in told]
+    assert failed[4:] == [["RecipeError", "4"]] * 4
+    assert all(len(answer) == 1 for answer in failed[:4])
 
 
 def test_an_error_is_raised_by_all(told: list[dict[str, Any]]) -> None:
@@ -75,7 +89,8 @@ def test_one_process_needs_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     alone = Ranks()
     assert alone.once("a", lambda: 1) == alone.once_a_node("b", lambda: 1) == 1
-    assert alone.first_of_node("c", lambda: 1) == 1
+    with alone.in_turn("c"):
+        pass
     assert alone.gather("d", lambda: 1) == [1]
     assert alone.says("a line")
     assert alone._connected is None

@@ -13,8 +13,9 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +51,7 @@ class Ranks:
         self._first_of_node = self.rank - int(os.environ.get("LOCAL_RANK", "0"))
         self._silence = silence
         self._connected: Store | None = None
+        self._turns: Counter[str] = Counter()
 
     def once(self, what: str, work: Callable[[], T]) -> T:
         """Rank 0 does `work`; its answer, which must be small and picklable, on every process."""
@@ -59,14 +61,27 @@ class Ranks:
         """As `once`, by the first process of each node for those of its node."""
         return self._told(what, self._first_of_node, work)
 
-    def first_of_node(self, what: str, work: Callable[[], T]) -> T:
-        """Each process does `work`, the first of each node before the others, who find it done."""
-        if self.rank == self._first_of_node:
-            made: list[T] = []
-            self.once_a_node(what, lambda: made.append(work()))
-            return made[0]
-        self.once_a_node(what, lambda: None)
-        return work()
+    @contextmanager
+    def in_turn(self, what: str) -> Iterator[None]:
+        """Each process runs the block: rank 0, then the first of each node, then the others.
+
+        So each finds a cache filled, on a disk of all or of its node. One launch may say `what`
+        again, for another block.
+        """
+        if self.size == 1:
+            yield
+            return
+        self._turns[what] += 1
+        turn = f"{what} ({self._turns[what]})"
+        self._store()  # from here on it shows that it lives
+        try:
+            if self.rank:
+                self._heard(turn, self._first_of_node if self.rank != self._first_of_node else 0)
+            yield
+        except Exception as error:
+            self._tell(turn, (False, _tellable(error, self.rank)))
+            raise
+        self._tell(turn, (True, None))
 
     def gather(self, what: str, work: Callable[[], T]) -> list[T]:
         """Each process does its share; the answers in the order of the ranks, on every process."""
@@ -100,14 +115,17 @@ class Ranks:
             return work()
         if self.rank != worker:
             return self._heard(what, worker)  # type: ignore[no-any-return]
-        store = self._store()
+        self._store()  # from here on it shows that it lives
         try:
             answer = work()
         except Exception as error:
-            store.set(_key(what, worker), _text((False, _tellable(error, worker))))
+            self._tell(what, (False, _tellable(error, worker)))
             raise
-        store.set(_key(what, worker), _text((True, answer)))
+        self._tell(what, (True, answer))
         return answer
+
+    def _tell(self, what: str, told: tuple[bool, Any]) -> None:
+        self._store().set(_key(what, self.rank), base64.b64encode(pickle.dumps(told)).decode())
 
     def _heard(self, what: str, worker: int) -> Any:
         """The answer of a process, once it is there; raises its error."""
@@ -179,10 +197,6 @@ def of_environment() -> Ranks:
 
 def _key(what: str, worker: int) -> str:
     return f"{what}/{worker}"
-
-
-def _text(told: tuple[bool, Any]) -> str:
-    return base64.b64encode(pickle.dumps(told)).decode()
 
 
 def _tellable(error: Exception, worker: int) -> Exception:

@@ -68,9 +68,8 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], tokenizer: PreTrainedTokeni
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
     parent = run.parent("dataset_name")
-    shards = run.ranks.first_of_node(
-        "the list of shards", lambda: HubTokens(parent, cache, keys.token_cache_gb * GB)
-    )
+    with run.ranks.in_turn("the list of shards"):
+        shards = HubTokens(parent, cache, keys.token_cache_gb * GB)
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, tokenizer.bos_token_id)

@@ -85,6 +85,7 @@ class Checkpoints(TrainerCallback):
             self._sealing.pop().result()
 
     def _seal(self, folder: Path, seconds: float) -> None:
+        adapters.name_base(folder, self._run.parent("model_name_or_path"))
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
@@ -158,7 +159,6 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
-    adapters.name_base(trainer, run.parent("model_name_or_path"))
     last = last_intact(run)
     if last:
         seal = read_seal(last)
