@@ -54,7 +54,7 @@ class Ranks:
         self._turns: Counter[str] = Counter()
 
     def once(self, what: str, work: Callable[[], T]) -> T:
-        """Rank 0 does `work`; its answer, which must be small and picklable, on every process."""
+        """Rank 0 does `work`; its answer, picklable and below 6 MB, on every process."""
         return self._told(what, 0, work)
 
     def once_a_node(self, what: str, work: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from moxin_recipes import environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
@@ -202,15 +202,19 @@ def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
                 os.environ.pop(name, None)
         main(Run(cast(Recipe[K], recipe)))
     except (RecipeError, session.HubError, ranks.RankError) as error:
-        line = f"error: {error}"
-        sys.exit(line if ranks.of_environment().says(line) else 1)
+        _end(f"error: {error}")
     except Exception as error:
         if not _disk_is_full(error, folder):
             raise
-        sys.exit(
+        _end(
             f"error: the disk of {folder} is full; free some space and give the same command again "
             "(the stage goes on from its last whole checkpoint)"
         )
+
+
+def _end(line: str) -> NoReturn:
+    """Exit code 1; the line is printed by one process of those that end with it."""
+    sys.exit(line if ranks.of_environment().says(line) else 1)
 
 
 def _disk_is_full(error: BaseException | None, folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from tests.conftest import ROOT
 from tests.training.pretraining import Pretraining
 
-LIMIT, SECONDS = 3, 4.5
+LIMIT, SECONDS = 3, 4
 
 
 def test_a_slow_disk_and_a_slow_network_pass_no_limit(pretraining: Pretraining) -> None:

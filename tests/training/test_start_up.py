@@ -71,7 +71,9 @@ def start_up(
             NO_PROXY="127.0.0.1",
             OMP_NUM_THREADS="1",
         )
-        with Warm(["moxin_recipes.stages.pretrain"], environment) as warm:
+        # (The parser, which each process would import late.)
+        modules = ["moxin_recipes.stages.pretrain", "trl.scripts.utils"]
+        with Warm(modules, environment) as warm:
             yield StartUp(pretraining, warm, warm._environment, opened)
 
 
