@@ -13,7 +13,7 @@ from datasets import Dataset
 from huggingface_hub import HfApi
 
 from moxin_hub import launcher
-from moxin_recipes.hub import session, targets
+from moxin_recipes.hub import patience, session, targets
 from tests.conftest import Workplace
 from tests.test_errors import error_of
 
@@ -136,6 +136,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Answer]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         client = HfApi(f"http://127.0.0.1:{server.server_port}", token="hf_any")
         monkeypatch.setattr(targets, "api", lambda: client)
+        monkeypatch.setattr(patience, "LIMIT", 0.0)  # else it would be waited for
         yield kind
         server.shutdown()
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from huggingface_hub import get_cached_repo_tree, hf_hub_download, snapshot_download
+from huggingface_hub import get_cached_repo_tree
 from huggingface_hub.errors import (
     EntryNotFoundError,
     LocalEntryNotFoundError,
@@ -176,7 +176,7 @@ def download(parent: Parent, patterns: list[str] | None = None) -> Path:
     """
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
         folder = Path(
-            snapshot_download(
+            api().snapshot_download(
                 parent.repo,
                 repo_type=parent.type,
                 revision=parent.commit,
@@ -210,7 +210,7 @@ def fetch(parent: Parent, names: Iterable[str]) -> Path:
     folder = _listed_here(parent)
 
     def one(name: str) -> None:
-        hf_hub_download(
+        api().hf_hub_download(
             parent.repo,
             name,
             repo_type=parent.type,

@@ -70,7 +70,9 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], tokenizer: PreTrainedTokeni
     """All sequences of the phase in their order; shards are fetched when they are due."""
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
-    shards = HubTokens(run.parent("dataset_name"), cache, keys.token_cache_gb * GB)
+    parent = run.parent("dataset_name")
+    with run.ranks.in_turn("the list of shards"):
+        shards = HubTokens(parent, cache, keys.token_cache_gb * GB)
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, tokenizer.bos_token_id)
