@@ -21,8 +21,9 @@ from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import metrics
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.shards import TokenFolder
-from moxin_recipes.tokens.write import packed, token_bytes
+from moxin_recipes.tokens.vocabulary import token_bytes
 
 _BATCH = 256  # prompts generated together
 
@@ -47,7 +48,7 @@ def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
     Windows of `context` tokens, documents isolated as in training; a last part window is left out.
     """
     model, tokenizer = load(folder)
-    lengths = token_bytes(tokenizer)
+    lengths, framing = token_bytes(tokenizer), Framing.of(tokenizer, "model_name_or_path")
     held_out = TokenFolder(tokens)
     sources = held_out.sources("heldout")
     if not sources:
@@ -56,7 +57,7 @@ def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
     sizes: dict[str, list[int]] = {}
     for source in sources:
         windows = [
-            packed(held_out.read(shard, start, context), tokenizer.bos_token_id)
+            framing.packed(held_out.read(shard, start, context))
             for shard in held_out.shards(source, "heldout")
             for start in range(0, shard.tokens - context + 1, context)
         ]

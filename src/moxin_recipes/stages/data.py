@@ -1,7 +1,7 @@
 """Raw documents → corpus, tokenizer, tokens and (small ladders) generated chat and problem sets.
 
 The paper's §3.4 data: documents are normalised, split into train and held-out by a hash of their
-content, filtered, deduplicated and decontaminated (documents/), and packed as uint16 tokens.
+content, filtered, deduplicated and decontaminated (documents/), and packed as tokens.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.data \
       --config recipes/moxin-nano/00-data.yaml
@@ -20,7 +20,7 @@ from moxin_recipes.hub.files import clear
 from moxin_recipes.problems import sets
 from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.tokens import build, mistral
+from moxin_recipes.tokens import build, mistral, vocabulary
 
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
@@ -43,12 +43,12 @@ def main(run: Run[DataKeys, None]) -> None:
 
 def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Outputs:
     """Corpus, tokenizer and tokens of the `sources`; `problems` are the sets of this stage."""
+    if keys.tokenizer_name_or_path:
+        tokenizer = given_tokenizer(run)  # a wrong one is an error now and not after hours
     documents = prepare(keys, run.state / "documents", run.pull, run.parent, problems)
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
-    if keys.tokenizer_name_or_path:
-        tokenizer = run.pull("tokenizer_name_or_path")
-    else:
+    if not keys.tokenizer_name_or_path:
         tokenizer = clear(run.folder / "hub_tokenizer_id")
         chats = sets.sample_texts(keys) if keys.hub_chat_id else []
         learned = chain(chats, first_texts(documents, keys.tokenizer_bytes))
@@ -57,6 +57,14 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Ou
     report = {"contamination": outputs["hub_corpus_id"][1]["contamination"]}
     folder, facts = tokens(run, keys, documents, tokenizer)
     return {**outputs, "hub_tokens_id": (folder, facts | report)}
+
+
+def given_tokenizer(run: Run[DataKeys, None]) -> Path:
+    """A folder with the proven tokenizer of `tokenizer_name_or_path`, as a fast one."""
+    key = "tokenizer_name_or_path"
+    folder = clear(run.state / "tokenizer")
+    vocabulary.proven(run.pull(key), key).save_pretrained(folder)
+    return folder
 
 
 def tokens(

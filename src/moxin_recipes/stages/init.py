@@ -21,6 +21,7 @@ from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
+from moxin_recipes.tokens import vocabulary
 
 
 def main(run: Run[InitKeys, None]) -> None:
@@ -43,8 +44,10 @@ def main(run: Run[InitKeys, None]) -> None:
 
 def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
-    tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
-    scratch.random_mistral(keys, tokenizer).save_pretrained(run.folder)
+    key = "tokenizer_name_or_path"
+    tokenizer = vocabulary.proven(run.pull(key), key)
+    special = vocabulary.special_ids(tokenizer, key)
+    scratch.random_mistral(keys, special).save_pretrained(run.folder)
     tokenizer.save_pretrained(run.folder)
     layers = f"a {keys.num_hidden_layers}-layer Mistral"
     return {"summary": f"Random weights of {layers}: where pretraining starts."}

@@ -10,12 +10,7 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    TrainingArguments,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
@@ -23,8 +18,10 @@ from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out
 from moxin_recipes.tokens.cache import GB, HubTokens
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
+from moxin_recipes.tokens.vocabulary import check_form
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.checkpoints import train
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -38,7 +35,8 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
-    mixture = mixed(run, tokenizer)
+    framing = check_form(tokens_manifest(run), tokenizer, model.config.vocab_size)
+    mixture = mixed(run, framing)
     trainer = PretrainTrainer(
         model=model,
         args=run.args,
@@ -63,22 +61,27 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
         run.finish({"hub_model_id": (run.folder, facts)})
 
 
-def mixed(run: Run[PretrainKeys, TrainingArguments], tokenizer: PreTrainedTokenizerBase) -> Mixture:
+def mixed(run: Run[PretrainKeys, TrainingArguments], framing: Framing) -> Mixture:
     """All sequences of the phase in their order; shards are fetched when they are due."""
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
     shards = HubTokens(run.parent("dataset_name"), cache, keys.token_cache_gb * GB)
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
-    return Mixture(shards, order, sequences, tokenizer.bos_token_id)
+    return Mixture(shards, order, sequences, framing)
+
+
+def tokens_manifest(run: Run[PretrainKeys, TrainingArguments]) -> dict[str, Any]:
+    """What the data stage said of the tokens; nothing where it did not make them."""
+    parent = run.parent("dataset_name")
+    return read_manifest(parent.repo, parent.type, parent.commit) or {}
 
 
 def contamination(run: Run[PretrainKeys, TrainingArguments]) -> list[dict[str, Any]]:
     """The rows of the tokens' report that are about the sources of this phase."""
-    parent = run.parent("dataset_name")
-    manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}
     sources = {item.source for item in run.keys.mixture}
-    return [row for row in manifest.get("contamination", []) if row["source"] in sources]
+    report = tokens_manifest(run).get("contamination", [])
+    return [row for row in report if row["source"] in sources]
 
 
 if __name__ == "__main__":
