@@ -22,6 +22,7 @@ from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.tokens import build, mistral, vocabulary
 
+GIVEN = "tokenizer"  # a folder
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 
@@ -30,6 +31,8 @@ def main(run: Run[DataKeys, None]) -> None:
     keys = run.keys
     if keys.tokenizer == "mistral":
         mistral.model_file()  # missing, it is an error now and not after hours
+    if keys.tokenizer_name_or_path:
+        prove_tokenizer(run)
     outputs: Outputs = {}
     for key in sets.BY_KEY:
         if getattr(keys, key):
@@ -43,12 +46,12 @@ def main(run: Run[DataKeys, None]) -> None:
 
 def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Outputs:
     """Corpus, tokenizer and tokens of the `sources`; `problems` are the sets of this stage."""
-    if keys.tokenizer_name_or_path:
-        tokenizer = given_tokenizer(run)  # a wrong one is an error now and not after hours
     documents = prepare(keys, run.state / "documents", run.pull, run.parent, problems)
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
-    if not keys.tokenizer_name_or_path:
+    if keys.tokenizer_name_or_path:
+        tokenizer = run.state / GIVEN
+    else:
         tokenizer = clear(run.folder / "hub_tokenizer_id")
         chats = sets.sample_texts(keys) if keys.hub_chat_id else []
         learned = chain(chats, first_texts(documents, keys.tokenizer_bytes))
@@ -59,12 +62,10 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Ou
     return {**outputs, "hub_tokens_id": (folder, facts | report)}
 
 
-def given_tokenizer(run: Run[DataKeys, None]) -> Path:
-    """A folder with the proven tokenizer of `tokenizer_name_or_path`, as a fast one."""
+def prove_tokenizer(run: Run[DataKeys, None]) -> None:
+    """Saves the tokenizer of `tokenizer_name_or_path` as a fast one; or a RecipeError, at once."""
     key = "tokenizer_name_or_path"
-    folder = clear(run.state / "tokenizer")
-    vocabulary.proven(run.pull(key), key).save_pretrained(folder)
-    return folder
+    vocabulary.proven(run.pull(key), key).save_pretrained(clear(run.state / GIVEN))
 
 
 def tokens(

@@ -14,6 +14,7 @@ from moxin_recipes.tokens.shards import dtype_for
 if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens do without
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+FILES = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a repository: all but weights
 # Each has to come back, up to Unicode's normal forms (Qwen composes characters).
 _TEXTS = (
     "Capital, lower; 0123456789 + 3.14 = x_1",
