@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,21 @@ from transformers import (
     TrainingArguments,
 )
 
+from moxin_recipes.chats import template
+from moxin_recipes.hub import pull
+from moxin_recipes.hub.pull import Parent
+from moxin_recipes.ladder import check
 from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores.held_out import bits_per_byte
-from moxin_recipes.tokens import build, vocabulary
+from moxin_recipes.stages import data
+from moxin_recipes.tokens import build, mistral, vocabulary
 from moxin_recipes.tokens.encode import reference
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
 from moxin_recipes.tokens.shards import TokenFolder
-from moxin_recipes.tokens.write import write_tokens
+from moxin_recipes.tokens.write import train_tokenizer, write_tokens
 from moxin_recipes.training.trainers import PretrainTrainer
 
 END, BEGIN = "<|endoftext|>", "<|begin_of_text|>"
@@ -216,6 +222,53 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_with_the_way_out(tmp_path: P
     description["normalizer"] = {"type": "Lowercase"}
     (lower / "tokenizer.json").write_text(json.dumps(description))
     assert "Capital" in refused(lower)
+
+
+def test_a_mark_that_a_text_may_hold_is_refused(tmp_path: Path) -> None:
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), END]
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    whole = Tokenizer(models.BPE(ids, [], ignore_merges=True))  # as Llama 3's
+    whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    whole.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=whole, eos_token=END).save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match="would be cut into two documents"):
+        vocabulary.proven(tmp_path, "tokenizer_name_or_path")
+
+
+def test_the_ladders_own_tokenizers_are_proven(tmp_path: Path) -> None:
+    mistral.build().save_pretrained(tmp_path / "mistral")
+    form = vocabulary.form(vocabulary.proven(tmp_path / "mistral", "x"), "x")
+    documents = "1 text 2"
+    assert form == {
+        **{"dtype": "uint16", "vocabulary": 32_000},
+        **{"documents": documents, "begin": 1, "end": 2},
+    }
+    train_tokenizer(TEXTS, 300).save_pretrained(tmp_path / "nano")
+    assert vocabulary.form(vocabulary.proven(tmp_path / "nano", "x"), "x")["documents"] == documents
+
+
+def test_a_wrong_tokenizer_ends_the_stage_and_the_check_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = byte_level(tmp_path / "wrong")
+    keys = SimpleNamespace(tokenizer="train", tokenizer_name_or_path="me/wrong")
+    run: Any = SimpleNamespace(keys=keys, pull=lambda _: wrong, state=tmp_path / "state")
+    with pytest.raises(RecipeError, match="neither BOS nor EOS"):
+        data.main(run)
+    monkeypatch.setattr(pull, "download", lambda *_: wrong)
+    for stage, key in (("data", "tokenizer_name_or_path"), ("pretrain", "model_name_or_path")):
+        recipe: Any = SimpleNamespace(path="ladder/stage.yaml", stage=stage)
+        parent = Parent(key, "model", "me/wrong", "main", "c0ffee", "payload")
+        with pytest.raises(
+            RecipeError, match=f"^ladder/stage.yaml: `{key}`: .*neither BOS nor EOS"
+        ):
+            check._check_tokenizer(recipe, parent)
+
+
+def test_an_answer_needs_an_end(tmp_path: Path) -> None:
+    tokenizer = load(byte_level(tmp_path, bos_token=BEGIN))
+    with pytest.raises(RecipeError, match="the tokenizer has no EOS, with which an answer ends"):
+        template.prepare_tokenizer(tokenizer, "tulu.jinja", None)
 
 
 def test_a_text_never_holds_a_mark(tokenizer_folder: Path) -> None:
