@@ -116,7 +116,7 @@ def test_the_stream_alone_gives_the_documents_back(tokenizer_folder: Path, tmp_p
             text = part[:-1] if framing.has_one_mark else part[1:-1]
             assert framing.has_one_mark or part[0] == framing.begin
             read.append(tokenizer.decode(text))
-        index = pq.read_table((tmp_path / shard.path).with_suffix(".parquet")).to_pylist()
+        index = pq.read_table(tmp_path / shard.index).to_pylist()
         ends = np.cumsum([row["tokens"] for row in index])
         assert (ids[ends - 1] == framing.end).all()
         indexed += [row["bytes"] for row in index]

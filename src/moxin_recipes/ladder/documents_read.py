@@ -75,7 +75,7 @@ def _documents(
     parent: Parent, location: Location, context: int
 ) -> list[tuple[str, str, tuple[int, int]]]:
     """Returns (id, origin, token range) of each document; reads only the row groups it needs."""
-    name = Path(location.shard.path).with_suffix(".parquet").as_posix()
+    name = location.shard.index
     stop = location.start + context
     documents = []
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}: {name}"):

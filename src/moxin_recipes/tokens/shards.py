@@ -11,7 +11,7 @@ from moxin_recipes.recipe.strict import RecipeError
 
 # An id is 2 bytes where all of a vocabulary fit in them, else 4; the file's name tells which.
 NARROW, WIDE = np.dtype("<u2"), np.dtype("<u4")
-_WIDE_NAME = ".uint32"
+_ENDS = {NARROW: ".bin", WIDE: ".uint32.bin"}
 
 
 def dtype_for(vocabulary: int) -> np.dtype:
@@ -19,9 +19,9 @@ def dtype_for(vocabulary: int) -> np.dtype:
     return NARROW if vocabulary <= 2**16 else WIDE
 
 
-def stem(prefix: str, number: int, dtype: np.dtype) -> str:
-    """Returns the name of a shard and of its index, without `.bin` and `.parquet`."""
-    return f"{prefix}-{number:05d}{_WIDE_NAME if dtype == WIDE else ''}"
+def file_names(name: str, dtype: np.dtype) -> tuple[str, str]:
+    """Returns the files of a shard `SPLIT-TASK-NUMBER`: the index of its documents, its ids."""
+    return f"{name}.parquet", name + _ENDS[dtype]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ class Shard:
     @property
     def dtype(self) -> np.dtype:
         """Dtype of the ids in the file."""
-        return WIDE if self.path.endswith(f"{_WIDE_NAME}.bin") else NARROW
+        return WIDE if self.path.endswith(_ENDS[WIDE]) else NARROW
+
+    @property
+    def index(self) -> str:
+        """Path of the index of the shard's documents."""
+        return self.path.removesuffix(_ENDS[self.dtype]) + ".parquet"
 
     @property
     def bytes(self) -> int:
@@ -71,7 +76,7 @@ def select(files: dict[str, Shard], source: str, split: str) -> list[Shard]:
 
     Raises RecipeError if there are none.
     """
-    pattern = re.compile(rf"{re.escape(source)}/{split}-[\d-]+({re.escape(_WIDE_NAME)})?\.bin$")
+    pattern = re.compile(rf"{re.escape(source)}/{split}-[\d-]+(\.uint32)?\.bin$")
     selected = [files[path] for path in sorted(files) if pattern.match(path)]
     if not selected:
         raise RecipeError(f"`mixture`: there are no {split} tokens of a source {source}")

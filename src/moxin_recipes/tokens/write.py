@@ -20,7 +20,7 @@ from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens import vocabulary
 from moxin_recipes.tokens.encode import Encode, proven
 from moxin_recipes.tokens.framing import Framing
-from moxin_recipes.tokens.shards import dtype_for, stem
+from moxin_recipes.tokens.shards import dtype_for, file_names
 
 if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens do without
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -82,8 +82,8 @@ class _Shards:
         self._open = False
 
     def _begin(self) -> None:
-        name = stem(self._prefix, self._number, self._dtype)
-        self._paths = [self._folder / f"{name}.parquet", self._folder / f"{name}.bin"]
+        names = file_names(f"{self._prefix}-{self._number:05d}", self._dtype)
+        self._paths = [self._folder / name for name in names]
         self._files = [path.with_name(f".{path.name}.tmp").open("wb") for path in self._paths]
         self._index = pq.ParquetWriter(self._files[0], _INDEX, compression="zstd")
         self._digest, self._tokens, self._bytes = hashlib.sha256(), 0, 0
