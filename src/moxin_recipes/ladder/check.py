@@ -41,10 +41,11 @@ def check(place: Path, online: bool) -> None:
     outside = order.outside_inputs(recipes)
     session.start()
     unresolved = []
-    for _, reference in outside:
+    for recipe, reference in outside:
         parents = _there(reference)
         for parent in parents:
             log.info("  %s: %s@%s", reference.key, parent.repo, parent.commit)
+            _check_tokenizer(recipe, parent)
         if not parents:
             unresolved.append(f"{reference.key}: {reference.repo}@{reference.revision}")
             log.info("  unresolved  %s", unresolved[-1])
@@ -61,6 +62,22 @@ def _there(reference: Reference) -> list[Parent]:
         return pull.resolve_all([reference])
     except session.MissingError:
         return []
+
+
+def _check_tokenizer(recipe: Recipe[Any], parent: Parent) -> None:
+    """Proves a tokenizer that documents are written with; RecipeError says what is wrong with it.
+
+    So is that of a model which pretraining goes on with.
+    """
+    if parent.key == "tokenizer_name_or_path" or (
+        parent.key == "model_name_or_path" and recipe.stage == "pretrain"
+    ):
+        from moxin_recipes.tokens import vocabulary
+
+        try:
+            vocabulary.proven(pull.download(parent, vocabulary.FILES), parent.key)
+        except RecipeError as error:
+            raise RecipeError(f"{recipe.path}: {error}") from None
 
 
 def _check_tasks(recipe: Recipe[Any], keys: EvaluateKeys) -> None:

@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores.held_out import load, metric
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.shards import TokenFolder
-from moxin_recipes.tokens.write import packed, token_bytes
+from moxin_recipes.tokens.vocabulary import token_bytes
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,13 @@ def held_out_tokens(
             "`dataset_name`: these tokens have no held-out documents to measure on; give the "
             "sources of the data stage a `heldout_fraction`"
         )
-    lengths = token_bytes(tokenizer)
+    lengths, framing = token_bytes(tokenizer), Framing.of(tokenizer, "model_name_or_path")
     found, longest = {}, 0
     for name in names:
         shards = folder.shards(name, "heldout")
         longest = max(longest, *(shard.tokens for shard in shards))
         windows = [
-            packed(folder.read(shard, start, context), tokenizer.bos_token_id)
+            framing.packed(folder.read(shard, start, context))
             for shard in shards
             for start in range(0, shard.tokens - context + 1, context)
         ]

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from moxin_recipes.hub.pull import download
-from moxin_recipes.models import average, deepen, gguf, scratch
+from moxin_recipes.models import average, deepen, gguf, published, scratch
 from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out_text
+from moxin_recipes.tokens import vocabulary
 
 
 def main(run: Run[InitKeys, None]) -> None:
@@ -54,8 +56,10 @@ def held_out_tokens(run: Run[InitKeys, None], keys: InitKeys) -> Path:
 
 def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
-    tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
-    scratch.random_mistral(keys, tokenizer).save_pretrained(run.folder)
+    key = "tokenizer_name_or_path"
+    tokenizer = vocabulary.proven(run.pull(key), key)
+    special = vocabulary.special_ids(tokenizer, key)
+    published.save(scratch.random_mistral(keys, special), run.folder)
     tokenizer.save_pretrained(run.folder)
     layers = f"a {keys.num_hidden_layers}-layer Mistral"
     return {"summary": f"Random weights of {layers}: where pretraining starts."}
@@ -80,7 +84,7 @@ def averaged(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = keys.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
-    average.mean_of(folders, getattr(torch, keys.dtype)).save_pretrained(run.folder)
+    published.save(average.mean_of(folders, getattr(torch, keys.dtype)), run.folder)
     save_tokenizer(run, keys, folders[0])
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
@@ -94,7 +98,14 @@ def save_tokenizer(run: Run[InitKeys, None], keys: InitKeys, model: Path) -> Non
     """Saves the tokenizer that the recipe names beside the weights, else that of `model`."""
     named = keys.tokenizer_name_or_path
     source = run.pull("tokenizer_name_or_path") if named else model
-    AutoTokenizer.from_pretrained(source).save_pretrained(run.folder)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    needed, there = vocabulary.size(tokenizer), AutoConfig.from_pretrained(run.folder).vocab_size
+    if needed > there:
+        raise RecipeError(
+            f"`tokenizer_name_or_path`: it has ids up to {needed - 1:,}, the model has {there:,}; "
+            "take the model's own tokenizer"
+        )
+    tokenizer.save_pretrained(run.folder)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
+from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
@@ -139,7 +140,7 @@ class Checkpoints(TrainerCallback):
 
     def _merged(self, checkpoint: Path, folder: Path) -> Path:
         """Writes a sharded checkpoint to `folder` as a model with its tokenizer."""
-        merge(checkpoint, self._trainer.model.config, folder)
+        merge(checkpoint, self._trainer.model, folder)
         self._trainer.processing_class.save_pretrained(folder)
         return folder
 
@@ -157,6 +158,8 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
     read, or None if the trainer does not count them.
     """
+    if not isinstance(trainer.model, PeftModel):
+        save_as_published(trainer.model)
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)

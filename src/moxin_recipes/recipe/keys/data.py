@@ -169,7 +169,8 @@ class DataKeys(StageKeys, DocumentKeys):
 
     hub_corpus_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_tokens_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
-    # A tokenizer that is made here; or else tokenizer_name_or_path.
+    # A tokenizer that is made here; or else tokenizer_name_or_path. It decides how documents stand
+    # in the tokens: `BOS text EOS`, or `text MARK` where it has one mark (tokens/framing.py).
     hub_tokenizer_id: str | None = field(default=None, metadata=MODEL_OUTPUT)
     hub_chat_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_preferences_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
