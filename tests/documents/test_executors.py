@@ -32,7 +32,7 @@ def blocks(folder: Path) -> list[PipelineStep]:
 
 
 def kept(folder: Path) -> list[str]:
-    return [row["text"] for file in sorted(folder.glob("kept/*")) for row in rows(file)]
+    return [row["text"] for file in sorted(folder.glob("kept/*.parquet")) for row in rows(file)]
 
 
 COMMANDS = {
