@@ -1,6 +1,7 @@
 """What became of each source: read, taken out by which block for which reason, and kept."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -93,11 +94,20 @@ def say(documents: Documents) -> None:
 def _line(documents: Documents, account: Account) -> lost.Line | None:
     if not account.gone:
         return None
-    (block, reason), (step, _, _) = max(account.gone.items(), key=lambda one: one[1][1])
+    blocks: Counter[str] = Counter()
+    for (block, _), (_, number, _) in account.gone.items():
+        blocks[block] += number
+    ((block, _),) = blocks.most_common(1)
+    of_block = {reason: one for (by, reason), one in account.gone.items() if by == block}
+    reason = max(of_block, key=lambda reason: of_block[reason][1])
+    step = of_block[reason][0]
+    reasons: Counter[str] = Counter()
+    for (_, why), (_, number, _) in account.gone.items():
+        reasons[why] += number
     return lost.Line(
         what=f"documents of {account.source}",
         total=account.read[0],
-        reasons={reason: number for (_, reason), (_, number, _) in account.gone.items()},
+        reasons=reasons,
         key=_key(documents, account.source, step, block),
         examples=list(_examples(step, block, account.source, reason)),
     )

@@ -22,16 +22,16 @@ def items(
     sets: list[EvaluationSet],
     pull: Pull,
     problems: Path | None,
-    heldout: Iterable[Row],
+    heldout: Callable[[], Iterable[Row]],
 ) -> Iterator[Item]:
     """The items of all sets, each named by its place: `CONFIG/SPLIT/ROW`, or a document's id.
 
-    `problems` holds the problem sets of this stage, `heldout` are its held-out documents.
+    `problems` holds the problem sets of this stage, `heldout` gives its held-out documents.
     """
     for position, wanted in enumerate(sets):
         key = f"decontaminate[{position}]"
         if wanted.dataset == "heldout":
-            rows = _of_documents(heldout)
+            rows = _of_documents(heldout())
         elif wanted.dataset == "problems":
             if problems is None:
                 raise RecipeError(f"`{key}.dataset`: problems, but there is no `hub_problems_id`")

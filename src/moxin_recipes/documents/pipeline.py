@@ -255,8 +255,9 @@ class Documents:
     def heldout_digest(self) -> str:
         """The digest of the held-out documents of all sources."""
         held = {
-            source: digest(file for file in files if file.split == "heldout")
+            source: digest(rest)
             for source, files in self.files.items()
+            if (rest := [file for file in files if file.split == "heldout"])
         }
         return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 

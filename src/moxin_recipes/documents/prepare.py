@@ -44,11 +44,11 @@ def prepare(
 
 def decontaminate(documents: Documents, keys: DataKeys, problems: Path | None) -> None:
     """Takes the evaluation items of a recipe out of the documents of each source."""
-    measured = (
-        row
-        for source in keys.sources
-        for row in cut(documents.rows(source.name, "heldout"), keys.heldout_bytes)
-    )
+
+    def measured() -> Iterator[Row]:
+        for source in keys.sources:
+            yield from cut(documents.rows(source.name, "heldout"), keys.heldout_bytes)
+
     wanted = keys.decontaminate
     reads = evaluation_sets.reads(wanted, documents.parent, problems)
     if any(one.dataset == "heldout" for one in wanted):

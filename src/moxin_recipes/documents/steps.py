@@ -77,7 +77,10 @@ def digest(files: Iterable[Written]) -> str:
 
 
 class Step:
-    """One step under one key: what it runs, and what it wrote once it is `whole`."""
+    """One step under one key: what it runs, and what it wrote once it is `whole`.
+
+    `made_here` says whether this process makes it, or found it.
+    """
 
     def __init__(self, root: Path, name: str, reads: Any, keys: DocumentKeys) -> None:
         self.name, self._root, self._reads = name, root, reads
@@ -86,10 +89,11 @@ class Step:
         self.folder = root / f"{name}-{self.key[:12]}"
         self.run = executor(keys, self.folder / "marks")
         self.facts: dict[str, Any] = self._sealed()
-        if self.whole:
-            log.info("  %s: made before", name)
-        else:
+        self.made_here = not self.whole
+        if self.made_here:
             self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            log.info("  %s: made before", name)
 
     @property
     def whole(self) -> bool:
