@@ -17,8 +17,9 @@ from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub import session
 from moxin_recipes.hub.pull import Parent, download, resolve_all
+from moxin_recipes.hub.pull import positions as pull_positions
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.recipe import door, resume
+from moxin_recipes.recipe import door, positions, resume
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
@@ -59,6 +60,8 @@ class Run(Generic[K, A]):
         self.libraries = door.check(recipe, launcher)
         session.start(self.rank)
         self.parents = resolve_all(recipe.references)
+        if self.is_main:
+            self._check_positions()
         payloads = [(parent.key, parent.payload) for parent in self.parents]
         self.identity = identity(recipe, payloads, launcher)
         self.key = self.identity.key
@@ -77,6 +80,14 @@ class Run(Generic[K, A]):
             self.args = self.libraries[-1]
         self.seconds_before = 0.0
         self._began = time.monotonic()
+
+    def _check_positions(self) -> None:
+        """The model to start from is as long as the recipe's sequences."""
+        needs = positions.needed(self.recipe, self.libraries)
+        for parent in self.parents if needs else []:
+            if parent.key == positions.MODEL:
+                model = f"{parent.repo}@{parent.revision}"
+                positions.check(self.recipe, needs, model, pull_positions(parent))
 
     @property
     def model_config(self) -> "ModelConfig":

@@ -45,18 +45,7 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         {"source": name, "file": file} for name, files in documents.read.items() for file in files
     ]
     write_split(folder / "files", "train", read)
-    report: list[Row] = []
-    if documents.keys.decontaminate:
-        hits = [file for step in documents.steps for file in _hits(step)]
-        index = next(step for step in documents.steps if "digests" in step.facts)
-        report, items = contamination.report(index.folder / "index", hits, list(documents.files))
-        write_split(folder / "contamination", "train", report)
-        listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
-        write_split(folder / "contaminated_items", "test", listed)
-        # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
-        told = ("set", "item", "columns", "digest", "status")
-        every = [{name: item[name] for name in told} for item in items]
-        write_split(folder / "evaluation_items", "test", every)
+    report = _contamination(documents, folder) if documents.keys.decontaminate else []
     notes = [f"- {name}: {_few(names)}" for name, names in licenses.items()]
     return {
         "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "
@@ -72,6 +61,21 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         ],
         "contamination": report,
     }
+
+
+def _contamination(documents: Documents, folder: Path) -> list[Row]:
+    """Writes the report and the lists of evaluation items; the rows of the report."""
+    hits = [file for step in documents.steps for file in _hits(step)]
+    index = next(step for step in documents.steps if "digests" in step.facts)
+    report, items = contamination.report(index.folder / "index", hits, list(documents.files))
+    write_split(folder / "contamination", "train", report)
+    listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
+    write_split(folder / "contaminated_items", "test", listed)
+    # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
+    told = ("set", "item", "columns", "digest", "status")
+    every = [{name: item[name] for name in told} for item in items]
+    write_split(folder / "evaluation_items", "test", every)
+    return report
 
 
 def _hits(step: Step) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from moxin_recipes.hub import pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder import launching, lengths, order
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
@@ -22,9 +22,10 @@ def check(place: Path, online: bool) -> None:
     With `online` an input that the Hub does not have is a RecipeError; else a line says so.
     """
     recipes = [read(place)] if place.is_file() else order.read(place)
+    filled = {}
     for recipe in recipes:
         launcher = launching.launcher_of(recipe, launching.file_of(recipe))
-        door.check(recipe, launcher, on_hardware=False)
+        filled[recipe.name] = door.check(recipe, launcher, on_hardware=False)
         steps = ""
         if recipe.trains:
             micro, count = trainers.batches(recipe, launcher.processes)
@@ -33,6 +34,7 @@ def check(place: Path, online: bool) -> None:
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()
+    lengths.check(recipes, filled)
     unresolved = []
     for _, reference in outside:
         parents = _there(reference)
