@@ -86,9 +86,9 @@ def say(documents: Documents) -> None:
     """Logs the table, and loudly the sources of which more than half went."""
     log.info("%s", "\n".join(("the documents of each source", *table(documents))))
     for source in documents.files:
-        account = of_source(documents, source)
-        if account.read[0] > 2 * account.kept[0]:
-            log.warning("%s", _line(documents, account))
+        line = _line(documents, of_source(documents, source))
+        if line is not None:
+            lost.warn(line)
 
 
 def _line(documents: Documents, account: Account) -> lost.Line | None:

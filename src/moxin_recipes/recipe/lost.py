@@ -1,9 +1,13 @@
 """The loud line of a stage that leaves out more than half of what it was given."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+log = logging.getLogger(__name__)
 EXAMPLES = 3
+_NO_TEXT = ("role", "from", "left_out")
 _SHOWN = 100  # characters of an example
 
 
@@ -36,6 +40,24 @@ class Line:
             f"{self.gone:,} of {self.total:,} {self.what} are left out: {reasons}; "
             f"{self.key} decides on most of them" + (f"; such as {shown}" if shown else "")
         )
+
+
+def warn(line: Line) -> None:
+    """Logs the line of a stage that leaves out more than half."""
+    if line.is_loud:
+        log.warning("%s", line)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in a row of a dataset, whatever its columns are; not who says them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from texts(inner if name not in _NO_TEXT else None)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
 
 
 def excerpt(text: str) -> str:

@@ -33,6 +33,9 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     trainer.train_dataset = pairs.full_batches(
         trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
+    for read in (pairs, tests) if run.is_main else ():
+        if read:
+            read.warn()
     facts = dpo.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
     facts["tokens"] = trainer.state.num_input_tokens_seen

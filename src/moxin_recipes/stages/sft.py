@@ -49,7 +49,7 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
         encoded = encode_chats(
             chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
         )
-    return PackedRows(
+    rows = PackedRows(
         encoded,
         args.max_length,
         args.num_train_epochs,
@@ -57,6 +57,9 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
         run.keys.global_batch_size,
         tokenizer.pad_token_id,
     )
+    if run.is_main:
+        rows.warn(chats)
+    return rows
 
 
 def stretched(config: PretrainedConfig, keys: SftKeys) -> PretrainedConfig:
