@@ -97,24 +97,24 @@ def not_pinned(key: str) -> Parent:
     raise AssertionError(key)  # all text is of this machine
 
 
-def prepare(folder: Path) -> dict[str, str]:
+def prepare(folder: Path, keys: DocumentKeys = OWN) -> dict[str, str]:
     """Runs all steps; the sha256 of each file that goes to the Hub, and of what was removed."""
-    documents = Documents(OWN, folder / "steps", lambda key, patterns: folder, not_pinned)
-    for source in OWN.sources:
+    documents = Documents(keys, folder / "steps", lambda key, patterns: folder, not_pinned)
+    for source in keys.sources:
         documents.clean(source, None, seed=0, maths_documents=400)
     documents.exact()
     documents.bloom()
     documents.minhash()
-    for source in OWN.sources:
+    for source in keys.sources:
         documents.late(source)
     rows = cut(documents.rows("pydoc-topics", "train"), 30_000)  # so that some are found
     items = (Item("heldout", row["id"], [row["text"]]) for row in rows)
     index = documents.look_for(items)
-    for source in OWN.sources:
+    for source in keys.sources:
         documents.decontaminate(source, index)
     texts = [row["text"] for row in documents.rows("pydoc-topics", "train")]
     train_tokenizer(texts, 400).save_pretrained(folder / "tokenizer")
-    for source in OWN.sources:
+    for source in keys.sources:
         documents.tokens(source.name, folder / "tokenizer", SHARD_TOKENS)
     return written(documents)
 
