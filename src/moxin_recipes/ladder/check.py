@@ -6,7 +6,7 @@ from typing import Any
 
 from moxin_recipes.hub import pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, memory, order, outputs
+from moxin_recipes.ladder import launching, lengths, memory, order, outputs
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
@@ -22,17 +22,18 @@ def check(place: Path, online: bool) -> None:
     With `online` an input that the Hub does not have is a RecipeError; else a line says so.
     """
     recipes = [read(place)] if place.is_file() else order.read(place)
+    filled = {}
     for recipe in recipes:
         file = launching.file_of(recipe)
         launcher = launching.launcher_of(recipe, file)
-        filled = door.check(recipe, launcher, on_hardware=False)
+        filled[recipe.name] = door.check(recipe, launcher, on_hardware=False)
         steps = ""
         if recipe.trains:
             micro, count = trainers.batches(recipe, launcher.processes)
             steps = f", {launcher.processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", recipe.name, recipe.stage, steps)
         if recipe.trains:
-            launched = trainers.as_launched(recipe, filled[-1])
+            launched = trainers.as_launched(recipe, filled[recipe.name][-1])
             for line in memory.lines(recipes, recipe, file, launched):
                 log.info("  %s", line)
         for line in outputs.lines(recipe, recipes):
@@ -40,6 +41,7 @@ def check(place: Path, online: bool) -> None:
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()
+    lengths.check(recipes, filled)
     unresolved = []
     for recipe, reference in outside:
         parents = _there(reference)

@@ -33,7 +33,15 @@ _REFUSED = {
 # Numbers that the libraries take as they come, and fail on after the start.
 _BOUNDS = {
     **dict.fromkeys(("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm"), Bounds(0)),
-    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout", "top_p", "min_p"), Bounds(0, 1)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout"), Bounds(0, 1, below=True)),
+    **dict.fromkeys(("min_p", "ld_alpha", "ref_model_mixup_alpha"), Bounds(0, 1)),
+    **dict.fromkeys(("label_smoothing", "label_smoothing_factor"), Bounds(0, 1, below=True)),
+    **dict.fromkeys(("top_p", "top_entropy_quantile"), Bounds(0, 1, above=True)),
+    **dict.fromkeys(("vllm_gpu_memory_utilization",), Bounds(0, 1, above=True)),
+    **dict.fromkeys(("num_train_epochs", "adam_epsilon", "epsilon_high"), Bounds(0, above=True)),
+    **dict.fromkeys(("beta", "epsilon", "delta", "top_k", "entropy_coef"), Bounds(0)),
+    **dict.fromkeys(("lora_alpha", "ref_model_sync_steps", "vllm_max_model_length"), Bounds(1)),
+    **dict.fromkeys(("vllm_tensor_parallel_size", "eval_accumulation_steps"), Bounds(1)),
     **dict.fromkeys(("logging_steps", "save_steps", "eval_steps"), Bounds(0, above=True)),
     **dict.fromkeys(("max_length", "max_completion_length", "num_iterations", "lora_r"), Bounds(1)),
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), Bounds(1)),

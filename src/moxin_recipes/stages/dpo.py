@@ -45,6 +45,9 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
             f"`max_length`: {run.args.max_length} tokens, and every prompt of `dataset_test_split` "
             "is longer; nothing would be left to score on"
         )
+    for read in (pairs, tests) if run.is_main else ():
+        if read:
+            read.warn()
     facts = dpo.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
     facts["tokens"] = trainer.state.num_input_tokens_seen

@@ -24,6 +24,7 @@ DedupName = Literal["exact", "bloom", "minhash"]
 RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
 MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
 Operations = Annotated[int, Bounds(1, 8)]  # of a generated problem
+SMALLEST_VOCABULARY = 256 + 4
 _DATASET = {**DATASET_INPUT, "made_here": MADE_HERE}
 
 
@@ -69,7 +70,7 @@ class Bloom:
     # Share of n-grams seen before, at which a paragraph or a document goes.
     threshold: PositiveShare
     capacity: Positive  # n-grams of a task; memory is 1.2 bytes for each at 1 % false positives
-    false_positives: PositiveShare
+    false_positives: Annotated[float, Bounds(0, 1, above=True, below=True)]
 
 
 @dataclass(kw_only=True)
@@ -124,6 +125,9 @@ class DocumentKeys:
                     f"`decontaminate[{position}].dataset`: problems, but there is no "
                     "`hub_problems_id`"
                 )
+            for key in ("columns", "rules"):
+                if not getattr(wanted, key):
+                    raise RecipeError(f"`decontaminate[{position}].{key}` is empty: name one")
             if wanted.dataset == "local":
                 raise RecipeError(
                     f"`decontaminate[{position}].dataset`: local text is no evaluation set; name a "
@@ -201,6 +205,15 @@ class DataKeys(StageKeys, DocumentKeys):
     def check(self) -> None:
         """Each output that is wanted has a name and what it is made of."""
         super().check()
+        trained = self.hub_tokenizer_id and self.tokenizer == "train"
+        if trained and self.vocab_size < SMALLEST_VOCABULARY:
+            raise RecipeError(
+                f"`vocab_size` must be at least {SMALLEST_VOCABULARY}, not {self.vocab_size}: each "
+                "byte has a piece, and each special token"
+            )
+        made = [source.name for source in self.sources if source.dataset == "local"]
+        if "maths-text" in made and not self.maths_documents:
+            raise RecipeError("`maths_documents` is missing: the source maths-text is made of them")
         if set(self.rl_steps) <= set(self.longer_steps):
             raise RecipeError("`longer_steps` takes all of `rl_steps`, and leaves none for `test`")
         if not self.chain_steps or not self.rl_steps:
