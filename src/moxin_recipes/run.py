@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from moxin_recipes import environment
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import session
+from moxin_recipes.hub import own, session
 from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, resume
@@ -58,6 +58,8 @@ class Run(Generic[K, A]):
         self.processes = launcher.processes
         self.libraries = door.check(recipe, launcher)
         session.start(self.rank)
+        if self.is_main:
+            own.bring(own.all_of(recipe.references))
         self.parents = resolve_all(recipe.references)
         payloads = [(parent.key, parent.payload) for parent in self.parents]
         self.identity = identity(recipe, payloads, launcher)
