@@ -37,10 +37,11 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
     Raises:
         RecipeError: there are none; or a file of the user's own is of no kind that is read.
     """
-    data = [file for file in files if is_data(file)]
+    is_own = is_path(source.dataset)
+    data = [file for file in files if is_data(file, is_own)]
     named = [file for file in data if any(_matches(file, pattern) for pattern in source.files)]
     unread = [file for file in named if kind_of(file) is None]
-    if unread and (is_path(source.dataset) or len(unread) == len(named)):
+    if unread and (is_own or len(unread) == len(named)):
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
         raise RecipeError(
             f"`{key}.dataset`: {place}: {unread[0]}{more}: not a kind that is read ({READ}); "
