@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from moxin_recipes import environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import session, targets
+from moxin_recipes.hub import own, session, targets
 from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.pull import positions as pull_positions
@@ -85,6 +85,7 @@ class Run(Generic[K, A]):
 
     def _inputs(self) -> list[Parent]:
         session.start()
+        own.bring(own.all_of(self.recipe.references))
         parents = resolve_all(self.recipe.references)
         self._check_positions(parents)
         return parents

@@ -12,14 +12,16 @@ from huggingface_hub import get_cached_repo_tree
 from huggingface_hub.errors import (
     EntryNotFoundError,
     LocalEntryNotFoundError,
+    RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import hf_thread_map, tqdm
 
+from moxin_recipes.hub import own
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
 from moxin_recipes.hub.session import HubError, MissingError, api, errors, qualified
-from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.fields import Reference, is_path
 
 _WORKERS = 8  # downloads at a time, as many as the client's own for a snapshot
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
@@ -87,22 +89,47 @@ def read_text(repo: str, repo_type: str, revision: str, path: str) -> str | None
 def resolve(reference: Reference) -> Parent:
     """Pins a reference; its payload digest is the manifest's, else one of the listing.
 
+    A file or folder of this machine is pinned where the Hub has it as it is now (`own.bring`).
+
     A pinned commit of another Hub is found where a mirror repeated it: under another id, with the
     same payload, and so with the same key for all that is made of it.
     """
-    repo = reference.repo if reference.benchmark else qualified(reference.repo)
+    if is_path(reference.repo):
+        found = own.of(reference)
+        repo, commit = found.repo, own.commit_of(found)
+    else:
+        repo = reference.repo if reference.benchmark else qualified(reference.repo)
+        commit = _commit(reference, repo)
+    manifest = read_manifest(repo, reference.type, commit)
+    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
+    return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+
+
+def _commit(reference: Reference, repo: str) -> str:
+    """The commit of a revision; HubError where the repository is one of the other type."""
     with errors(f"`{reference.key}`: {repo}@{reference.revision}"):
         try:
             info = api().repo_info(repo, repo_type=reference.type, revision=reference.revision)
-            commit = str(info.sha)
         except RevisionNotFoundError:
             repeated = _repeated(repo, reference.type, reference.revision)
             if repeated is None:
                 raise
-            commit = repeated
-    manifest = read_manifest(repo, reference.type, commit)
-    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
-    return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+            return repeated
+        except RepositoryNotFoundError:
+            other = {"model": "dataset", "dataset": "model"}[reference.type]
+            if not reference.benchmark and api().repo_exists(repo, repo_type=other):
+                raise HubError(
+                    f"`{reference.key}`: {repo} is a {other} repository, and this key reads a "
+                    f"{reference.type}; name another one, or add the files to a {reference.type} "
+                    f"(`moxin hub add … --type {reference.type}`)"
+                ) from None
+            if Path(reference.repo).exists():
+                raise MissingError(
+                    f"`{reference.key}`: no repository {repo} is on this Hub; write "
+                    f"./{reference.repo} for what lies here under that name"
+                ) from None
+            raise
+    return str(info.sha)
 
 
 def resolve_all(references: Iterable[Reference]) -> list[Parent]:

@@ -4,11 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.hub import pull, session
+from moxin_recipes import environment
+from moxin_recipes.hub import own, pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, lengths, memory, order, outputs
+from moxin_recipes.ladder import launching, lengths, memory, order, outputs, own_inputs
 from moxin_recipes.recipe import door, trainers
-from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.fields import Reference, is_path
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.reading import Recipe, read
 from moxin_recipes.recipe.strict import RecipeError
@@ -42,8 +43,15 @@ def check(place: Path, online: bool) -> None:
     outside = order.outside_inputs(recipes)
     session.start()
     lengths.check(recipes, filled)
+    owns = own_inputs.proven(recipes)
     unresolved = []
+    for found in owns:
+        named = "" if environment.takes_own_files() else ", if the command names the Hub (--hub)"
+        said = "is there already" if own.is_there(found) else f"would be pushed{named}"
+        log.info("  %s: %s: %s", found.key, found, said)
     for recipe, reference in outside:
+        if is_path(reference.repo):
+            continue
         parents = _there(reference)
         for parent in parents:
             log.info("  %s: %s@%s", reference.key, parent.repo, parent.commit)
