@@ -18,6 +18,7 @@ from moxin_recipes.recipe import door, limits
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.tokens import build, write
 from moxin_recipes.tokens.shards import TokenFolder
 
 SEVEN = ROOT / "recipes" / "moxin-7b"
@@ -127,3 +128,28 @@ def test_sub_folders_are_read_as_the_folder_would_be(
     assert (tmp_path / "spread" / "2024" / "0004" / "train-00004-00000.bin").exists()
     assert told["flat"] == told["spread"]
     assert len(told["flat"][1]["train"]) == 5
+
+
+def test_tokens_in_sub_folders_are_the_same_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"Text {number} of some words, and one more. " * 5 for number in range(12)]
+    tokenizer = write.train_tokenizer(texts, 300)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    written = tmp_path / "written"
+    for task in range(4):
+        documents = [{"text": text, "id": text, "origin": "o"} for text in texts[task::4]]
+        write.write_tokens(written, "train", documents, tokenizer, 100, task)
+    heldout = {"s": [{"text": texts[0], "id": "h", "origin": "o"}]}
+    told = []
+    for made, most in (("flat", 5000), ("spread", 3)):
+        monkeypatch.setattr(files, "FOLDER", most)
+        monkeypatch.setattr(files, "SUB_FOLDER", 4)
+        folder = tmp_path / made
+        facts = build.save_tokens(folder, tmp_path / "tokenizer", {"s": written}, heldout, 100)
+        shards = TokenFolder(folder)
+        names = [shard.path.rpartition("/")[2] for shard in shards.shards("s", "train")]
+        ids = [shards.read(shard, 0, 50).tolist() for shard in shards.shards("s", "train")]
+        told.append((facts["counts"], names, ids, len(shards.shards("s", "heldout"))))
+    assert told[0] == told[1]
+    assert len(list((tmp_path / "spread" / "s" / "0001").iterdir())) == 4

@@ -172,3 +172,16 @@ def test_main_says_that_it_is_unfinished_until_the_last_commit(
         commit = do(folder, "unfinished", key=f"k{done}")
         found = pull.resolve(Reference("model_name_or_path", "model", "unfinished", "main"))
         assert found.commit == commit
+
+
+def test_what_is_no_manifest_is_neither_read_nor_taken_as_done(folder: Path) -> None:
+    do(folder, "garbage")
+    reference = Reference("models", "model", "garbage", "main")
+    for content in (b"{", b"\xff\xfe", b"[]", b"{}"):
+        session.api().upload_file(
+            path_or_fileobj=content, path_in_repo="moxin.json", repo_id="local/garbage"
+        )
+        with pytest.raises(session.MissingError, match=r"garbage@.* did not come to its end"):
+            pull.resolve(reference)
+        commit = do(folder, "garbage")
+        assert pull.resolve(reference).commit == commit == head("garbage")

@@ -7,7 +7,6 @@ last the manifest says that it is unfinished.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
 
 from moxin_recipes.hub.files import groups
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
-from moxin_recipes.hub.pull import commit_of, read_text
+from moxin_recipes.hub.pull import commit_of, manifest_told
 from moxin_recipes.hub.session import HubError, api, errors
 
 Files = dict[str, dict[str, Any]]  # path → sha256, size, as in a manifest
@@ -84,12 +83,8 @@ def _closed(
     """Whether a commit has a card, and the manifest of this very push."""
     if not {CARD, MANIFEST} <= there.keys():
         return False
-    try:
-        said = json.loads(read_text(repo, repo_type, commit, MANIFEST) or "")
-    except ValueError:
-        return False
-    named = ("key", "payload", "stage", "files")
-    return isinstance(said, dict) and all(said.get(name) == whole[name] for name in named)
+    told = manifest_told(repo, repo_type, commit) or {}
+    return all(told.get(name) == whole[name] for name in ("key", "payload", "stage", "files"))
 
 
 def _tree(repo: str, repo_type: str, commit: str) -> dict[str, RepoFile]:

@@ -59,19 +59,23 @@ def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | No
     Raises:
         MissingError: it is that of a push under way, or one that was stopped.
     """
-    text = read_text(repo, repo_type, commit, MANIFEST)
-    if text is None:
-        return None
-    try:
-        loaded = json.loads(text)
-    except ValueError:
-        loaded = None
-    if not isinstance(loaded, dict) or "payload" not in loaded:
+    told = manifest_told(repo, repo_type, commit)
+    if told is not None and "payload" not in told:
         raise MissingError(
             f"{repo}@{commit[:12]}: the push of this commit did not come to its end; "
             "run the stage that makes it"
         )
-    return loaded
+    return told
+
+
+def manifest_told(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
+    """What `moxin.json` says at a commit, whole or not; nothing where it is no JSON object."""
+    try:
+        text = read_text(repo, repo_type, commit, MANIFEST)
+        told = None if text is None else json.loads(text)
+        return told if text is None or isinstance(told, dict) else {}
+    except ValueError:
+        return {}
 
 
 def read_text(repo: str, repo_type: str, revision: str, path: str) -> str | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moxin_recipes.hub.pull import INCOMING, read_manifest
+from moxin_recipes.hub.pull import INCOMING, manifest_told
 from moxin_recipes.hub.session import api, errors, qualified
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class Retention:
             if name != ref.name and alike.fullmatch(name) and step(name) < step(branch):
                 left.append(ref.name)
             if alike.fullmatch(ref.name):
-                manifest = read_manifest(repo, repo_type, ref.target_commit)
-                if manifest and manifest["key"] == key:
+                told = manifest_told(repo, repo_type, ref.target_commit) or {}
+                if told.get("key") == key:
                     same_run.append(ref.name)
         for old in (*left, *sorted(set(same_run) - set(self.stay(same_run)), key=step)):
             with errors(f"{repo}@{old}"):
