@@ -30,11 +30,14 @@ T = TypeVar("T")
 _SAYS_EVERY = 30.0  # seconds between two lines about a wait
 _SILENCE = 300.0  # seconds without a sign of life after which a process counts as ended
 _BEATS = 20  # signs of life in that time
-_TELLABLE = (RecipeError, HubError, OSError)  # each can be made again from its arguments
+_START = 6  # times that long, until the first one: imports from a slow disk
 
 
 class RankError(RuntimeError):
     """A process that others wait for has ended, or failed in a way of which it says more."""
+
+
+_TELLABLE = (RecipeError, HubError, RankError, OSError)  # made again from their arguments
 
 
 class Ranks:
@@ -152,7 +155,7 @@ class Ranks:
             now, heard = time.monotonic(), store.add(f"alive/{worker}", 0)
             if heard != beats:
                 beats, last_sign = heard, now
-            elif now - last_sign > self._silence:
+            elif now - last_sign > self._silence * (1 if heard else _START):
                 raise RankError(_ended(worker, what))
             if now - said > _SAYS_EVERY and self.rank in (0, worker + 1):
                 said = now
@@ -177,6 +180,7 @@ class Ranks:
 
         def beat() -> None:
             with suppress(DistError):  # its host has ended; who waits for that sees it, too
+                store.add(f"alive/{self.rank}", 1)
                 while not ended.wait(self._silence / _BEATS):
                     store.add(f"alive/{self.rank}", 1)
 
@@ -186,7 +190,7 @@ class Ranks:
         @atexit.register
         def end() -> None:  # a thread within torch would not survive the interpreter's end
             ended.set()
-            thread.join()
+            thread.join(10.0)
 
 
 @cache

@@ -31,12 +31,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     made: list[float] = []
     monkeypatch.setattr(patience.time, "sleep", made.append)
     monkeypatch.setattr(patience.time, "monotonic", lambda: sum(made))
-    monkeypatch.setattr(patience, "_refused_since", {})
+    monkeypatch.setattr(patience, "_refused", {})
     return made
 
 
-def ask(hub: Hub, method: str = "GET", **content: Any) -> int:
-    return patience._send(hub.send, httpx2.Request(method, URL, **content)).status_code
+def ask(hub: Hub, method: str = "GET", path: str = "", **content: Any) -> int:
+    return patience._send(hub.send, httpx2.Request(method, URL + path, **content)).status_code
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,27 @@ def test_pauses_grow_up_to_a_limit(pauses: list[float]) -> None:
     assert ask(hub) == 503
     assert pauses[:6] == [1, 2, 4, 8, 16, 30]
     assert patience.LIMIT - 30 <= sum(pauses) <= patience.LIMIT
-    for _ in range(5):  # as the library repeats it
-        assert ask(hub) == 503
+    for number in range(5):  # as the library repeats it, and asks for more
+        assert ask(hub, path=f"/{number // 2}") == 503
     assert sum(pauses) <= patience.LIMIT
+
+
+def test_one_address_that_always_fails_is_given_up(pauses: list[float]) -> None:
+    hub, good = Hub((500, {})), Hub((200, {}))
+
+    def send(request: httpx2.Request, **_: Any) -> httpx2.Response:
+        patience._send(good.send, httpx2.Request("GET", URL))  # another thread's
+        return hub.send(request)
+
+    assert patience._send(send, httpx2.Request("GET", URL + "/bad")).status_code == 500
+    assert sum(pauses) <= patience.LIMIT
+
+
+def test_trouble_long_ago_does_not_count(pauses: list[float]) -> None:
+    assert ask(Hub((503, {}))) == 503
+    pauses.append(2 * patience.LIMIT)  # and nothing was asked
+    assert ask(Hub((429, {"retry-after": "5"}), (200, {}))) == 200
+    assert pauses[-1] == 5
 
 
 def test_more_than_the_limit_is_not_waited_for(pauses: list[float]) -> None:

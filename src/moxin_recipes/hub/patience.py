@@ -11,13 +11,13 @@ import httpx2
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 
 log = logging.getLogger(__name__)
-# Seconds for which one address may refuse. The library repeats some requests itself, six times in
-# all, so the time counts from the first refusal of an address and not from each request.
+# Seconds for which a host, or one of its addresses, may refuse all that is asked. The time counts
+# from the first refusal and not from each request, because the library repeats some of them itself.
 LIMIT = 600.0
 _LONGEST = 30.0  # seconds between two tries where the Hub names no time
 _NOT_DONE = (429, 503)  # the request was not looked at, so a change may be sent again, too
 _PASSING = (*_NOT_DONE, 408, 500, 502, 504)
-_refused_since: dict[tuple[str, str], float] = {}
+_refused: dict[str, tuple[float, float]] = {}  # host or address → first and last refusal
 
 
 def patient_client() -> httpx2.Client:
@@ -35,13 +35,14 @@ def _send(
     After `LIMIT` seconds, and where the Hub asks for more than is left of them, that answer is
     returned.
     """
-    address, pause = (request.method, str(request.url)), 1.0
+    asked_of, pause = (request.url.host, f"{request.method} {request.url}"), 1.0
     while True:
         response = send(request, **options)
         if not _again(request, response.status_code):
-            _refused_since.pop(address, None)
+            for name in asked_of:
+                _refused.pop(name, None)
             return response
-        since = _refused_since.setdefault(address, time.monotonic())
+        since = min(map(_since, asked_of))
         asked = _asked_pause(response)
         wait = pause if asked is None else asked
         if time.monotonic() + wait > since + LIMIT:
@@ -52,6 +53,15 @@ def _send(
         )
         time.sleep(wait)
         pause = min(2 * pause, _LONGEST)
+
+
+def _since(name: str) -> float:
+    """When a host or an address began to refuse; an absence of refusals ends that time, too."""
+    now = time.monotonic()
+    first, last = _refused.get(name, (now, now))
+    first = now if now - last > LIMIT else first
+    _refused[name] = (first, now)
+    return first
 
 
 def _again(request: httpx2.Request, status: int) -> bool:
