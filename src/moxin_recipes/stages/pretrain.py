@@ -10,7 +10,7 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
@@ -32,11 +32,12 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     keys = run.keys
     folder = run.pull("model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
+    framing = check_form(tokens_manifest(run), tokenizer, config.vocab_size)
+    mixture = mixed(run, framing)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
-    framing = check_form(tokens_manifest(run), tokenizer, model.config.vocab_size)
-    mixture = mixed(run, framing)
     trainer = PretrainTrainer(
         model=model,
         args=run.args,
