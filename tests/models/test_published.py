@@ -11,6 +11,7 @@ from tests.tiny import tiny_mistral
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from moxin_recipes.models import published
+from moxin_recipes.recipe.strict import RecipeError
 
 
 def weights(folder: Path) -> list[str]:
@@ -47,3 +48,10 @@ def test_a_model_is_saved_as_it_is_to_be_loaded(
         assert loaded.generation_config.eos_token_id == [2, 7]
         assert loaded.generation_config.top_k == 5
     assert model.config.use_cache is False  # training goes on as before
+
+
+def test_generation_settings_that_cannot_be_saved_are_found_before_training() -> None:
+    model = tiny_mistral(vocab_size=64)
+    model.generation_config = GenerationConfig(do_sample=False, temperature=0.6)
+    with pytest.raises(RecipeError, match=r"^`model_name_or_path`: .*temperature.*$"):
+        published.save_as_published(model)

@@ -212,6 +212,12 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_with_the_way_out(tmp_path: P
     (tmp_path / "empty").mkdir()
     assert "loads no tokenizer" in refused(tmp_path / "empty")
     assert "neither BOS nor EOS" in refused(byte_level(tmp_path / "none"))
+    (tmp_path / "slow").mkdir()
+    named = {"config.json": {"model_type": "t5"}}
+    named["tokenizer_config.json"] = {"tokenizer_class": "ByT5Tokenizer"}
+    for name, content in named.items():
+        (tmp_path / "slow" / name).write_text(json.dumps(content))
+    assert "it is a slow tokenizer" in refused(tmp_path / "slow")
     words = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     saved = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="<unk>")

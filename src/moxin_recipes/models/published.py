@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from moxin_recipes.recipe.strict import RecipeError
+
 # Of a file, as the Hub advises; transformers would write 50.
 _MOST_BYTES = "5GB"
 
@@ -42,6 +44,13 @@ def save_as_published(model: PreTrainedModel) -> None:
     """Makes `save` what a trainer calls as `model.save_pretrained`, at its end or a checkpoint.
 
     (The Trainer has no argument for it: it sets `config.use_cache` to its own and saves with the
-    library's defaults.)
+    library's defaults.) Raises RecipeError now where that would fail, at the first checkpoint.
     """
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError as error:
+        raise RecipeError(
+            "`model_name_or_path`: transformers would not save its generation_config.json again; "
+            f"mend it there ({' '.join(str(error).split())})"
+        ) from error
     model.save_pretrained = partial(save, model)
