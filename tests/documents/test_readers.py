@@ -249,11 +249,12 @@ def test_columns_that_are_not_there_or_no_text_are_named(tmp_path: Path) -> None
             "n": "numbers",
             "tags": "lists",
             "meta": "objects (title)",
-            "none": "nothing",
         }.items():
             said = refused(tmp_path, file, text_column=column)
             assert f"the column {column} of {file} holds {what}" in said
         heads.prove(Source(name="own", text_column="meta.title"), "s", tmp_path, [file])
+        said = refused(tmp_path, file, text_column="none")
+        assert f"{file}: the column none of its first rows holds nothing" in said
         assert "renders no row" in refused(tmp_path, file, text_template="{{ text }}")
     (tmp_path / "b.csv").write_text("body;n\nx;1\n")
     assert "columns are body, n: set `text_column`" in refused(tmp_path, "b.csv")
@@ -266,19 +267,24 @@ def test_kinds_that_are_not_read_are_an_error_that_lists_those_that_are(tmp_path
         said = refused(tmp_path, "a.txt", file)
         assert f"{file}: not a kind that is read (read are .txt, .md, .csv" in said
     assert "matches *.csv; they are a.txt" in refused(tmp_path, "a.txt", files=["*.csv"])
+    own = Source(name="s", dataset="./own")
+    assert sources.matching(own, "s", "./own", ["README.md", "b/.x.txt"]) == [
+        "README.md",
+        "b/.x.txt",
+    ]
+    # In a repository of somebody else there may be anything beside the data.
     files = [
         "README.md",
         "moxin.json",
-        ".hidden.txt",
+        ".x.txt",
         "b/.git/x.txt",
         "b/README.md",
         "a [1]#%*?.txt",
+        "a.py",
     ]
-    taken = sources.matching(Source(name="s", dataset="./own"), "s", "./own", files)
-    assert taken == ["b/README.md", "a [1]#%*?.txt"]
-    # In a repository of somebody else there may be anything beside the data.
-    there = Source(name="s", dataset="a/b", files=["a [1]#%*?.txt", "*.py"])
-    assert sources.matching(there, "s", "a/b", [*files, "a.py"]) == ["a [1]#%*?.txt"]
+    for patterns in (["*"], ["a [1]#%*?.txt", "*.py"]):
+        there = Source(name="s", dataset="a/b", files=patterns)
+        assert sources.matching(there, "s", "a/b", files) == ["a [1]#%*?.txt"]
 
 
 @pytest.mark.parametrize("key", [{"encoding": "cp125"}, {"encoding": "base64"}, {"separator": ""}])
