@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from glob import escape
+from pathlib import Path
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -44,8 +45,7 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
         RecipeError: there are none; or a file of the user's own is of no kind that is read.
     """
     is_own = is_path(source.dataset)
-<<<<<<< HEAD
-    data = [file for file in files if is_data(file, is_own)]
+    data = files if is_own else [file for file in files if is_data(file)]
     # A name matches itself alone: files listed one by one are not held against each other.
     names = {pattern for pattern in source.files if escape(pattern) == pattern}
     patterns = [pattern for pattern in source.files if pattern not in names]
@@ -54,10 +54,6 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
         for file in data
         if file in names or any(_matches(file, pattern) for pattern in patterns)
     ]
-=======
-    data = files if is_own else [file for file in files if is_data(file)]
-    named = [file for file in data if any(_matches(file, pattern) for pattern in source.files)]
->>>>>>> own
     unread = [file for file in named if kind_of(file) is None]
     if unread and (is_own or len(unread) == len(named)):
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
@@ -96,12 +92,8 @@ def reader(
             )
         return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
     files = chosen_files(source, parent, seed)
-<<<<<<< HEAD
-    folder = pull.fetch(parent, files)
-=======
     top = own.PLACE if is_path(source.dataset) else ""
-    folder = pull.download(parent, [escape(str(Path(top, file))) for file in files]) / top
->>>>>>> own
+    folder = pull.fetch(parent, [str(Path(top, file)) for file in files]) / top
     heads.prove(source, parent.key, folder, files)
     given: dict[str, Any] = vars(source)
     return Reader(str(folder), files, removed("unreadable"), given), files
