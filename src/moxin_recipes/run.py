@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from moxin_recipes import environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import session
+from moxin_recipes.hub import own, session, targets
+from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
+from moxin_recipes.hub.pull import positions as pull_positions
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.recipe import door, resume
+from moxin_recipes.recipe import door, positions, resume
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
@@ -71,16 +73,36 @@ class Run(Generic[K, A]):
             self.args = self.libraries[-1]
         self.seconds_before = 0.0
         self._began = time.monotonic()
+        if self.keys.push_to_hub:
+            self.ranks.once("the right to write the outputs", self._prove_targets)
+
+    def _prove_targets(self) -> None:
+        """What every stage needs at its end: a card of each output, and a target that takes it."""
+        for hub_key, repo in self.recipe.outputs.items():
+            kind = self.recipe.output_type(hub_key)
+            render(repo, kind, self.manifest(summary=""), self.folder)
+            targets.prove(hub_key, repo, kind, self.keys.hub_private_repo)
 
     def _inputs(self) -> list[Parent]:
         session.start()
-        return resolve_all(self.recipe.references)
+        own.bring(own.all_of(self.recipe.references))
+        parents = resolve_all(self.recipe.references)
+        self._check_positions(parents)
+        return parents
 
     def _take_folder(self) -> None:
         self._lock = resume.lock(self.folder)  # it lasts as long as this object
         resume.adopt(self.folder, self.identity)
         where = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
         log.info("Hub %s, namespace %s, key %s", where, session.namespace(), self.key[:12])
+
+    def _check_positions(self, parents: list[Parent]) -> None:
+        """The model to start from is as long as the recipe's sequences."""
+        needs = positions.needed(self.recipe, self.libraries)
+        for parent in parents if needs else []:
+            if parent.key == positions.MODEL:
+                model = f"{parent.repo}@{parent.revision}"
+                positions.check(self.recipe, needs, model, pull_positions(parent))
 
     @property
     def model_config(self) -> "ModelConfig":

@@ -15,6 +15,7 @@ from trl.trainer import dpo_trainer
 
 from moxin_recipes.chats.pairs import Pairs
 from moxin_recipes.recipe.keys.dpo import DpoKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining
 
@@ -39,6 +40,14 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     trainer.train_dataset = pairs.full_batches(
         trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
+    if tests and not len(trainer.eval_dataset):
+        raise RecipeError(
+            f"`max_length`: {run.args.max_length} tokens, and every prompt of `dataset_test_split` "
+            "is longer; nothing would be left to score on"
+        )
+    for read in (pairs, tests) if run.is_main else ():
+        if read:
+            read.warn()
     facts = dpo.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
     facts["tokens"] = trainer.state.num_input_tokens_seen

@@ -16,6 +16,7 @@ from trl import GRPOConfig
 from moxin_recipes import rewards
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
@@ -35,6 +36,8 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     asked = prompts.as_prompts(
         solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
     )
+    if run.is_main:
+        lost.warn(prompts.left_out(problems, solvable, asked))
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(

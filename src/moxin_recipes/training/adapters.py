@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, Trainer
 
 from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.pull import Parent
+from moxin_recipes.models import published
 
 
 def name_base(checkpoint: Path, base: Parent) -> None:
@@ -30,12 +31,14 @@ def merge(trainer: Trainer, folder: Path, start: Path) -> None:
     """
     if not isinstance(trainer.model, PeftModel):
         return
+    tuned = trainer.model.get_base_model()
     base_model = AutoModelForCausalLM.from_pretrained(
         start,
-        config=trainer.model.get_base_model().config,  # with the recipe's changes
+        config=tuned.config,  # with the recipe's changes
         dtype=trainer.model.dtype,
     )
+    base_model.generation_config = tuned.generation_config  # which ends where the chat ends
     merged = PeftModel.from_pretrained(base_model, folder).merge_and_unload()
-    merged.save_pretrained(folder)
+    published.save(merged, folder)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         (folder / name).unlink()

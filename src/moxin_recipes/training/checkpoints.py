@@ -13,10 +13,12 @@ from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
+from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.training import adapters, intact
+from moxin_recipes.training import adapters, intact, sharding
+from moxin_recipes.training.disk import Disk
 from moxin_recipes.training.intact import last_intact, on_disk, step_of
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
@@ -138,7 +140,7 @@ class Checkpoints(TrainerCallback):
 
     def _merged(self, checkpoint: Path, folder: Path) -> Path:
         """Writes a sharded checkpoint to `folder` as a model with its tokenizer."""
-        merge(checkpoint, self._trainer.model.config, folder)
+        merge(checkpoint, self._trainer.model, folder)
         self._trainer.processing_class.save_pretrained(folder)
         return folder
 
@@ -156,9 +158,12 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
     read, or None if the trainer does not count them.
     """
+    if not isinstance(trainer.model, PeftModel):
+        save_as_published(trainer.model)
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
+    trainer.add_callback(Disk(run))
     last = last_intact(run)
     if last:
         seal = read_seal(last)
@@ -171,6 +176,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     elif run.is_main:
         for line in resume.starts_anew(run.identity, run.folder):
             log.info("%s %s", run.recipe.name, line)
+    sharding.sum_in_float32(trainer)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.
