@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from moxin_recipes.documents import account, contamination
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.steps import Step
+from moxin_recipes.hub.files import spread
 from moxin_recipes.hub.splits import write_split
 
 Row = dict[str, Any]
@@ -26,9 +27,10 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     licenses: dict[str, set[str]] = {}
     for source, files in documents.files.items():
         licenses[source] = set()
-        for file in files:
+        names = spread([f"{file.split}-{file.task}.parquet" for file in files])
+        for file, name in zip(files, names, strict=True):
             path = documents.folder / file.path
-            link(path, folder / source / f"{file.split}-{file.task}.parquet")
+            link(path, folder / source / name)
             counts[f"{source}/kept"] += file.documents
             table = pq.read_table(path, columns=["license"])
             licenses[source] |= set(table["license"].unique().to_pylist())
@@ -37,8 +39,9 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         for step in documents.steps
         for path in sorted((step.folder / "removed").rglob("*.parquet"))
     ]
-    for number, path in enumerate(removed):
-        link(path, folder / "removed" / f"train-{number:05d}.parquet")
+    numbered = spread([f"train-{number:05d}.parquet" for number in range(len(removed))])
+    for path, name in zip(removed, numbered, strict=True):
+        link(path, folder / "removed" / name)
     for gone in (gone for step in documents.steps for gone in step.gone()):
         counts[f"{gone.source}/{gone.reason}"] += gone.documents
     read = [

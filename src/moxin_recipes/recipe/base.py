@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.bounds import AtLeastZero, Positive
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
@@ -12,7 +13,9 @@ from moxin_recipes.recipe.fields import (
     MODEL_INPUT,
     MODEL_OUTPUT,
     Reference,
+    is_path,
     outputs,
+    references,
 )
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -57,6 +60,14 @@ class StageKeys:
         for named in dataclasses.fields(self):
             if named.metadata.keys() & {"input", "output"} and getattr(self, named.name) == "":
                 raise RecipeError(f"`{named.name}` is empty; name a repository")
+        for key, (repo, _) in outputs(self).items():
+            limits.check_name(key, repo)
+        for reference in references(self):
+            if reference.type == "model" and is_path(reference.repo):
+                raise RecipeError(
+                    f"`{reference.key}`: {reference.repo} is a path, and models are read from a "
+                    "Hub; `moxin hub add FOLDER --as NAMESPACE/REPO` puts one into the embedded Hub"
+                )
         made = [repo for repo, _ in outputs(self).values()]
         for repo in made:
             if made.count(repo) > 1:

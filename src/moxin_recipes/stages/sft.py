@@ -45,7 +45,7 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     args, tokenizer = run.args, tuning.tokenizer
     chats = tuning.rows(["messages|conversations"])
-    with args.main_process_first(local=True, desc="encoding chats"):
+    with run.ranks.in_turn("the encoded chats"):
         encoded = encode_chats(
             chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
         )

@@ -1,12 +1,15 @@
 """The keys of `data`: sources, what is done to their documents, and generated sets."""
 
+import codecs
 import pkgutil
 import re
 from dataclasses import dataclass, field
+from encodings import aliases
 from typing import Annotated, Literal
 
 import jinja2
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
 from moxin_recipes.recipe.fields import (
@@ -35,10 +38,14 @@ class Source:
     """
 
     name: str
-    dataset: str = field(default="local", metadata=_DATASET)  # or REPOSITORY[@REVISION] on the Hub
-    files: list[str] = field(default_factory=lambda: ["*"])  # patterns of jsonl, parquet files
+    # Or REPOSITORY[@REVISION] on the Hub, or a file or folder of this machine: ./my-texts
+    dataset: str = field(default="local", metadata=_DATASET)
+    files: list[str] = field(default_factory=lambda: ["*"])  # patterns; kinds.py has what is read
+    encoding: str | None = None  # of files that are neither UTF-8 nor begin with a mark: cp1252
+    # What stands between the documents of a .txt or .md file; without it each file is one.
+    separator: str | None = None
     file_share: PositiveShare = 1.0  # of those files, a seeded choice; the list is published
-    text_column: str = "text"
+    text_column: str = "text"  # or a field in a column: `page.body`
     text_template: str | None = None  # instead: Jinja over all columns, `{{ ctx }} {{ ending }}`
     url_column: str = "url"  # for the filter of that name; may be missing
     license_column: str = "license"  # where rows have one: else `license`
@@ -142,6 +149,14 @@ class DocumentKeys:
             )
         if not source.files:
             raise RecipeError(f"`{key}.files` is empty: nothing would be read")
+        if source.encoding is not None and not _is_encoding(source.encoding):
+            raise RecipeError(
+                f"`{key}.encoding`: there is no text encoding {source.encoding!r}"
+                f"{near(source.encoding, set(aliases.aliases.values()))} (such are utf-8, cp1252, "
+                "gb18030, shift_jis, utf-16-le)"
+            )
+        if source.separator == "":
+            raise RecipeError(f"`{key}.separator` is empty; leave it out, or give what it is")
         if source.text_template is not None:
             _check_template(f"{key}.text_template", source.text_template)
         if source.dataset == "local":
@@ -172,7 +187,8 @@ class DataKeys(StageKeys, DocumentKeys):
 
     hub_corpus_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_tokens_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
-    # A tokenizer that is made here; or else tokenizer_name_or_path.
+    # A tokenizer that is made here; or else tokenizer_name_or_path. It decides how documents stand
+    # in the tokens: `BOS text EOS`, or `text MARK` where it has one mark (tokens/framing.py).
     hub_tokenizer_id: str | None = field(default=None, metadata=MODEL_OUTPUT)
     hub_chat_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_preferences_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
@@ -230,6 +246,8 @@ class DataKeys(StageKeys, DocumentKeys):
                     raise RecipeError(f"`{key}`: it is made of documents, and `sources` is missing")
             if not (self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id):
                 raise RecipeError("`sources` is missing, and no generated set has a name either")
+        # A token takes at most four bytes.
+        limits.check_file("shard_tokens", 4 * self.shard_tokens, "a shard of tokens")
         self.check_documents(bool(self.hub_problems_id))
 
 
@@ -238,6 +256,14 @@ def _check_template(key: str, text: str) -> None:
         jinja2.Environment(autoescape=False).parse(text)  # noqa: S701 (text, not HTML)
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"`{key}`: not a Jinja template: {error.message}") from error
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether Python reads text of this encoding, piece after piece."""
+    try:
+        return codecs.getincrementaldecoder(name)().decode("a".encode(name), True) == "a"
+    except (LookupError, ValueError, TypeError):
+        return False
 
 
 def _known(key: str, name: str, place: str, what: str) -> None:
