@@ -8,9 +8,10 @@ import torch
 from datasets import Dataset
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
 
-from moxin_recipes.tokens.write import packed
+from moxin_recipes.tokens.framing import Framing
 
 CONTEXT, BOS, EOS, PAD = 512, 1, 2, 3
+FRAMING = Framing(BOS, EOS)
 BATCH = {4096: 8, 32000: 8, 49152: 2}  # by the size of the vocabulary
 WINDOWS = 16  # number of batches
 
@@ -87,7 +88,7 @@ def windows(vocabulary: int, share: float | None = None) -> list[np.ndarray]:
 
 
 def isolated(vocabulary: int) -> list[dict[str, torch.Tensor]]:
-    rows = [packed(ids, BOS) for ids in windows(vocabulary)]
+    rows = [FRAMING.packed(ids) for ids in windows(vocabulary)]
     return [{key: torch.from_numpy(value) for key, value in row.items()} for row in rows]
 
 
@@ -99,7 +100,7 @@ def learned(ids: np.ndarray, share: float) -> np.ndarray:
 def chats(vocabulary: int, share: float) -> Dataset:
     """Returns the rows of `isolated`, with labels only for the last `share` of each document."""
     answers = windows(vocabulary, share)
-    rows = [packed(ids, BOS) for ids in windows(vocabulary)]
+    rows = [FRAMING.packed(ids) for ids in windows(vocabulary)]
     for row, answer in zip(rows, answers, strict=True):
         row["labels"] = np.where(answer == -100, -100, row["labels"])
     return Dataset.from_list([{key: ids.tolist() for key, ids in row.items()} for row in rows])

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from bench.inputs import BATCH, BOS, CONTEXT, documents, model
+from bench.inputs import BATCH, CONTEXT, FRAMING, documents, model
 from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
-from moxin_recipes.tokens.shards import TOKEN, TokenFolder
+from moxin_recipes.tokens.shards import NARROW, TokenFolder
 from moxin_recipes.training.trainers import PretrainTrainer, stack
 
 STEPS, LAST, ROUNDS = (10, 10_000, 1_000_000), 1_000_001, 5
@@ -79,11 +79,11 @@ def main() -> None:
         folder = Path(name)
         path = folder / "text" / "train-00000-00000.bin"
         path.parent.mkdir()
-        np.concatenate(list(itertools.islice(documents(4096), 200))).astype(TOKEN).tofile(path)
+        np.concatenate(list(itertools.islice(documents(4096), 200))).astype(NARROW).tofile(path)
         item = [MixtureItem(source="text", weight=1.0, epochs=30_000)]
         tokens = TokenFolder(folder)
         order = Order({"text": tokens.shards("text", "train")}, item, CONTEXT, seed=0, group=16)
-        data = Mixture(tokens, order, LAST * BATCH[4096], BOS)
+        data = Mixture(tokens, order, LAST * BATCH[4096], FRAMING)
         seconds(ours(folder, data, 0, save_strategy="steps", save_steps=1), None)
         first = folder / "checkpoint-1"
         print(f"seconds from a checkpoint to the first step after it, median of {ROUNDS}")

@@ -135,7 +135,7 @@ class Workplace:
             *("-m", f"moxin_recipes.stages.{stage}"),
             *("--config", str(self.ladder / f"{recipe}.yaml"), *words),
         ]
-        return self._completed(command, self.environment(MOXIN_HUB="local", **variables))
+        return self._completed(command, self.environment(**{"MOXIN_HUB": "local", **variables}))
 
     def _completed(
         self, command: list[str], environment: dict[str, str]

@@ -66,7 +66,7 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     status.add_argument(
         "--remove-leftovers",
         action="store_true",
-        help="delete unfinished local work that was made under other values",
+        help="delete unfinished local work under other values, and the steps that 00-data keeps",
     )
     samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
@@ -180,7 +180,7 @@ def _status(options: argparse.Namespace) -> None:
         return
     _console().print(status.table(states))
     for line in status.leftover_lines(states):
-        _console().print(f"unfinished under other values: {line}", highlight=False, soft_wrap=True)
+        _console().print(line, highlight=False, soft_wrap=True)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:

@@ -123,15 +123,8 @@ def test_the_seven_b_recipes_have_their_parameters() -> None:
     own = read(ROOT / "recipes/moxin-7b/10-init.yaml").keys
     arm = read(ROOT / "recipes/moxin-7b-expanded/10-init.yaml").keys
 
-    class Vocabulary:
-        """What the config takes from Mistral's tokenizer."""
-
-        bos_token_id, eos_token_id, pad_token_id = 1, 2, None
-
-        def __len__(self) -> int:
-            return 32_000
-
-    config = mistral_config(own, Vocabulary())  # type: ignore[arg-type]
+    mistrals = {"vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
+    config = mistral_config(own, mistrals)
     with torch.device("meta"):
         assert MistralForCausalLM(config).num_parameters() == 8_114_180_096 == own.parameters
         config.num_hidden_layers = 32

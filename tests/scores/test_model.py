@@ -9,6 +9,7 @@ import torch
 from lm_eval.api.instance import Instance
 from tests.tiny import save_tiny_model
 from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from moxin_recipes.scores.model import Model, Stops, answer_of
 
@@ -67,6 +68,26 @@ def test_a_model_of_ours_reads_bos_once(tmp_path: Path, adds: bool) -> None:
     for ids in asked(model, PROMPTS):
         assert ids[0] == bos
         assert ids.count(bos) == 1
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_without_bos_a_prompt_begins_with_the_mark_between_documents(
+    tmp_path: Path, ours: bool
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(saved(tmp_path, ours=ours))
+    tokenizer.bos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.tokenizer.bos_token_id is None
+    mark = model.tokenizer.eos_token_id
+    for ids in asked(model, PROMPTS[:3]):
+        assert (ids[0] == mark) == ours
+        assert ids.count(mark) == ours
+    rolled = model.answer(
+        "loglikelihood_rolling", [instance("loglikelihood_rolling", "how")], [0], 0
+    )
+    value = model.answer("loglikelihood", [instance("loglikelihood", "", "how")], [0], 0)[0].value
+    assert rolled[0].value == pytest.approx(value[0])
 
 
 @pytest.mark.parametrize("adds", [False, True])

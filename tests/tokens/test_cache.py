@@ -21,8 +21,9 @@ from moxin_recipes.hub.pull import Parent
 from moxin_recipes.hub.session import HubError
 from moxin_recipes.tokens import cache
 from moxin_recipes.tokens.cache import HubTokens
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
-from moxin_recipes.tokens.shards import TOKEN, TokenFolder
+from moxin_recipes.tokens.shards import NARROW, TokenFolder
 
 READER = str(Path(__file__).parent / "token_reader.py")
 WINDOWS = 4000  # source a comes to its second epoch
@@ -126,7 +127,7 @@ def test_training_waits_for_a_hub_that_does_not_answer(
     caplog: pytest.LogCaptureFixture,
     failures: int,
 ) -> None:
-    content = np.arange(100, dtype=TOKEN).tobytes()
+    content = np.arange(100, dtype=NARROW).tobytes()
     digest = hashlib.sha256(content).hexdigest()
     tries: list[str] = []
 
@@ -210,7 +211,7 @@ def test_samples_name_every_token_of_a_step(reading: Reading, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr[-3000:]
     spans = json.loads(done.stdout)
     tokens = TokenFolder(reading.folder)
-    mixture = Mixture(tokens, order(tokens, GROUP), 200, bos=1)
+    mixture = Mixture(tokens, order(tokens, GROUP), 200, Framing(1, 2))
     documents = {}
     for path in reading.folder.glob("*/*.parquet"):
         for row in pq.read_table(path).to_pylist():

@@ -16,10 +16,10 @@ from transformers import TrainingArguments
 
 from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Locations, Order, shuffled
-from moxin_recipes.tokens.shards import TOKEN, Shard, TokenFolder
-from moxin_recipes.tokens.write import packed
+from moxin_recipes.tokens.shards import NARROW, Shard, TokenFolder
 from moxin_recipes.training.trainers import PretrainTrainer
 
 CONTEXT = 8
@@ -166,7 +166,7 @@ def tokens(tmp_path: Path) -> TokenFolder:
         (tmp_path / name).mkdir()
         for number, size in enumerate(sizes):
             path = tmp_path / name / f"train-00000-{number:05d}.bin"
-            rng.integers(1, 90, size).astype(TOKEN).tofile(path)
+            rng.integers(1, 90, size).astype(NARROW).tofile(path)
     return TokenFolder(tmp_path)
 
 
@@ -176,7 +176,7 @@ def mixture(tokens: TokenFolder, length: int = 300, **changes: dict[str, Any]) -
         for name, weight in WEIGHTS.items()
     ]
     shards = {name: tokens.shards(name, "train") for name in WEIGHTS}
-    return Mixture(tokens, Order(shards, items, CONTEXT, 1, 2), length, bos=1)
+    return Mixture(tokens, Order(shards, items, CONTEXT, 1, 2), length, Framing(1, 2))
 
 
 def test_a_sequence_is_its_window_of_the_stream(tokens: TokenFolder, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_sequence_is_its_window_of_the_stream(tokens: TokenFolder, tmp_path: P
     for index in (0, 299, 17):
         location = order().location(locations, index)
         name = location.shard.path.replace("train-", "train-00000-")
-        shard_ids = np.fromfile(tmp_path / name, TOKEN)
+        shard_ids = np.fromfile(tmp_path / name, NARROW)
         expected = shard_ids[location.start : location.start + CONTEXT]
         assert mixed[index]["input_ids"].tolist() == expected.tolist()
     assert mixed.facts()["b/tokens"] == 120 * CONTEXT
@@ -210,7 +210,7 @@ def test_the_trainer_reads_the_mixture_from_first_to_last(
 
 def test_documents_are_isolated_and_labels_stay_inside() -> None:
     ids = np.array([5, 6, 1, 7, 8, 1, 9])
-    row = packed(ids, bos=1)
+    row = Framing(1, 2).packed(ids)
     assert row["position_ids"].tolist() == [0, 1, 0, 1, 2, 0, 1]
     assert row["labels"].tolist() == [-100, 6, -100, 7, 8, -100, 9]
 

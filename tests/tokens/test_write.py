@@ -17,10 +17,10 @@ from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens import encode
 from moxin_recipes.tokens.shards import TokenFolder
 from moxin_recipes.tokens.step import WriteTokens
+from moxin_recipes.tokens.vocabulary import token_bytes
 from moxin_recipes.tokens.write import (
     card_notes,
     counted,
-    token_bytes,
     train_tokenizer,
     write_tokens,
 )

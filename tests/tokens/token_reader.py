@@ -22,6 +22,7 @@ from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.tokens import cache
 from moxin_recipes.tokens.cache import HubTokens
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
 from moxin_recipes.tokens.shards import TokenFolder
@@ -74,7 +75,7 @@ def read(task: dict[str, Any]) -> dict[str, Any]:
         sys.stderr.write("ready\n")
         sys.stderr.flush()
         sys.stdin.readline()
-    mixture = Mixture(tokens, order(tokens, task["group"]), task["length"], bos=1)
+    mixture = Mixture(tokens, order(tokens, task["group"]), task["length"], Framing(1, 2))
     digest, most = hashlib.sha256(), 0
     for place in range(task["rank"], task["length"], task["ranks"]):
         digest.update(mixture[place]["input_ids"].tobytes())
@@ -102,7 +103,7 @@ if __name__ == "__main__":
     if "pauses" in task_arguments:
         cache.PAUSES = tuple(task_arguments["pauses"])
     if "make" in task_arguments:
-        session.start(rank=1)
+        session.start()
         make(Path(task_arguments["make"]))
     else:
         sys.stdout.write(json.dumps(read(task_arguments)))

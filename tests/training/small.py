@@ -9,10 +9,11 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.tokens.write import packed
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer
 
 VOCABULARY, LENGTH, BOS, POISON, NOISE = 64, 32, 1, 7, 40
+FRAMING = Framing(begin=BOS, end=2)
 
 
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -35,7 +36,7 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         ids[:: int(rng.integers(8, 20))] = BOS
         if index in self._poisoned:
             ids[5] = POISON
-        return {key: torch.from_numpy(value) for key, value in packed(ids, BOS).items()}
+        return {key: torch.from_numpy(value) for key, value in FRAMING.packed(ids).items()}
 
 
 def model(dropout: float = 0.0) -> MistralForCausalLM:

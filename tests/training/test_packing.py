@@ -9,10 +9,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
 from moxin_recipes.cpu.attention import use_blocks
-from moxin_recipes.tokens.write import packed
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
 
 BOS = 1
+FRAMING = Framing(begin=BOS, end=2)
 
 
 def model(window: int, blocks: bool = False) -> MistralForCausalLM:
@@ -38,7 +39,7 @@ def documents() -> list[torch.Tensor]:
 def test_packed_equals_separate(window: int, blocks: bool) -> None:
     parts = documents()
     stream = torch.cat(parts).numpy()
-    batch = stack([packed(stream, BOS), packed(stream.copy(), BOS)])
+    batch = stack([FRAMING.packed(stream), FRAMING.packed(stream.copy())])
     net = model(window, blocks)
     logits = net(**batch, use_cache=False).logits
     start = 0
@@ -53,7 +54,7 @@ def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> 
     parts = documents()
     predicted = sum(len(part) - 1 for part in parts)
     net = model(8, blocks)
-    batch = stack([packed(torch.cat(parts).numpy(), BOS)])
+    batch = stack([FRAMING.packed(torch.cat(parts).numpy())])
     net(**batch, use_cache=False, num_items_in_batch=predicted).loss.backward()
     together = {name: p.grad.clone() for name, p in net.named_parameters()}
     net.zero_grad()
@@ -113,7 +114,7 @@ def test_flash_attention_isolates_documents_of_several_rows(
     flash: MistralForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = documents(), documents()[::-1]
-    rows = [packed(torch.cat(parts).numpy(), BOS) for parts in orders]
+    rows = [FRAMING.packed(torch.cat(parts).numpy()) for parts in orders]
     net = model(8)
     expected = net(**stack(rows), use_cache=False)
     expected.loss.backward()
@@ -132,7 +133,7 @@ def test_flash_attention_isolates_documents_of_several_rows(
 def test_the_trainer_takes_flash_attentions_batches(
     flash: MistralForCausalLM, tmp_path: Path
 ) -> None:
-    rows = [packed(torch.cat(documents()).numpy(), BOS)] * 4
+    rows = [FRAMING.packed(torch.cat(documents()).numpy())] * 4
     args = {"max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
     losses = [
         PretrainTrainer(

@@ -14,8 +14,8 @@ def prepare_tokenizer(
 ) -> None:
     """Sets the chat template (a file of templates/, or a path) and the padding token, if given.
 
-    Raises RecipeError if the tokenizer then has no template or no padding token, or if it pads with
-    its end-of-text token: the end of a text would be masked.
+    Raises RecipeError if the tokenizer then has no template, no end-of-text token or no padding
+    token, or if it pads with its end-of-text token: the end of a text would be masked.
     """
     if template:
         path = TEMPLATES / template if (TEMPLATES / template).exists() else Path(template)
@@ -26,6 +26,11 @@ def prepare_tokenizer(
         tokenizer.pad_token = pad_token
     if tokenizer.chat_template is None:
         raise RecipeError("`chat_template`: the model has none; give a file, such as tulu.jinja")
+    if tokenizer.eos_token_id is None:
+        raise RecipeError(
+            "`model_name_or_path`: the tokenizer has no EOS, with which an answer ends; give it "
+            "one (`tokenizer.eos_token = …`) and save it again"
+        )
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         raise RecipeError("`pad_token`: the tokenizer has none of its own; give one, such as <unk>")
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from glob import escape
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -46,7 +46,14 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
     """
     is_own = is_path(source.dataset)
     data = files if is_own else [file for file in files if is_data(file)]
-    named = [file for file in data if any(_matches(file, pattern) for pattern in source.files)]
+    # A name matches itself alone: files listed one by one are not held against each other.
+    names = {pattern for pattern in source.files if escape(pattern) == pattern}
+    patterns = [pattern for pattern in source.files if pattern not in names]
+    named = [
+        file
+        for file in data
+        if file in names or any(_matches(file, pattern) for pattern in patterns)
+    ]
     unread = [file for file in named if kind_of(file) is None]
     if unread and (is_own or len(unread) == len(named)):
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
@@ -86,7 +93,7 @@ def reader(
         return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
     files = chosen_files(source, parent, seed)
     top = own.PLACE if is_path(source.dataset) else ""
-    folder = pull.download(parent, [escape(str(Path(top, file))) for file in files]) / top
+    folder = pull.fetch(parent, [str(PurePosixPath(top, file)) for file in files]) / top
     heads.prove(source, parent.key, folder, files)
     given: dict[str, Any] = vars(source)
     return Reader(str(folder), files, removed("unreadable"), given), files

@@ -17,7 +17,7 @@ from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.order import Location, Order
-from moxin_recipes.tokens.shards import TOKEN, Shard, select
+from moxin_recipes.tokens.shards import of_manifest, select
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ def of_step(path: Path, step: int, rank: int | None = None) -> tuple[Parent, lis
     manifest = read_manifest(parent.repo, parent.type, parent.commit)
     if manifest is None:
         raise RecipeError(f"`dataset_name`: {parent.repo} was not made by a data stage")
-    files = {
-        name: Shard(name, facts["size"] // TOKEN.itemsize)
-        for name, facts in manifest["files"].items()
-        if name.endswith(".bin")
-    }
+    files = of_manifest(manifest)
     order = Order.from_keys(keys, lambda source, split: select(files, source, split))
     micro, _ = trainers.batches(recipe, processes)
     spans: list[Span] = []
@@ -79,7 +75,7 @@ def _documents(
     parent: Parent, location: Location, context: int
 ) -> list[tuple[str, str, tuple[int, int]]]:
     """Returns (id, origin, token range) of each document; reads only the row groups it needs."""
-    name = Path(location.shard.path).with_suffix(".parquet").as_posix()
+    name = location.shard.index
     stop = location.start + context
     documents = []
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}: {name}"):

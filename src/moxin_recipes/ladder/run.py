@@ -10,7 +10,7 @@ from typing import Any
 
 from moxin_recipes.hub import own, pull
 from moxin_recipes.hub.session import MissingError
-from moxin_recipes.ladder import launching, order, own_inputs
+from moxin_recipes.ladder import launching, lengths, order, own_inputs
 from moxin_recipes.ladder.state import restore_tags, state
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
@@ -41,10 +41,15 @@ def run(
     recipes = order.read(folder)
     todo = order.chosen(recipes, start, only or [], force or [])
     files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
-    for recipe in recipes:
-        door.check(recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False)
+    filled = {
+        recipe.name: door.check(
+            recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False
+        )
+        for recipe in recipes
+    }
     order.outside_inputs(recipes)
     order.check_mixtures(recipes)
+    lengths.check(recipes, filled)
     owns = own_inputs.proven(todo)
     for position, recipe in enumerate(todo):
         problems = missing_inputs(recipes, todo[:position], recipe)

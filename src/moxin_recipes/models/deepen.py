@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from moxin_recipes.models import published
 from moxin_recipes.recipe.strict import RecipeError
 
 # Models with pre-norm residual blocks whose two output projections are o_proj and down_proj.
@@ -112,7 +113,7 @@ def deepened(
     plan = plans[method](layers, target_layers)
     before, parameters = probe(model), model.num_parameters()
     deepen(model, plan)
-    model.to(dtype).save_pretrained(folder)
+    published.save(model.to(dtype), folder)
     del model
     after = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     difference = float((probe(after) - before).abs().max())

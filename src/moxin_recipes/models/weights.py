@@ -1,12 +1,14 @@
 """Checks that saved weights are complete, and merges sharded weights into safetensors."""
 
+import copy
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch.distributed.checkpoint.state_dict_loader import load
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from moxin_recipes.models import published
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -59,16 +61,18 @@ def is_sharded(checkpoint: Path) -> bool:
 _SHARDS = "pytorch_model_fsdp_0"
 
 
-def merge(checkpoint: Path, config: PretrainedConfig, folder: Path) -> None:
-    """Writes the weights of a sharded checkpoint to `folder`, in the form of `save_pretrained`.
+def merge(checkpoint: Path, trained: PreTrainedModel, folder: Path) -> None:
+    """Writes the weights of a sharded checkpoint to `folder`, with the configs of `trained`.
 
     This needs the weights once in this process's memory (32 GB for 8.1B parameters in float32) and
     once on disk. It uses no collective, so all ranks continue to train meanwhile.
     """
-    with torch.device("meta"):
+    with torch.device("meta"):  # a copy, since transformers writes the dtype into the config
+        config = copy.deepcopy(trained.config)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.generation_config = trained.generation_config
     model = model.to_empty(device="cpu")
     model.tie_weights()
     # This raises unless every tensor of the model is in the shards.
     load({"model": model.state_dict()}, checkpoint_id=checkpoint / _SHARDS, no_dist=True)
-    model.save_pretrained(folder)
+    published.save(model, folder)

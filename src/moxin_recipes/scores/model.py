@@ -59,13 +59,15 @@ class Model(HFLM):
         self.chat = False
         self._asked_bos = add_bos
         self._ours = (folder / MANIFEST).exists()
+        begin = tokenizer.bos_token_id  # an EOS alone is a beginning, too (tokens/framing.py)
+        self._begin = tokenizer.eos_token_id if begin is None and self._ours else begin
         self._rolling = False
         self._cut: list[bool] = []
 
     @property
     def _frames(self) -> bool:
         """Whether a prompt gets BOS here: as the recipe says, else as our training framed it."""
-        if self.tokenizer.bos_token_id is None or self._rolling:
+        if self._begin is None or self._rolling:
             return False  # (rolling windows begin with it anyway)
         return self._ours and not self.chat if self._asked_bos is None else self._asked_bos
 
@@ -79,9 +81,8 @@ class Model(HFLM):
         """Token ids of a text, with BOS once where prompts begin with it."""
         if add_special_tokens is None and (self._ours or self._frames):
             ids = self.tokenizer.encode(string, add_special_tokens=False)
-            bos = self.tokenizer.bos_token_id
-            if self._frames and ids[:1] != [bos]:
-                ids = [bos, *ids]
+            if self._frames and ids[:1] != [self._begin]:
+                ids = [self._begin, *ids]
         else:
             ids = super().tok_encode(string, add_special_tokens, **kwargs)
         return list(ids[-left_truncate_len:] if left_truncate_len else ids)

@@ -1,27 +1,31 @@
 """Raw documents → corpus, tokenizer, tokens and (small ladders) generated chat and problem sets.
 
 The paper's §3.4 data: documents are normalised, split into train and held-out by a hash of their
-content, filtered, deduplicated and decontaminated (documents/), and packed as uint16 tokens.
+content, filtered, deduplicated and decontaminated (documents/), and packed as tokens.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.data \
       --config recipes/moxin-nano/00-data.yaml
 
-Needs: nothing, or the datasets under `sources`. Pushes: every repository named `hub_…_id`.
+Needs: nothing, or the datasets under `sources`. Pushes: every repository named `hub_…_id`. The
+steps of the preparation stay in `steps/` of `output_dir`: what a changed recipe does not change is
+not made again.
 """
 
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.documents import corpus
+from moxin_recipes.documents import account, corpus
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.prepare import first_texts, heldout, prepare
 from moxin_recipes.hub.files import clear
 from moxin_recipes.problems import sets
 from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.resume import STEPS
 from moxin_recipes.run import Run, launch
-from moxin_recipes.tokens import build, mistral
+from moxin_recipes.tokens import build, mistral, vocabulary
 
+GIVEN = "tokenizer"  # a folder
 Outputs = dict[str, tuple[Path, dict[str, Any]]]
 
 
@@ -30,24 +34,28 @@ def main(run: Run[DataKeys, None]) -> None:
     keys = run.keys
     if keys.tokenizer == "mistral":
         mistral.model_file()  # missing, it is an error now and not after hours
+    if keys.tokenizer_name_or_path:
+        prove_tokenizer(run)
     outputs: Outputs = {}
     for key in sets.BY_KEY:
         if getattr(keys, key):
             folder = clear(run.folder / key)
             outputs[key] = (folder, sets.write(key, folder, keys))
+    problems = run.folder / "hub_problems_id" if keys.hub_problems_id else None
+    documents = prepare(keys, run.folder / STEPS, run.pull, run.parent, problems)
     if keys.sources:
-        problems = run.folder / "hub_problems_id"
-        outputs |= texts(run, keys, problems if keys.hub_problems_id else None)
+        outputs |= texts(run, keys, documents)
+        account.say(documents)
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
+    documents.forget_others()
 
 
-def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Outputs:
-    """Corpus, tokenizer and tokens of the `sources`; `problems` are the sets of this stage."""
-    documents = prepare(keys, run.state / "documents", run.pull, run.parent, problems)
+def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Outputs:
+    """Corpus, tokenizer and tokens of the `sources`."""
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
     if keys.tokenizer_name_or_path:
-        tokenizer = run.pull("tokenizer_name_or_path")
+        tokenizer = run.state / GIVEN
     else:
         tokenizer = clear(run.folder / "hub_tokenizer_id")
         chats = sets.sample_texts(keys) if keys.hub_chat_id else []
@@ -57,6 +65,12 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Ou
     report = {"contamination": outputs["hub_corpus_id"][1]["contamination"]}
     folder, facts = tokens(run, keys, documents, tokenizer)
     return {**outputs, "hub_tokens_id": (folder, facts | report)}
+
+
+def prove_tokenizer(run: Run[DataKeys, None]) -> None:
+    """Saves the tokenizer of `tokenizer_name_or_path` as a fast one; or a RecipeError, at once."""
+    key = "tokenizer_name_or_path"
+    vocabulary.proven(run.pull(key), key).save_pretrained(clear(run.state / GIVEN))
 
 
 def tokens(

@@ -13,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from moxin_recipes.hub.pull import download
-from moxin_recipes.models import average, deepen, gguf, scratch
+from moxin_recipes.models import average, deepen, gguf, published, scratch
 from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
+from moxin_recipes.tokens import vocabulary
 
 
 def main(run: Run[InitKeys, None]) -> None:
     """Builds the model, checks its size, scores it, pushes."""
     keys = run.keys
+    tokens = held_out_tokens(run, keys) if keys.dataset_name else None
     build = {
         "scratch": random,
         "expand": deeper,
@@ -35,16 +38,28 @@ def main(run: Run[InitKeys, None]) -> None:
     }
     facts = build[keys.method](run, keys)
     facts["counts"] = {"parameters": check_parameters(run.folder, keys.parameters)}
-    if keys.dataset_name:
-        tokens = run.pull("dataset_name", ["*/heldout*"])
-        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, keys.eval_context_length)
+    if tokens:
+        facts["metrics"] = held_out_text.bits_per_byte(run.folder, tokens, keys.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def held_out_tokens(run: Run[InitKeys, None], keys: InitKeys) -> Path:
+    """The tokens to score on, proven before anything is built, if the tokenizer is known then."""
+    tokens = run.pull("dataset_name", ["*/heldout*"])
+    for key in ("tokenizer_name_or_path", "model_name_or_path", "models"):
+        if getattr(keys, key):
+            tokenizer = AutoTokenizer.from_pretrained(run.pull(key))
+            held_out_text.held_out_tokens(tokens, tokenizer, keys.eval_context_length)
+            break
+    return tokens
 
 
 def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """A Mistral of the recipe's shape with random weights."""
-    tokenizer = AutoTokenizer.from_pretrained(run.pull("tokenizer_name_or_path"))
-    scratch.random_mistral(keys, tokenizer).save_pretrained(run.folder)
+    key = "tokenizer_name_or_path"
+    tokenizer = vocabulary.proven(run.pull(key), key)
+    special = vocabulary.special_ids(tokenizer, key)
+    published.save(scratch.random_mistral(keys, special), run.folder)
     tokenizer.save_pretrained(run.folder)
     layers = f"a {keys.num_hidden_layers}-layer Mistral"
     return {"summary": f"Random weights of {layers}: where pretraining starts."}
@@ -69,7 +84,7 @@ def averaged(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     """The mean of several models, all of one shape."""
     names = keys.models or []
     folders = [download(run.parent("models", i)) for i in range(len(names))]
-    average.mean_of(folders, getattr(torch, keys.dtype)).save_pretrained(run.folder)
+    published.save(average.mean_of(folders, getattr(torch, keys.dtype)), run.folder)
     save_tokenizer(run, keys, folders[0])
     return {"summary": f"Mean of the weights of {', '.join(names)}."}
 
@@ -83,7 +98,14 @@ def save_tokenizer(run: Run[InitKeys, None], keys: InitKeys, model: Path) -> Non
     """Saves the tokenizer that the recipe names beside the weights, else that of `model`."""
     named = keys.tokenizer_name_or_path
     source = run.pull("tokenizer_name_or_path") if named else model
-    AutoTokenizer.from_pretrained(source).save_pretrained(run.folder)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    needed, there = vocabulary.size(tokenizer), AutoConfig.from_pretrained(run.folder).vocab_size
+    if needed > there:
+        raise RecipeError(
+            f"`tokenizer_name_or_path`: it has ids up to {needed - 1:,}, the model has {there:,}; "
+            "take the model's own tokenizer"
+        )
+    tokenizer.save_pretrained(run.folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from moxin_recipes.tokens import mistral
+from moxin_recipes.hub.files import spread
+from moxin_recipes.tokens import mistral, vocabulary
 from moxin_recipes.tokens.write import card_notes, counted, train_tokenizer, write_tokens
 
 
@@ -29,23 +30,27 @@ def save_tokens(
     heldout: Mapping[str, Iterable[dict[str, Any]]],
     shard_tokens: int,
 ) -> dict[str, Any]:
-    """Fills `folder` with uint16 shards of each source; facts for the manifest and the card.
+    """Fills `folder` with shards of each source; facts for the manifest and the card.
 
     `training` has the folder of a source's training shards, which get a second name here;
     `heldout` its held-out documents, which are encoded with the saved `tokenizer`.
     """
     encoder = AutoTokenizer.from_pretrained(tokenizer)
+    form = vocabulary.form(encoder, "tokenizer_name_or_path")
     counts: dict[str, int] = {}
     for name, written in training.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for shard in sorted(written.glob("train-*")):
-            (folder / name / shard.name).hardlink_to(shard)
+        shards = sorted(written.glob("train-*"))
+        for shard, path in zip(shards, spread([shard.name for shard in shards]), strict=True):
+            (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name / path).hardlink_to(shard)
         rest = write_tokens(folder / name, "heldout", heldout[name], encoder, shard_tokens)
         for split, numbers in {"train": counted(written, "train"), "heldout": rest}.items():
             counts |= {f"{name}/{split}/{what}": number for what, number in numbers.items()}
     return {
-        "summary": "Tokens as little-endian uint16 (`SOURCE/SPLIT-TASK-NUMBER.bin`) with a "
-        "document index beside each file, which is what `load_dataset` loads.",
+        "summary": f"Tokens as little-endian {form['dtype']} (`SOURCE/SPLIT-TASK-NUMBER…bin`) "
+        "with a document index beside each file, which is what `load_dataset` loads. "
+        f"A document is `{form['documents']}`.",
+        "form": form,
         "notes": card_notes(counts),
         "license": "other",
         "counts": counts,

@@ -16,7 +16,7 @@ from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.hub.pull import Parent, read_manifest
 from moxin_recipes.hub.session import HubError, MissingError, api, errors
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.tokens.shards import TOKEN, Shard, select
+from moxin_recipes.tokens.shards import Shard, of_manifest, select
 
 log = logging.getLogger(__name__)
 GB = 10**9
@@ -40,11 +40,7 @@ class HubTokens:
         if manifest is None:
             raise RecipeError(f"`{parent.key}`: {parent.repo} was not made by a data stage")
         self._parent, self._folder, self._limit = parent, folder, limit
-        self._files = {
-            path: Shard(path, facts["size"] // TOKEN.itemsize, facts["sha256"])
-            for path, facts in manifest["files"].items()
-            if path.endswith(".bin")
-        }
+        self._files = of_manifest(manifest)
         self._current: list[Shard] = []
         self._upcoming: list[Shard] = []
         self._request_changed = threading.Event()
@@ -60,12 +56,12 @@ class HubTokens:
         while True:
             path = self._folder / shard.sha256
             try:
-                ids = np.fromfile(path, TOKEN, count, offset=start * TOKEN.itemsize)
+                ids = shard.read(path, start, count)
                 os.utime(path)  # the longest unused file is deleted first
             except FileNotFoundError:
                 self._fetch_in_time(shard)
             else:
-                return ids.astype(np.int64)
+                return ids
 
     def expect(self, current: list[Shard], upcoming: list[Shard]) -> None:
         """Starts to fetch the `current` shards, then the `upcoming` ones, in the background.

@@ -5,9 +5,9 @@ from typing import Protocol
 import numpy as np
 
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.order import Location, Locations, Order
 from moxin_recipes.tokens.shards import Shard
-from moxin_recipes.tokens.write import packed
 
 _AHEAD = 128  # sequences that are located together
 
@@ -29,8 +29,8 @@ class Mixture:
     exact, and any number of processes reads the same sequences.
     """
 
-    def __init__(self, tokens: Tokens, order: Order, length: int, bos: int) -> None:
-        self._tokens, self._order, self._length, self._bos = tokens, order, length, bos
+    def __init__(self, tokens: Tokens, order: Order, length: int, framing: Framing) -> None:
+        self._tokens, self._order, self._length, self._framing = tokens, order, length, framing
         self._chunk = -1
         self._located: Locations | None = None
         for item in order.items:
@@ -53,7 +53,7 @@ class Mixture:
             self._tokens.expect(*self._order.shards_at(index))
         location = self._order.location(self._located, row)
         ids = self._tokens.read(location.shard, location.start, self._order.context)
-        return packed(ids, self._bos)
+        return self._framing.packed(ids)
 
     def locate(self, index: int) -> Location:
         """Returns where the sequence at `index` comes from."""

@@ -1,9 +1,7 @@
-"""Writes documents as uint16 tokens in shards, each with a digest and an index of its documents.
+"""Writes documents as tokens in shards, each with a digest and an index of its documents.
 
-A shard `SOURCE/SPLIT-TASK-NUMBER.bin` is a stream `<s> text </s> <s> text </s> …` of whole
-documents; the `.parquet` of the same name lists them. `<s>` stands at the start of each document
-and nowhere else, because a literal `<s>` in a text is encoded as ordinary text. So the stream alone
-shows where documents begin.
+A shard `SOURCE/SPLIT-TASK-NUMBER.bin` is a stream of whole documents, framed as framing.py says;
+the `.parquet` of the same name lists them.
 """
 
 import hashlib
@@ -19,8 +17,10 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.tokens import vocabulary
 from moxin_recipes.tokens.encode import Encode, proven
-from moxin_recipes.tokens.shards import TOKEN
+from moxin_recipes.tokens.framing import Framing
+from moxin_recipes.tokens.shards import dtype_for, file_names
 
 if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens do without
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -34,8 +34,8 @@ _INDEX = pa.schema(
     [
         ("id", pa.string()),
         ("origin", pa.string()),
-        ("start", pa.int64()),  # position of `<s>` in the shard
-        ("tokens", pa.int64()),  # `<s>` and `</s>` included
+        ("start", pa.int64()),  # position in the shard
+        ("tokens", pa.int64()),  # its marks included
         ("bytes", pa.int64()),  # length of the text in UTF-8
     ]
 )
@@ -73,17 +73,17 @@ class _Shards:
     Each file gets a temporary name, is synced and is then renamed; the stream comes last.
     """
 
-    def __init__(self, folder: Path, prefix: str, shard_tokens: int) -> None:
+    def __init__(self, folder: Path, prefix: str, shard_tokens: int, dtype: np.dtype) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (*folder.glob(f"{prefix}-*"), *folder.glob(f".{prefix}-*")):
             stale.unlink()  # a killed run left it; this run writes all shards again
         self._folder, self._prefix, self._size = folder, prefix, shard_tokens
-        self._number = 0
+        self._number, self._dtype = 0, dtype
         self._open = False
 
     def _begin(self) -> None:
-        name = f"{self._prefix}-{self._number:05d}"
-        self._paths = [self._folder / f"{name}.parquet", self._folder / f"{name}.bin"]
+        names = file_names(f"{self._prefix}-{self._number:05d}", self._dtype)
+        self._paths = [self._folder / name for name in names]
         self._files = [path.with_name(f".{path.name}.tmp").open("wb") for path in self._paths]
         self._index = pq.ParquetWriter(self._files[0], _INDEX, compression="zstd")
         self._digest, self._tokens, self._bytes = hashlib.sha256(), 0, 0
@@ -159,20 +159,21 @@ def write_tokens(
 
     `documents` have `text`, `id` and `origin`; no document is split. Several tasks may write the
     same source at the same time. Without documents nothing is written, because no client could
-    load an empty index. Raises ValueError if the vocabulary does not fit uint16, and RecipeError
-    if a text has half of a surrogate pair.
+    load an empty index. Raises RecipeError if a text has half of a surrogate pair, or if the
+    tokenizer has no mark for documents.
     """
-    if len(tokenizer) > 2**16:
-        raise ValueError(f"a vocabulary of {len(tokenizer)} does not fit uint16")
-    shards = _Shards(folder, f"{split}-{task:05d}", shard_tokens)
+    framing = Framing.of(tokenizer, "tokenizer_name_or_path")
+    dtype = dtype_for(vocabulary.size(tokenizer))
+    shards = _Shards(folder, f"{split}-{task:05d}", shard_tokens, dtype)
     encode: Encode | None = None
     for batch in _batches(documents):
         texts = [document["text"] for document in batch]
         sizes = [_bytes(document) for document in batch]
         if encode is None:
-            encode = proven(tokenizer.backend_tokenizer, texts)
+            marks = " ".join(tokenizer.all_special_tokens)
+            encode = proven(tokenizer.backend_tokenizer, [marks, *texts])
         ids, counts = encode(texts)
-        framed, ends = _framed(ids, counts, tokenizer.bos_token_id, tokenizer.eos_token_id)
+        framed, ends = framing.framed(ids, counts, dtype)
         shards.add(batch, sizes, framed, ends)
     shards.end()
     return counted(folder, f"{split}-{task:05d}")
@@ -239,48 +240,3 @@ def _bytes(document: dict[str, Any]) -> int:
             f"`sources`: the document {document['origin']} has half of a surrogate pair, which no "
             "tokenizer takes; clean it first"
         ) from error
-
-
-def _framed(
-    ids: np.ndarray, counts: np.ndarray, bos: int, eos: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ids of all documents, each between `<s>` and `</s>`, and where each ends."""
-    ends = np.cumsum(counts + 2)
-    framed = np.empty(int(ends[-1]), TOKEN)
-    inside = np.ones(len(framed), bool)
-    for at, token in ((ends - counts - 2, bos), (ends - 1, eos)):
-        framed[at] = token
-        inside[at] = False
-    framed[inside] = ids
-    return framed, ends
-
-
-def packed(ids: np.ndarray, bos: int) -> dict[str, np.ndarray]:
-    """Returns a window of a stream as model inputs: ids, labels and positions, (length,) int64.
-
-    Positions start again at each document, which isolates documents in attention. The first token
-    of a document is no label, so nothing is predicted across a boundary.
-    """
-    starts = ids == bos
-    starts[0] = True  # no token before it can predict it
-    indices = np.arange(len(ids))
-    first = np.maximum.accumulate(np.where(starts, indices, 0))
-    labels = np.where(starts, -100, ids)
-    return {"input_ids": ids, "labels": labels, "position_ids": indices - first}
-
-
-def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
-    """Returns the number of UTF-8 bytes of each token (vocabulary,); 0 for special tokens."""
-    lengths = np.zeros(len(tokenizer), np.int64)
-    special = set(tokenizer.all_special_ids)
-    byte_level = "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
-    for piece, token in tokenizer.get_vocab().items():
-        if token in special:
-            continue
-        if byte_level:
-            lengths[token] = len(piece)  # one character of the byte alphabet is one byte
-        elif len(piece) == 6 and piece.startswith("<0x"):
-            lengths[token] = 1
-        else:
-            lengths[token] = len(piece.replace("▁", " ").encode())
-    return lengths

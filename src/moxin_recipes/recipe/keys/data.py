@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import jinja2
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
 from moxin_recipes.recipe.fields import (
@@ -25,6 +26,7 @@ DedupName = Literal["exact", "bloom", "minhash"]
 RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
 MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
 Operations = Annotated[int, Bounds(1, 8)]  # of a generated problem
+SMALLEST_VOCABULARY = 256 + 4
 _DATASET = {**DATASET_INPUT, "made_here": MADE_HERE}
 
 
@@ -74,7 +76,7 @@ class Bloom:
     # Share of n-grams seen before, at which a paragraph or a document goes.
     threshold: PositiveShare
     capacity: Positive  # n-grams of a task; memory is 1.2 bytes for each at 1 % false positives
-    false_positives: PositiveShare
+    false_positives: Annotated[float, Bounds(0, 1, above=True, below=True)]
 
 
 @dataclass(kw_only=True)
@@ -129,6 +131,9 @@ class DocumentKeys:
                     f"`decontaminate[{position}].dataset`: problems, but there is no "
                     "`hub_problems_id`"
                 )
+            for key in ("columns", "rules"):
+                if not getattr(wanted, key):
+                    raise RecipeError(f"`decontaminate[{position}].{key}` is empty: name one")
             if wanted.dataset == "local":
                 raise RecipeError(
                     f"`decontaminate[{position}].dataset`: local text is no evaluation set; name a "
@@ -182,7 +187,8 @@ class DataKeys(StageKeys, DocumentKeys):
 
     hub_corpus_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_tokens_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
-    # A tokenizer that is made here; or else tokenizer_name_or_path.
+    # A tokenizer that is made here; or else tokenizer_name_or_path. It decides how documents stand
+    # in the tokens: `BOS text EOS`, or `text MARK` where it has one mark (tokens/framing.py).
     hub_tokenizer_id: str | None = field(default=None, metadata=MODEL_OUTPUT)
     hub_chat_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
     hub_preferences_id: str | None = field(default=None, metadata=DATASET_OUTPUT)
@@ -213,6 +219,15 @@ class DataKeys(StageKeys, DocumentKeys):
     def check(self) -> None:
         """Each output that is wanted has a name and what it is made of."""
         super().check()
+        trained = self.hub_tokenizer_id and self.tokenizer == "train"
+        if trained and self.vocab_size < SMALLEST_VOCABULARY:
+            raise RecipeError(
+                f"`vocab_size` must be at least {SMALLEST_VOCABULARY}, not {self.vocab_size}: each "
+                "byte has a piece, and each special token"
+            )
+        made = [source.name for source in self.sources if source.dataset == "local"]
+        if "maths-text" in made and not self.maths_documents:
+            raise RecipeError("`maths_documents` is missing: the source maths-text is made of them")
         if set(self.rl_steps) <= set(self.longer_steps):
             raise RecipeError("`longer_steps` takes all of `rl_steps`, and leaves none for `test`")
         if not self.chain_steps or not self.rl_steps:
@@ -231,6 +246,8 @@ class DataKeys(StageKeys, DocumentKeys):
                     raise RecipeError(f"`{key}`: it is made of documents, and `sources` is missing")
             if not (self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id):
                 raise RecipeError("`sources` is missing, and no generated set has a name either")
+        # A token takes at most four bytes.
+        limits.check_file("shard_tokens", 4 * self.shard_tokens, "a shard of tokens")
         self.check_documents(bool(self.hub_problems_id))
 
 
