@@ -13,7 +13,7 @@ from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.launcher import Launcher, content_of
-from moxin_recipes.recipe.memory import Shape, Step, held
+from moxin_recipes.recipe.memory import Shape, Step, held, most
 from moxin_recipes.recipe.reading import Recipe
 
 GB = 1e9
@@ -34,10 +34,11 @@ def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) ->
     if shape is None:
         yield "memory of a GPU: not counted, for the model's shape is not in this ladder"
         return
-    parts = list(held(shape, step_of(recipe, shape, launcher, content, args)))
-    yield f"memory of a GPU: {sum(size for _, _, size in parts) / GB:.1f} GB"
-    for what, arithmetic, size in parts:
-        yield f"  {what}: {arithmetic} = {size / GB:.2f} GB"
+    parts = held(shape, step_of(recipe, shape, launcher, content, args))
+    total, moment = most(parts)
+    yield f"memory of a GPU: at most {total / GB:.1f} GB, in {moment}"
+    for part in parts:
+        yield f"  {part.moment}: {part.what}: {part.arithmetic} = {part.size / GB:.2f} GB"
     if getattr(args, "use_vllm", False) and args.vllm_mode == "colocate":
         asleep = ", which it leaves during the update" if args.vllm_enable_sleep_mode else ""
         yield f"  vLLM: {args.vllm_gpu_memory_utilization:g} of the GPU's memory{asleep}"
@@ -85,7 +86,7 @@ def step_of(
         sharded=launcher.sharded,
         mixed=bool(launcher.dtypes(values, keys.bf16_by_default)),
         checkpointing=bool(again or args.gradient_checkpointing),
-        fused_loss=isinstance(keys, PretrainKeys | SftKeys) and not args.use_liger_kernel,
+        pieces=isinstance(keys, PretrainKeys | SftKeys),
         moments=2 if getattr(keys, "optimizer", "adamw") == "adamw" else 1,
         trained=trained,
         reference=bool(second and trained is None),
