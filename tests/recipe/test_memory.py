@@ -59,9 +59,10 @@ def test_an_adapter_has_the_parameters_of_pefts(modules: list[str]) -> None:
     assert shape.adapter(5, modules) == sum(p.numel() for p in trained)
 
 
-def lines(ladder: str, name: str, file: str | None = None) -> list[str]:
+def lines(ladder: str, name: str, file: str | None = None, **keys: Any) -> list[str]:
     recipes = order.read(ROOT / "recipes" / ladder)
     (recipe,) = [recipe for recipe in recipes if recipe.name == name]
+    recipe = replace(recipe, values=recipe.values | keys)
     path = ROOT / "accelerate_configs" / f"{file}.yaml" if file else launching.file_of(recipe)
     filled = door.check(recipe, launching.launcher_of(recipe, path), on_hardware=False)
     launched = trainers.as_launched(recipe, filled[-1])
@@ -97,6 +98,21 @@ def test_what_the_launchers_file_changes() -> None:
     assert "FSDP2 over 8 in 8 copies" in hybrid
     assert "weights: 4 × 8,114,180,096 / 8 = 4.06 GB" in hybrid
     assert lines("moxin-7b", "20-pretrain-2k", "cpu") == []
+
+
+def test_what_the_recipe_says_beside_the_file(tmp_path: Path) -> None:
+    whole = {"gradient_accumulation_kwargs": {"sync_each_batch": False}}
+    left = "\n".join(lines("moxin-7b", "31-dpo", accelerator_config=whole))
+    assert "sums gradients in float32 once a step" in left
+    assert "gradients, whole: 4 × 8,114,180,096 = 32.46 GB" in left
+    both = "\n".join(lines("moxin-7b", "31-dpo", precompute_ref_log_probs=False))
+    assert "the reference's pass: gathered whole: 2 × 8,114,180,096 = 16.23 GB" in both
+    adapted = "\n".join(lines("moxin-7b", "30-sft", use_peft=True, dtype="bfloat16"))
+    trained = 36 * 16 * (2 * 4096 + 4096 + 1024)  # rank 16 at queries and values
+    assert "weights: 2 × 8,114,180,096 / 64 = 0.25 GB" in adapted
+    assert f"gradients: 4 × {trained:,} / 64" in adapted
+    plain = lines("moxin-7b", "30-sft", "fsdp", bf16=False)
+    assert "computes in bf16" in plain[0]  # the file's mixed precision holds where `bf16` is off
 
 
 def test_a_model_from_outside_is_not_counted() -> None:
@@ -150,7 +166,12 @@ def test_what_a_recipe_changes() -> None:
     adapter = parts(trained=8_000_000)
     assert adapter["gradients"] == 4_000_000
     assert adapter["optimizer"] == 8_000_000
-    assert adapter["weights"] == plain["weights"] + 4_000_000
+    assert (adapter["weights"], adapter["adapter"]) == (plain["weights"], 4_000_000)
+    assert parts(trained=8, frozen=2)["weights"] == plain["weights"] / 2
+    copies = parts(sharded=False, shards=1, buckets=True)
+    assert copies["gradients in DDP's buckets"] == copies["gradients"]
+    assert copies["weights as autocast keeps them"] == copies["weights"] / 2
+    assert parts(whole=True)["gradients, whole"] == 8 * plain["gradients"]
     assert "optimizer" not in parts(moments=0)
 
 

@@ -95,6 +95,9 @@ class Step:
     pieces: bool  # the loss is ours, not that of TRL's DPO and GRPO; neither has all logits at once
     moments: int = 2  # numbers that the optimizer keeps a weight; AdamW: 2
     trained: int | None = None  # parameters that are trained, if not all: an adapter's
+    frozen: int = FLOAT32  # bytes of a weight under an adapter
+    buckets: bool = False  # DDP reduces gradients in a copy of them
+    whole: bool = False  # gradients stay whole on each GPU while they accumulate
     reference: bool = False  # a second model, that is not trained, stays beside the first
 
     @property
@@ -145,13 +148,22 @@ def most(parts: list[Part]) -> tuple[int, str]:
 
 
 def _always(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
-    """Float32 weights, gradients and moments, each in shares of `shards`."""
+    """Float32 weights, gradients and moments, each in shares of `shards`; what copies there are."""
     parameters, shards = shape.parameters, step.shards
-    trained = parameters if step.trained is None else step.trained
-    own = parameters + (step.trained or 0)
     share = f" / {shards}" if shards > 1 else ""
-    yield "weights", f"4 × {own:,}{share}", FLOAT32 * own // shards
+    if step.trained is None:
+        trained = parameters
+        yield "weights", f"4 × {parameters:,}{share}", FLOAT32 * parameters // shards
+    else:
+        trained, frozen = step.trained, step.frozen
+        yield "weights", f"{frozen} × {parameters:,}{share}", frozen * parameters // shards
+        yield "adapter", f"4 × {trained:,}{share}", FLOAT32 * trained // shards
+    if step.mixed and not step.sharded:
+        yield "weights as autocast keeps them", f"2 × {parameters:,}", BFLOAT16 * parameters
     yield "gradients", f"4 × {trained:,}{share}", FLOAT32 * trained // shards
+    if step.buckets or step.whole:
+        what = "gradients in DDP's buckets" if step.buckets else "gradients, whole"
+        yield what, f"4 × {trained:,}", FLOAT32 * trained
     if step.moments:
         count = FLOAT32 * step.moments
         yield "optimizer", f"{count} × {trained:,}{share}", count * trained // shards
