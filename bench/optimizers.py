@@ -33,7 +33,7 @@ from transformers import (
 from moxin_recipes.documents import local_text
 from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -207,7 +207,7 @@ def train(
         trainer.train()
         net.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        score = held_out.bits_per_byte(Path(folder), tokens, CONTEXT)["bits_per_byte"]
+        score = held_out_text.bits_per_byte(Path(folder), tokens, CONTEXT)["bits_per_byte"]
     steps = trainer.state.global_step
     return f"{steps:7} {steps * arm.batch * CONTEXT:10,} {score:15.3f}"
 

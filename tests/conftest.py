@@ -135,7 +135,7 @@ class Workplace:
             *("-m", f"moxin_recipes.stages.{stage}"),
             *("--config", str(self.ladder / f"{recipe}.yaml"), *words),
         ]
-        return self._completed(command, self.environment(MOXIN_HUB="local", **variables))
+        return self._completed(command, self.environment(**{"MOXIN_HUB": "local", **variables}))
 
     def _completed(
         self, command: list[str], environment: dict[str, str]
@@ -156,11 +156,11 @@ class Workplace:
         return dataclasses.replace(self, warm=None)
 
     @contextlib.contextmanager
-    def warmed(self) -> Iterator["Workplace"]:
-        """The same place, whose commands and stages start at once."""
+    def warmed(self, folder: Path = ROOT) -> Iterator["Workplace"]:
+        """The same place, whose commands and stages start at once, with `folder` as the current."""
         stages = [f"moxin_recipes.stages.{path.stem}" for path in STAGES.glob("[a-z]*.py")]
         modules = ["accelerate.commands.accelerate_cli", "moxin_recipes.cli", *stages]
-        with Warm(modules, self.environment(MOXIN_HUB="local")) as warm:
+        with Warm(modules, self.environment(MOXIN_HUB="local"), folder) as warm:
             yield dataclasses.replace(self, warm=warm)
 
 

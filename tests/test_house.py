@@ -23,6 +23,7 @@ LEVELS = [
         *("documents", "tokens", "chats", "problems", "teachers", "models", "training", "cpu"),
         *("scores", "rewards"),
     },
+    {"ranks"},
     {"hub"},
     {"recipe"},
     {"environment"},

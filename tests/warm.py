@@ -53,15 +53,17 @@ class Process:
 
 
 class Warm:
-    """The process that everything is forked from; `environment` holds for all of them."""
+    """The process that everything is forked from; variables and folder hold for all of them."""
 
-    def __init__(self, modules: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, modules: list[str], environment: dict[str, str], folder: Path = ROOT
+    ) -> None:
         path = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
         self._environment = environment | {"PYTHONPATH": path}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.warm", *modules],
             env=self._environment,
-            cwd=ROOT,
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -66,7 +66,7 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     status.add_argument(
         "--remove-leftovers",
         action="store_true",
-        help="delete unfinished local work that was made under other values",
+        help="delete unfinished local work under other values, and the steps that 00-data keeps",
     )
     samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
@@ -82,9 +82,12 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--limit", type=int, help="items of each task")
     evaluate.add_argument("--batch-size", type=int, default=32)
     evaluate.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    chat = command("chat", "Talk with a model, greedily; a line each.", _chat)
+    chat.add_argument("model", metavar="MODEL[@REVISION]")
+    chat.add_argument("said", nargs="*", metavar="LINE", help="standard input without any")
     for of_launch in (run, status):
         of_launch.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    for with_hub in (run, check, status, samples, evaluate):
+    for with_hub in (run, check, status, samples, evaluate, chat):
         with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
         with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
@@ -177,7 +180,7 @@ def _status(options: argparse.Namespace) -> None:
         return
     _console().print(status.table(states))
     for line in status.leftover_lines(states):
-        _console().print(f"unfinished under other values: {line}", highlight=False, soft_wrap=True)
+        _console().print(line, highlight=False, soft_wrap=True)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
@@ -199,6 +202,14 @@ def _samples(options: argparse.Namespace) -> None:
         return
     title = f"step {options.step}, tokens of {parent.repo}@{parent.commit[:12]}"
     _console().print(documents_read.table(title, spans))
+
+
+def _chat(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub import session
+    from moxin_recipes.models import chat
+
+    session.start()
+    chat.chat(options.model, options.said or sys.stdin)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from moxin_hub.launcher import Identity, identity
 
@@ -21,6 +22,8 @@ _SWITCHED_OFF = (
     "HF_DATASETS_OFFLINE",
     "HUGGINGFACE_CO_STAGING",
 )
+_NAMED = "MOXIN_HUB_NAMED"  # set where a command names its Hub, for the stages that it launches
+_LOOPBACK = ["127.0.0.1", "localhost"]
 _OURS = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", *_SWITCHED_OFF)
 _CALLERS = {name: os.environ.get(name) for name in _OURS}
 
@@ -37,9 +40,8 @@ def local_hub() -> Identity:
 
 def local_variables(who: Identity, cache: Path) -> dict[str, str]:
     """Environment variables with which any Hugging Face client uses the embedded Hub."""
-    loopback = ["127.0.0.1", "localhost"]
     bypass = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
-    no_proxy = ",".join(dict.fromkeys(bypass + loopback))
+    no_proxy = ",".join(dict.fromkeys(bypass + _LOOPBACK))
     return {
         "HF_ENDPOINT": who.endpoint,
         "HF_TOKEN": who.token,
@@ -58,6 +60,8 @@ def choose(hub: str | None = None) -> None:
     Without an argument: MOXIN_HUB, else HF_ENDPOINT as it stands, else the public Hub where a
     token is at hand and the embedded Hub where none is.
     """
+    if hub is not None:
+        os.environ[_NAMED] = hub
     hub = hub or os.environ.get("MOXIN_HUB")
     if hub is None and "HF_ENDPOINT" not in os.environ:
         hub = "hf" if _has_token() else "local"
@@ -84,6 +88,15 @@ def choose(hub: str | None = None) -> None:
     os.environ.setdefault("TRACKIO_DIR", str(home() / "trackio"))
     # TRL counts its users, and `evaluate` the metrics that are loaded, even from a local file.
     os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"})
+
+
+def takes_own_files() -> bool:
+    """Whether files of this machine may go to the Hub in use: it is here, or was named by `--hub`.
+
+    A token or a variable that lies about says nothing of what its owner wants to give away.
+    """
+    host = urlsplit(os.environ.get("HF_ENDPOINT", PUBLIC_ENDPOINT)).hostname
+    return host in _LOOPBACK or _NAMED in os.environ
 
 
 def choose_none(with_public: bool) -> None:

@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
-from moxin_recipes import environment
+from moxin_recipes import environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import session
+from moxin_recipes.hub import own, session, targets
+from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
+from moxin_recipes.hub.pull import positions as pull_positions
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.recipe import door, resume
+from moxin_recipes.recipe import door, positions, resume
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
@@ -53,30 +55,54 @@ class Run(Generic[K, A]):
 
     def __init__(self, recipe: Recipe[K]) -> None:
         self.recipe, self.keys = recipe, recipe.keys
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.ranks = ranks.of_environment()
         launcher = Launcher.of_environment()
         self.processes = launcher.processes
         self.libraries = door.check(recipe, launcher)
-        session.start(self.rank)
-        self.parents = resolve_all(recipe.references)
+        self.parents = self.ranks.once("the inputs on the Hub", self._inputs)
         payloads = [(parent.key, parent.payload) for parent in self.parents]
         self.identity = identity(recipe, payloads, launcher)
         self.key = self.identity.key
         self.folder = recipe.output_dir
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state = resume.state_folder(self.folder, self.key)
-        # The lock lasts as long as this object.
-        self._lock = resume.lock(self.folder) if self.is_main else None
-        if self.is_main:
-            resume.adopt(self.folder, self.identity)
-            where = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
-            log.info("Hub %s, namespace %s, key %s", where, session.namespace(), self.key[:12])
+        self.ranks.once("the stage's folder", self._take_folder)
         if self.libraries:
             # Checkpoints of another recipe or other inputs are never looked at.
             self.libraries[-1].output_dir = str(self.state)
             self.args = self.libraries[-1]
         self.seconds_before = 0.0
         self._began = time.monotonic()
+        if self.keys.push_to_hub:
+            self.ranks.once("the right to write the outputs", self._prove_targets)
+
+    def _prove_targets(self) -> None:
+        """What every stage needs at its end: a card of each output, and a target that takes it."""
+        for hub_key, repo in self.recipe.outputs.items():
+            kind = self.recipe.output_type(hub_key)
+            render(repo, kind, self.manifest(summary=""), self.folder)
+            targets.prove(hub_key, repo, kind, self.keys.hub_private_repo)
+
+    def _inputs(self) -> list[Parent]:
+        session.start()
+        own.bring(own.all_of(self.recipe.references))
+        parents = resolve_all(self.recipe.references)
+        self._check_positions(parents)
+        return parents
+
+    def _take_folder(self) -> None:
+        self._lock = resume.lock(self.folder)  # it lasts as long as this object
+        resume.adopt(self.folder, self.identity)
+        where = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
+        log.info("Hub %s, namespace %s, key %s", where, session.namespace(), self.key[:12])
+
+    def _check_positions(self, parents: list[Parent]) -> None:
+        """The model to start from is as long as the recipe's sequences."""
+        needs = positions.needed(self.recipe, self.libraries)
+        for parent in parents if needs else []:
+            if parent.key == positions.MODEL:
+                model = f"{parent.repo}@{parent.revision}"
+                positions.check(self.recipe, needs, model, pull_positions(parent))
 
     @property
     def model_config(self) -> "ModelConfig":
@@ -92,15 +118,21 @@ class Run(Generic[K, A]):
     @property
     def is_main(self) -> bool:
         """Whether this process is rank 0, the one that writes and pushes."""
-        return self.rank == 0
+        return self.ranks.rank == 0
 
     def parent(self, key: str, position: int = 0) -> Parent:
         """The pinned input of a recipe key."""
         return [parent for parent in self.parents if parent.key == key][position]
 
     def pull(self, key: str, patterns: list[str] | None = None) -> Path:
-        """Folder with the files of an input."""
-        return download(self.parent(key), patterns)
+        """Folder with the files of an input; the first process of a node downloads them."""
+        return self.fetch(self.parent(key), patterns)
+
+    def fetch(self, parent: Parent, patterns: list[str] | None = None) -> Path:
+        """As `pull`, of any pinned input."""
+        of = f" ({', '.join(patterns)})" if patterns else ""
+        what = f"the download of {parent.repo}@{parent.commit[:12]}{of}"
+        return self.ranks.once_a_node(what, lambda: download(parent, patterns))
 
     def manifest(self, **facts: Any) -> dict[str, Any]:
         """The manifest without its payload; `facts` are metrics, counts, items, tokens, notes."""
@@ -191,15 +223,20 @@ def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
             for name in _DISTRIBUTED:  # or lm-eval waits for ranks that have left
                 os.environ.pop(name, None)
         main(Run(cast(Recipe[K], recipe)))
-    except (RecipeError, session.HubError) as error:
-        sys.exit(f"error: {error}")
+    except (RecipeError, session.HubError, ranks.RankError) as error:
+        _end(f"error: {error}")
     except Exception as error:
         if not _disk_is_full(error, folder):
             raise
-        sys.exit(
+        _end(
             f"error: the disk of {folder} is full; free some space and give the same command again "
             "(the stage goes on from its last whole checkpoint)"
         )
+
+
+def _end(line: str) -> NoReturn:
+    """Exit code 1; the line is printed by one process of those that end with it."""
+    sys.exit(line if ranks.of_environment().says(line) else 1)
 
 
 def _disk_is_full(error: BaseException | None, folder: Path) -> bool:

@@ -73,7 +73,7 @@ def test_chats_are_encoded_once(
 
 
 def test_what_cannot_be_used_is_counted_and_listed(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     chats = Dataset.from_dict(
         {
@@ -100,11 +100,14 @@ def test_what_cannot_be_used_is_counted_and_listed(
         "left out (special token in a text)": 1,
         "left out (too long)": 1,
     }
+    rows.warn(chats)
+    (line,) = caplog.messages
+    assert line.startswith("4 of 6 chats are left out: 1 ")
     with pytest.raises(RecipeError, match="4 rows, but the chats fill 1"):
         rows_of(encoded, 64, 1, 0, 4)
     with pytest.raises(RecipeError, match=r"1.5 is not a whole number"):
         rows_of(encoded, 64, 1.5, 0, 1)
-    with pytest.raises(RecipeError, match="none of the 6 chats fits 3 tokens"):
+    with pytest.raises(RecipeError, match="no chat of 3 tokens can be used; 6 of 6 chats"):
         rows_of(encode_chats(chats, tokenizer, 3, tmp_path / "short"), 3, 1, 0, 1)
 
 

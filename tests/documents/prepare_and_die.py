@@ -9,7 +9,6 @@ written, the task has no mark yet.
 import hashlib
 import json
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from datatrove.io import DataFolder
 from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.executors import Local
 from moxin_recipes.documents.pipeline import Documents, cut
+from moxin_recipes.hub.pull import Parent
 from moxin_recipes.recipe.keys.data import Bloom, DocumentKeys, EvaluationSet, Minhash, Source
 from moxin_recipes.tokens.write import _Shards as Shards
 from moxin_recipes.tokens.write import train_tokenizer
@@ -36,7 +36,7 @@ STEPS = (
     "minhash-3-clusters",
     "minhash-4-filter",
     "late-pydoc-topics",
-    "decontaminate",
+    "decontaminate-pydoc-topics",
     "tokens-maths-text",
 )
 SHARD_TOKENS = 2_000  # several files a task
@@ -65,13 +65,12 @@ def die_in(step: str, when: str) -> None:
     append = Shards._append
 
     def noted(self: Local) -> None:
-        name = Path(self.logging_dir.path).name
-        running[:] = [re.sub("^tokens-[0-9a-f]{12}-", "tokens-", name)]  # of the tokenizer
+        running[:] = [Path(self.logging_dir.path).name]
         run(self)
 
     def half_a_file(self: DataFolder, path: str, mode: str = "rb", **more: Any) -> Any:
         made = opened(self, path, mode=mode, **more)
-        ours = "/steps/" not in str(self.path) + "/"
+        ours = "/marks/" not in str(self.path) + "/"
         if running == [step] and when == "begin" and "w" in mode and ours:
             made.write(b"half" if "b" in mode else "half")
             made.flush()
@@ -94,27 +93,40 @@ def die_in(step: str, when: str) -> None:
     Shards._append = half_of_the_second
 
 
-def prepare(folder: Path) -> dict[str, str]:
+def not_pinned(key: str) -> Parent:
+    raise AssertionError(key)  # all text is of this machine
+
+
+def prepare(folder: Path, keys: DocumentKeys = OWN) -> dict[str, str]:
     """Runs all steps; the sha256 of each file that goes to the Hub, and of what was removed."""
-    documents = Documents(OWN, folder, lambda key, patterns: folder)
-    for source in OWN.sources:
+    documents = Documents(keys, folder / "steps", lambda key, patterns: folder, not_pinned)
+    for source in keys.sources:
         documents.clean(source, None, seed=0, maths_documents=400)
     documents.exact()
     documents.bloom()
     documents.minhash()
-    for source in OWN.sources:
+    for source in keys.sources:
         documents.late(source)
     rows = cut(documents.rows("pydoc-topics", "train"), 30_000)  # so that some are found
-    documents.decontaminate(Item("heldout", row["id"], [row["text"]]) for row in rows)
+    items = (Item("heldout", row["id"], [row["text"]]) for row in rows)
+    index = documents.look_for(items)
+    for source in keys.sources:
+        documents.decontaminate(source, index)
     texts = [row["text"] for row in documents.rows("pydoc-topics", "train")]
     train_tokenizer(texts, 400).save_pretrained(folder / "tokenizer")
-    for source in OWN.sources:
+    for source in keys.sources:
         documents.tokens(source.name, folder / "tokenizer", SHARD_TOKENS)
-    files = [folder / file for of in documents.files.values() for file in of]
-    files += sorted((folder / "removed").rglob("*.parquet")) + sorted(folder.glob("hits/*"))
-    files += sorted(file for file in (folder / "tokens").rglob("*") if file.is_file())
+    return written(documents)
+
+
+def written(documents: Documents) -> dict[str, str]:
+    """The sha256 of each file of documents, of what was removed and found, and of tokens."""
+    files = [documents.folder / file.path for of in documents.files.values() for file in of]
+    for step in documents.steps:
+        for name in ("removed", "hits", "tokens"):
+            files += sorted(path for path in (step.folder / name).rglob("*") if path.is_file())
     return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        str(file.relative_to(documents.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
     }
 

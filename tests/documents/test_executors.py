@@ -12,6 +12,7 @@ import pytest
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from tests.conftest import ROOT
+from tests.documents import slurm
 
 from moxin_recipes.documents.columns import Kept, Removed
 from moxin_recipes.documents.executors import executor
@@ -32,27 +33,7 @@ def blocks(folder: Path) -> list[PipelineStep]:
 
 
 def kept(folder: Path) -> list[str]:
-    return [row["text"] for file in sorted(folder.glob("kept/*")) for row in rows(file)]
-
-
-COMMANDS = {
-    # Runs each task of the array at once, one after another; the job's id is the last word.
-    "sbatch": """#!/bin/bash
-for word in "$@"; do case $word in --export=*) export RUN_OFFSET=${word##*=};; esac; done
-script=${!#}
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
-for task in $(seq 0 "$last"); do
-  SLURM_ARRAY_TASK_ID=$task SLURM_JOB_ID=7 SLURM_NODELIST=here bash "$script" >&2
-done
-echo Submitted batch job 7
-""",
-    "srun": """#!/bin/bash
-while [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done
-exec "$@"
-""",
-    "squeue": "#!/bin/bash\n",
-    "scontrol": "#!/bin/bash\necho here\n",
-}
+    return [row["text"] for file in sorted(folder.glob("kept/*.parquet")) for row in rows(file)]
 
 
 def test_slurm_runs_each_task_once_and_names_what_failed(
@@ -66,11 +47,7 @@ def test_slurm_runs_each_task_once_and_names_what_failed(
     own.slurm_partition = "cpu"
     with pytest.raises(RecipeError, match="there is no sbatch here"):
         executor(own, tmp_path)("step", blocks(tmp_path), 2)
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    for name, text in COMMANDS.items():
-        (commands / name).write_text(text)
-        (commands / name).chmod(0o755)
+    commands = slurm.install(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
     executor(own, tmp_path / "there")("step", blocks(tmp_path / "slurm"), 2)
     assert kept(tmp_path / "slurm") == kept(tmp_path / "local") != []

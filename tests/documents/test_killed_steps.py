@@ -1,4 +1,4 @@
-"""The whole preparation, killed with SIGKILL in a step and run again: the same bytes."""
+"""The whole preparation, killed in a step and run again, or on a cluster: the same bytes."""
 
 import json
 import os
@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT
-from tests.documents import prepare_and_die
+from tests.documents import prepare_and_die, slurm
 from tests.warm import Warm
 
 PREPARE = prepare_and_die.__name__
@@ -19,7 +20,8 @@ PREPARE = prepare_and_die.__name__
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Warm]:
     """Preparations start at once: the libraries are imported."""
-    with Warm(["moxin_recipes.documents.pipeline"], dict(os.environ)) as made:
+    modules = ["moxin_recipes.documents.pipeline", "transformers.models.auto.tokenization_auto"]
+    with Warm(modules, dict(os.environ)) as made:
         yield made
 
 
@@ -37,7 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     digests: dict[str, str] = json.loads(done.stdout)
-    reasons = {name.split("/")[1] for name in digests if name.startswith("removed/")}
+    reasons = {name.split("/")[2] for name in digests if "/removed/" in name}
     assert {"exact", "bloom", "minhash", "decontaminate"} <= reasons  # each step has work to do
     shards = [name for name in digests if name.endswith(".bin")]
     assert {int(name[:-4].rpartition("-")[2]) for name in shards} >= {0, 1}  # more than one a task
@@ -58,6 +60,21 @@ def test_killed_in_a_step_it_ends_with_the_same_bytes(
     warm: Warm, undisturbed: dict[str, str], tmp_path: Path, step: str
 ) -> None:
     assert killed_and_run_again(warm, tmp_path, step, "begin") == undisturbed
+
+
+def test_slurm_prepares_the_same_bytes(
+    warm: Warm,
+    undisturbed: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = replace(prepare_and_die.OWN, executor="slurm", slurm_partition="cpu")
+    with slurm.forking(tmp_path / "cluster", warm) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert prepare_and_die.prepare(tmp_path / "prepared", keys) == undisturbed
+    jobs = list((tmp_path / "prepared").rglob("launch_script.slurm"))
+    assert len(jobs) == len(prepare_and_die.STEPS) + 2  # and those of pydoc-topics, maths-text
 
 
 @pytest.mark.soak

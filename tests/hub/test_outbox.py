@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from tests.hub.test_push_and_pull import MANIFEST
 
-from moxin_recipes.hub import outbox, push, session
+from moxin_recipes.hub import commits, outbox, push, session
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
 from moxin_recipes.hub.session import AwayError, HubError
@@ -111,12 +111,14 @@ def test_only_the_newest_of_this_key_are_kept(tmp_path: Path, weights: Path) -> 
         other.add([weights], f"p-step-{step:06d}", **options("out-d", key="another"))
     other.add([weights], "q-step-000001", **options("out-d"))
     other.finish()
+    for name in ("incoming-p-step-000003", "incoming-q-step-000003"):  # uploads that were stopped
+        api.create_branch("local/out-d", branch=name)
     box = Outbox(tmp_path / "outbox", Retention(2))
     for step in (2, 3, 4, 5):
         box.add([weights], f"p-step-{step:06d}", **options("out-d"))
     box.finish()
     kept = {f"p-step-{step:06d}" for step in (1, 4, 5, 8, 9)}
-    assert set(branches("out-d")) == {"main", "q-step-000001", *kept}
+    assert set(branches("out-d")) == {"main", "q-step-000001", "incoming-q-step-000003", *kept}
     api.delete_branch("local/out-d", branch="p-step-000005")
     with pytest.raises(HubError, match="out-d@p-step-000005 was pushed and is no longer"):
         box.finish()
@@ -141,15 +143,14 @@ def test_a_long_absence_fills_no_disk(
 def test_a_branch_appears_only_when_it_is_whole(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload: Callable[..., str] = push._upload
+    bring: Callable[..., str] = commits.bring
 
-    def torn(folder: Path, repo: str, repo_type: str, branch: str) -> str:
-        (folder / "moxin.json").write_text("{}")  # not what the manifest says of the rest
-        (folder / "weights.safetensors").unlink()
+    def torn(folder: Path, *rest: Any) -> str:
+        (folder / "weights.safetensors").unlink()  # what the manifest tells of changes on its way
         (folder / "weights.safetensors").write_bytes(bytes(1000))
-        return upload(folder, repo, repo_type, branch)
+        return bring(folder, *rest)
 
-    monkeypatch.setattr(push, "_upload", torn)
+    monkeypatch.setattr(commits, "bring", torn)
     box = Outbox(tmp_path / "outbox")
     box.add([weights], "step-000001", **options("out-e"))
     with pytest.raises(HubError, match=r"weights\.safetensors did not arrive whole"):

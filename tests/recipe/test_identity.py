@@ -136,8 +136,8 @@ def test_precision_of_the_launch_decides(tmp_path: Path) -> None:
     assert half.values["launcher.precision"] == "bf16"
     eight = Launcher(sharded=True, processes=8)
     assert key(eight) == plain  # float32 everywhere
+    assert of(tmp_path, eight, bf16=True).values["launcher.param_dtype"] == "bf16"
     assert key(eight, bf16=True) != key(Launcher(processes=8), bf16=True)
-    assert of(tmp_path, eight, bf16=True).values["launcher.reduce_dtype"] == "bf16"
     # The recipe's precision wins over the launcher's, and TRL's default is the recipe's.
     assert key(Launcher(mixed_precision="bf16"), bf16=True) == key(bf16=True) == key(bf16=None)
     assert key(Launcher(mixed_precision="fp16"), bf16=None) == key(bf16=True)

@@ -150,6 +150,51 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("00-data", {"tokenizer_name_or_path": "some/tok"}, "or one too many: tokens need"),
     ("00-data", {"hub_tokens_id": "moxin-nano-corpus"}, "under two of the `hub_…_id` keys"),
     ("50-evaluate", {"evaluations": []}, "`evaluations` is empty"),
+    # Shares, weights and numbers that cannot be what they say.
+    (
+        "20-pretrain-2k",
+        {"mixture": [{"source": "a", "weight": 0.5}, {"source": "a", "weight": 0.5, "start": 0.5}]},
+        "`mixture[1].source`: a is named twice",
+    ),
+    (
+        "20-pretrain-2k",
+        {"mixture": [{"source": "a", "weight": 1, "start": 0.6, "stop": 0.2}]},
+        "from a `start` to a larger `stop`, not from 0.6 to 0.2",
+    ),
+    ("20-pretrain-2k", {"mixture": [{"source": "a", "weight": 1, "stop": 1.5}]}, "[0].stop` must"),
+    ("20-pretrain-2k", {"mixture": [{"source": "a", "weight": 1, "epochs": 0}]}, "above 0, not 0"),
+    ("20-pretrain-2k", {"muon_momentum": 1.0}, "`muon_momentum` must be at least 0 and below 1"),
+    ("20-pretrain-2k", {"adam_beta2": 1.0}, "`adam_beta2` must be at least 0 and below 1"),
+    ("20-pretrain-2k", {"max_steps": 0}, "`max_steps` must be at least 1, not 0"),
+    ("31-dpo", {"max_steps": -7}, "`max_steps` must be at least 1, not -7"),
+    ("31-dpo", {"num_train_epochs": -1}, "`num_train_epochs` must be above 0"),
+    ("31-dpo", {"beta": -5}, "`beta` must be at least 0"),
+    ("31-dpo", {"label_smoothing": 1.5}, "`label_smoothing` must be at least 0 and below 1"),
+    ("42-grpo", {"top_entropy_quantile": 1.2}, "`top_entropy_quantile` must be above 0"),
+    ("42-grpo", {"top_p": 0.0}, "`top_p` must be above 0 and at most 1"),
+    ("00-data", {"sources": [{**LOCAL, "heldout_fraction": -0.1}]}, "heldout_fraction` must be"),
+    ("00-data", {"vocab_size": 100}, "`vocab_size` must be at least 260, not 100"),
+    ("00-data", {"maths_documents": 0}, "`maths_documents` is missing"),
+    (
+        "00-data",
+        {"decontaminate": [{"name": "a", "dataset": "heldout", "rules": []}]},
+        "`decontaminate[0].rules` is empty",
+    ),
+    (
+        "00-data",
+        {"decontaminate": [{"name": "a", "dataset": "heldout"}, {"name": "a", "dataset": "b"}]},
+        "`decontaminate`: a is named twice",
+    ),
+    (
+        "40-distill",
+        {"teacher": "transformers", "model_name_or_path": "m", "samples": 2, "temperature": 0},
+        "`temperature`: at 0 the 2 `samples` are the same answer",
+    ),
+    (
+        "10-init",
+        {"eval_context_length": 2048},
+        "`eval_context_length`: 2,048 tokens, but the model has 1,024 positions",
+    ),
     ("50-evaluate", {"evaluations": [{"model": BASE}]}, "give `task` or `suite`, one of them"),
     (
         "50-evaluate",
@@ -224,6 +269,28 @@ def test_the_same_line_at_each_door(
     assert message in lines[0]
     assert lines[0].startswith("error: ")
     assert len(set(lines)) == 1
+    assert not (doors.home / "runs").exists()  # nothing began
+
+
+def test_a_model_of_the_hub_has_fewer_positions_at_each_door(
+    doors: Workplace, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"n_positions": 64}')
+    (tmp_path / "train.jsonl").write_text("{}")
+    for file, repo, kind in (("config.json", "m", "model"), ("train.jsonl", "d", "dataset")):
+        words = ("hub", "add", str(tmp_path / file), "--as", f"some/{repo}", "--type", kind)
+        assert doors.moxin(*words).returncode == 0
+    shutil.rmtree(doors.ladder, ignore_errors=True)
+    changes = {
+        "model_name_or_path": "some/m",
+        **dict.fromkeys(("dataset_name", "problems_name"), "some/d"),
+    }
+    broken(doors.ladder, "31-dpo", changes)
+    checked = doors.moxin("check", str(doors.ladder), "--hub", "local")
+    for done in (checked, doors.run(), doors.launch("dpo", "31-dpo")):
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith("error: ")
+        assert "`max_length`: 96 tokens, but some/m@main has 64 positions" in line
     assert not (doors.home / "runs").exists()  # nothing began
 
 

@@ -103,7 +103,7 @@ if __name__ == "__main__":
     if "pauses" in task_arguments:
         cache.PAUSES = tuple(task_arguments["pauses"])
     if "make" in task_arguments:
-        session.start(rank=1)
+        session.start()
         make(Path(task_arguments["make"]))
     else:
         sys.stdout.write(json.dumps(read(task_arguments)))

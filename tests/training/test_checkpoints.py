@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from moxin_recipes.hub.manifest import sha256_file
-from moxin_recipes.training import checkpoints
+from moxin_recipes.ranks import Ranks
+from moxin_recipes.training import checkpoints, intact
 
 
 def seal(folder: Path, step: int, key: str = "k") -> Path:
@@ -24,12 +25,19 @@ def seal(folder: Path, step: int, key: str = "k") -> Path:
 
 
 def run(folder: Path) -> Any:
-    return SimpleNamespace(state=folder, identity=SimpleNamespace(key="k", old_key="before"))
+    identity = SimpleNamespace(key="k", old_key="before")
+    return SimpleNamespace(state=folder, identity=identity, ranks=Ranks(), is_main=True)
 
 
-def test_whole_ones_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
+def test_the_newest_whole_one_is_used_and_no_older_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, last = seal(tmp_path, 9), seal(tmp_path, 100)
-    assert checkpoints.intact(run(tmp_path)) == [before, last]
+    read: list[Path] = []
+    monkeypatch.setattr(intact, "sha256_file", lambda path: read.append(path) or sha256_file(path))
+    assert intact.last_intact(run(tmp_path)) == last
+    assert {path.parent for path in read} == {last}
+    assert intact.on_disk(run(tmp_path)) == [before, last]
 
 
 @pytest.mark.parametrize(
@@ -46,15 +54,15 @@ def test_a_broken_one_is_named_and_the_one_before_is_used(
     before, last = seal(tmp_path, 9), seal(tmp_path, 100)
     harm(last)
     with caplog.at_level(logging.WARNING):
-        assert checkpoints.intact(run(tmp_path)) == [before]
+        assert intact.last_intact(run(tmp_path)) == before
     assert word in caplog.text
 
 
 def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
     seal(tmp_path, 5, key="other")
-    assert checkpoints.intact(run(tmp_path)) == []
+    assert intact.last_intact(run(tmp_path)) is None
     of_the_first_form = seal(tmp_path, 6, key="before")
-    assert checkpoints.intact(run(tmp_path)) == [of_the_first_form]
+    assert intact.last_intact(run(tmp_path)) == of_the_first_form
 
 
 def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
@@ -67,7 +75,7 @@ def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
     (tmp_path / "outbox").mkdir()
     (tmp_path / "outbox" / "step-000008.sent").touch()
     again = checkpoints.Checkpoints(sft, trainer)
-    again.push_again([sharded])
+    again.push_again(sharded)
     again._wait()  # raises what happened there
 
 

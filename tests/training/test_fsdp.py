@@ -78,3 +78,21 @@ def test_sharded_training_is_that_of_one_process(pretraining: Pretraining, tmp_p
     assert report["config"]
     assert report["furthest from one process"] < 1e-4
     assert not [name for name in report["files"] if name.endswith((".distcp", ".bin", ".pt"))]
+
+
+def test_gradients_are_summed_in_float32(pretraining: Pretraining, tmp_path: Path) -> None:
+    """Over ranks and micro-batches, in bf16; what accelerate makes of the file is far from it."""
+    config = yaml.safe_load((ROOT / "accelerate_configs" / "fsdp.yaml").read_text())
+    file = tmp_path / "fsdp.yaml"
+    file.write_text(yaml.safe_dump({**config, "num_processes": 2}))
+    errors = {}
+    for policy in ("ours", "accelerate"):
+        words = [str(tmp_path), policy, "1", "16"]
+        pretraining.warm.run(file, "tests.training.reduced", words, tmp_path / policy)
+        errors[policy] = json.loads((tmp_path / f"{policy}.json").read_text())
+    assert max(errors["ours"].values()) < 1e-5
+    assert min(errors["accelerate"].values()) > 1e-4
+    assert errors["accelerate"]["16"] > 2 * errors["accelerate"]["1"]
+    recipe = pretraining.recipe("half", **{**STEPS, "max_steps": 2, "save_steps": 2})
+    log = pretraining.run(recipe, file)
+    assert "FSDP computes in bfloat16 and sums gradients in float32" in log

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from tests.training.conftest import Tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from moxin_recipes.recipe.keys.sft import SftKeys
-from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages.sft import stretched
 
 
@@ -24,7 +22,7 @@ def arguments(**more: float | int) -> SftKeys:
 
 
 def logits(tiny: Tiny, folder: Path, keys: SftKeys) -> torch.Tensor:
-    config = stretched(AutoConfig.from_pretrained(tiny.folder), keys, 64)
+    config = stretched(AutoConfig.from_pretrained(tiny.folder), keys)
     AutoModelForCausalLM.from_pretrained(tiny.folder, config=config).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)  # as the next stage
     with torch.no_grad():
@@ -43,10 +41,3 @@ def test_the_keys_reach_the_model(tiny: Tiny, tmp_path: Path) -> None:
     saved = AutoConfig.from_pretrained(tmp_path / "slow")
     assert saved.rope_parameters["rope_theta"] == 3e5
     assert saved.sliding_window == 12
-
-
-def test_rows_beyond_the_positions_are_refused(tiny: Tiny) -> None:
-    config = AutoConfig.from_pretrained(tiny.folder)
-    longest = config.max_position_embeddings
-    with pytest.raises(RecipeError, match=f"`max_length`: {longest + 1}; the model has {longest}"):
-        stretched(config, arguments(), longest + 1)

@@ -5,6 +5,14 @@ from collections import Counter
 import numpy as np
 from datasets import Dataset
 
+from moxin_recipes.recipe import lost
+
+# Reason → the recipe key to change; of the others, the dataset is to blame.
+_KEYS = {
+    "too long": "max_length",
+    "prompt too long": "max_length",
+    "last batch not full": "global_batch_size",
+}
 BATCH_NOT_FULL = "last batch not full"
 
 
@@ -25,3 +33,13 @@ def listed(row_name: str, reasons: np.ndarray) -> Dataset:
     indices = np.flatnonzero(reasons != "")
     texts = [str(reason) for reason in reasons[indices]]
     return Dataset.from_dict({row_name: indices, "reason": texts})
+
+
+def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> lost.Line:
+    """Returns what the stage says if it leaves out more than half; `rows` are for examples."""
+    counts = Counter(str(reason) for reason in reasons if reason)
+    most = max(counts, key=lambda reason: counts[reason], default="")
+    indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
+    examples = [" ".join(lost.texts(rows[index])) for index in indices] if rows else []
+    key = f"`{_KEYS.get(most, 'dataset_name')}`"
+    return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
 from moxin_recipes.chats.template import encode, messages_of, special_token_in
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
 _COLUMNS = Features(
@@ -86,9 +87,8 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
         self._reasons = np.array(encoded["left_out"][:], dtype=object)
         usable = np.flatnonzero(self._reasons == "")
         if not len(usable):
-            raise RecipeError(
-                f"`max_length`: none of the {len(encoded)} chats fits {length} tokens"
-            )
+            line = left_out.line("chat", self._reasons)
+            raise RecipeError(f"{line.key}: no chat of {length} tokens can be used; {line}")
         orders, starts = [], [np.zeros(0, int)]
         for epoch in range(int(epochs)):
             order = usable[np.random.default_rng([seed, epoch]).permutation(len(usable))]
@@ -144,6 +144,10 @@ class PackedRows(RowDataset[dict[str, np.ndarray]]):
     def counts(self) -> dict[str, int]:
         """The number of chats, and of chats left out by reason, for the manifest."""
         return left_out.counted("chat", self._reasons)
+
+    def warn(self, chats: Dataset) -> None:
+        """Says loudly if more than half of the `chats`, as they were read, are left out."""
+        lost.warn(left_out.line("chat", self._reasons, chats))
 
     def left_out(self) -> Dataset:
         """Returns the index in the dataset, and the reason, of every chat that is in no row."""

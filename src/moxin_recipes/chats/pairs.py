@@ -11,6 +11,7 @@ from trl import extract_prompt
 
 from moxin_recipes.chats import left_out
 from moxin_recipes.chats.template import special_token_in
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -32,7 +33,8 @@ class Pairs:
         self._reasons = np.array(self._read["left_out"][:], dtype=object)
         self._truncated: dict[str, int] = {}
         if not len(self.usable()):
-            raise RecipeError(f"`{key}`: none of its {len(pairs)} pairs can be used")
+            line = left_out.line("pair", self._reasons, pairs)
+            raise RecipeError(f"`{key}`: none of its {len(pairs)} pairs can be used; {line}")
 
     def usable(self) -> Dataset:
         """Returns `prompt`, `chosen` and `rejected` for TRL, and `pair`, the index in the split."""
@@ -62,6 +64,10 @@ class Pairs:
     def counts(self) -> dict[str, int]:
         """The number of pairs, of pairs left out by reason, and of answers that are cut."""
         return {**left_out.counted("pair", self._reasons), **self._truncated}
+
+    def warn(self) -> None:
+        """Says loudly if more than half of the pairs are left out."""
+        lost.warn(left_out.line("pair", self._reasons, self._read))
 
     def left_out(self) -> Dataset:
         """Returns the index in the dataset, and the reason, of every pair that is left out."""

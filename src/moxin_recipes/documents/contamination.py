@@ -125,15 +125,17 @@ def cell(row: Row, column: str) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def report(folder: Path, hits: Path, sources: list[str]) -> tuple[list[Row], list[Row]]:
+def report(folder: Path, hits: Iterable[Path], sources: list[str]) -> tuple[list[Row], list[Row]]:
     """Rows by source and set, and all items with what the search says of each (`status`).
+
+    `folder` has the index, `hits` are the files of what was found.
 
     A row counts `documents` that were taken out, by rule (a document may hold items by several)
     and in all, and the `found_items` of the set's `items`, of which `too_short` were not looked
     for. A set that nothing was found of has rows, too.
     """
     items = pq.read_table(folder / "items.parquet").to_pylist()
-    matches = [row for file in sorted(hits.glob("*.parquet")) for row in _rows(file)]
+    matches = [row for file in hits for row in _rows(file)]
     total = Counter(item["set"] for item in items)
     short = Counter(item["set"] for item in items if not item["looked_for"])
     rows = []

@@ -6,8 +6,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from moxin_recipes.documents import contamination
+from moxin_recipes.documents import account, contamination
 from moxin_recipes.documents.pipeline import Documents
+from moxin_recipes.documents.steps import Step
+from moxin_recipes.hub.files import spread
 from moxin_recipes.hub.splits import write_split
 
 Row = dict[str, Any]
@@ -25,42 +27,62 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     licenses: dict[str, set[str]] = {}
     for source, files in documents.files.items():
         licenses[source] = set()
-        for file in files:
-            split, task = Path(file).parent.name, Path(file).stem
-            link(documents.folder / file, folder / source / f"{split}-{task}.parquet")
-            table = pq.read_table(documents.folder / file, columns=["license"])
-            counts[f"{source}/kept"] += len(table)
+        names = spread([f"{file.split}-{file.task}.parquet" for file in files])
+        for file, name in zip(files, names, strict=True):
+            path = documents.folder / file.path
+            link(path, folder / source / name)
+            counts[f"{source}/kept"] += file.documents
+            table = pq.read_table(path, columns=["license"])
             licenses[source] |= set(table["license"].unique().to_pylist())
-    removed = sorted((documents.folder / "removed").rglob("*.parquet"))
-    for number, path in enumerate(removed):
-        link(path, folder / "removed" / f"train-{number:05d}.parquet")
-        for row in pq.read_table(path, columns=["source", "reason"]).to_pylist():
-            counts[f"{row['source']}/{row['reason']}"] += 1
+    removed = [
+        path
+        for step in documents.steps
+        for path in sorted((step.folder / "removed").rglob("*.parquet"))
+    ]
+    numbered = spread([f"train-{number:05d}.parquet" for number in range(len(removed))])
+    for path, name in zip(removed, numbered, strict=True):
+        link(path, folder / "removed" / name)
+    for gone in (gone for step in documents.steps for gone in step.gone()):
+        counts[f"{gone.source}/{gone.reason}"] += gone.documents
     read = [
         {"source": name, "file": file} for name, files in documents.read.items() for file in files
     ]
     write_split(folder / "files", "train", read)
-    report: list[Row] = []
-    if documents.keys.decontaminate:
-        report, items = contamination.report(
-            documents.folder / "contamination", documents.folder / "hits", list(documents.files)
-        )
-        write_split(folder / "contamination", "train", report)
-        listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
-        write_split(folder / "contaminated_items", "test", listed)
-        # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
-        told = ("set", "item", "columns", "digest", "status")
-        every = [{name: item[name] for name in told} for item in items]
-        write_split(folder / "evaluation_items", "test", every)
+    report = _contamination(documents, folder) if documents.keys.decontaminate else []
     notes = [f"- {name}: {_few(names)}" for name, names in licenses.items()]
     return {
         "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "
         "of each. `heldout` is never trained on.",
         "license": "other",
         "counts": dict(sorted(counts.items())),
-        "notes": ["## Licences by source\n", *notes],
+        "notes": [
+            "## What became of each source\n",
+            *account.table(documents),
+            "\nBytes are those of a text when it was counted.\n",
+            "## Licences by source\n",
+            *notes,
+        ],
         "contamination": report,
     }
+
+
+def _contamination(documents: Documents, folder: Path) -> list[Row]:
+    """Writes the report and the lists of evaluation items; the rows of the report."""
+    hits = [file for step in documents.steps for file in _hits(step)]
+    index = next(step for step in documents.steps if "digests" in step.facts)
+    report, items = contamination.report(index.folder / "index", hits, list(documents.files))
+    write_split(folder / "contamination", "train", report)
+    listed = [item for item in items if item["status"] != contamination.NOT_FOUND]
+    write_split(folder / "contaminated_items", "test", listed)
+    # All of them by digest alone: a corpus must not hold the texts that it was cleaned of.
+    told = ("set", "item", "columns", "digest", "status")
+    every = [{name: item[name] for name in told} for item in items]
+    write_split(folder / "evaluation_items", "test", every)
+    return report
+
+
+def _hits(step: Step) -> list[Path]:
+    return sorted((step.folder / "hits").glob("*.parquet"))
 
 
 def _few(names: set[str]) -> str:

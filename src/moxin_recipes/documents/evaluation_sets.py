@@ -1,6 +1,7 @@
 """Evaluation sets of a recipe → items to look for in the documents."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pyarrow.parquet as pq
 from datasets import get_dataset_config_names
 
 from moxin_recipes.documents.contamination import Item, cell
-from moxin_recipes.hub.pull import Pull
+from moxin_recipes.hub.manifest import sha256_file
+from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.keys.data import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
@@ -20,16 +22,16 @@ def items(
     sets: list[EvaluationSet],
     pull: Pull,
     problems: Path | None,
-    heldout: Iterable[Row],
+    heldout: Callable[[], Iterable[Row]],
 ) -> Iterator[Item]:
     """The items of all sets, each named by its place: `CONFIG/SPLIT/ROW`, or a document's id.
 
-    `problems` holds the problem sets of this stage, `heldout` are its held-out documents.
+    `problems` holds the problem sets of this stage, `heldout` gives its held-out documents.
     """
     for position, wanted in enumerate(sets):
         key = f"decontaminate[{position}]"
         if wanted.dataset == "heldout":
-            rows = _of_documents(heldout)
+            rows = _of_documents(heldout())
         elif wanted.dataset == "problems":
             if problems is None:
                 raise RecipeError(f"`{key}.dataset`: problems, but there is no `hub_problems_id`")
@@ -41,13 +43,33 @@ def items(
             yield Item(wanted.name, name, parts, tuple(wanted.rules), tuple(wanted.columns))
 
 
+def reads(
+    sets: list[EvaluationSet], parent: Callable[[str], Parent], problems: Path | None
+) -> list[Any]:
+    """What decides the items of all sets, but for the held-out documents: settings and digests."""
+    decisive: list[Any] = []
+    for position, wanted in enumerate(sets):
+        settings = asdict(wanted)
+        if wanted.dataset == "problems" and problems is not None:
+            files = [problems / config / f"{wanted.split}.parquet" for config in _configs(wanted)]
+            settings["digests"] = [sha256_file(file) for file in files if file.exists()]
+        elif wanted.dataset != "heldout":
+            settings["dataset"] = parent(f"decontaminate[{position}]").payload
+        decisive.append(settings)
+    return decisive
+
+
+def _configs(wanted: EvaluationSet) -> list[str]:
+    return wanted.configs or ["problems"]
+
+
 def _of_documents(documents: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     for row in documents:
         yield f"{row['source']}/{row['id']}", row
 
 
 def _of_problems(wanted: EvaluationSet, folder: Path, key: str) -> Iterator[tuple[str, Row]]:
-    for config in wanted.configs or ["problems"]:
+    for config in _configs(wanted):
         file = folder / config / f"{wanted.split}.parquet"
         if not file.exists():
             raise RecipeError(f"`{key}`: there is no split {wanted.split} of {config}")

@@ -1,6 +1,9 @@
 """Documents that this machine or a program makes, as a reader."""
 
+import sys
 from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
@@ -10,6 +13,16 @@ from moxin_recipes.problems import arithmetic_rows
 
 MATHS = "maths-text"
 NAMES = (*local_text.SOURCES, MATHS)
+
+
+def identity(source: str, seed: int, count: int) -> list[Any]:
+    """What decides the texts of a local source: the interpreter, what is installed, the seed."""
+    if source == MATHS:
+        return [seed, count]
+    if source == "package-readmes":
+        found = metadata.distributions()
+        return sorted({f"{one.metadata['Name']} {one.version}" for one in found})
+    return [sys.version, str(local_text.stdlib_root())]
 
 
 class LocalReader(PipelineStep):

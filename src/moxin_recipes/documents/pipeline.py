@@ -1,13 +1,15 @@
 """Raw documents → clean, distinct, decontaminated ones, by steps of datatrove.
 
 read, normalise and filter (a step for each source) → exact → Bloom → MinHash → late filters →
-decontamination → tokens. Each step reads the files of the step before and writes
-`STEP/SOURCE/SPLIT/TASK`; what it takes out lies in `removed/STEP/REASON/TASK`. Files between the
-steps stay until the stage is done: a killed one goes on with the tasks that have no mark.
+decontamination → tokens (steps for each source again). A step reads the files of the steps before
+it; what it writes stays, and is found by the next run that asks for the same (`steps.py`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +26,24 @@ from datatrove.pipeline.dedup import (
     MinhashDedupFilter,
 )
 from datatrove.pipeline.dedup.minhash import MinhashConfig
-from datatrove.pipeline.readers import ParquetReader
 
-from moxin_recipes.documents import contamination, filters, sources
-from moxin_recipes.documents.columns import Kept, Removed
+from moxin_recipes.documents import contamination, filters, local, sources, steps
 from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.decontaminate import Decontaminate
 from moxin_recipes.documents.dedup.bloom import BloomDedup
 from moxin_recipes.documents.dedup.minhash import Signature
-from moxin_recipes.documents.executors import executor
 from moxin_recipes.documents.normalize import Normalize
+from moxin_recipes.documents.steps import Step, Written, digest
+from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.recipe.keys.data import DocumentKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.step import WriteTokens
 
+log = logging.getLogger(__name__)
 Row = dict[str, Any]
+# What decides the ids of a text, of all that a saved tokenizer consists of.
+_TOKENIZER = ("*token*.json", "*.model", "vocab.*", "merges.txt")
 
 
 def identity(document: Document) -> bytes:
@@ -53,182 +57,215 @@ def identity(document: Document) -> bytes:
 class Documents:
     """The documents of a recipe's sources on their way; `files` are those of the last step.
 
-    `folder` is the work space, `pull` gives the folder of a pinned model, `files` maps a source to
-    paths below `folder`, `read` to the files of its repository.
+    `folder` holds the steps. `pull` and `parent` give the folder and the commit of an input by its
+    key. `steps` are those of this run in their order; `read` has the files of each source's
+    repository that were read.
     """
 
-    def __init__(self, keys: DocumentKeys, folder: Path, pull: Pull) -> None:
-        self.keys, self.folder, self.pull = keys, folder, pull
-        self.files: dict[str, list[str]] = {}
+    def __init__(
+        self, keys: DocumentKeys, folder: Path, pull: Pull, parent: Callable[[str], Parent]
+    ) -> None:
+        self.keys, self.folder, self.pull, self.parent = keys, folder, pull, parent
+        self.files: dict[str, list[Written]] = {}
         self.read: dict[str, list[str]] = {}
-        self._execute = executor(keys, folder / "steps")
+        self.steps: list[Step] = []
         for name in ("minhash", "bloom"):
             if getattr(keys, name) is None and any(name in source.dedup for source in keys.sources):
                 raise RecipeError(f"`{name}`: a source names it under `dedup`; give its numbers")
 
-    def _removed(self, step: str, reason: str) -> Removed:
-        return Removed(str(self.folder / "removed" / step / reason), reason)
+    def _step(self, name: str, *reads: Any) -> Step:
+        step = Step(self.folder, name, reads, self.keys)
+        self.steps.append(step)
+        return step
 
-    def _writer(self, step: str) -> Kept:
-        return Kept(str(self.folder / step), "${source}/${split}/${rank}.parquet")
-
-    def _reader(self, step: str, files: list[str]) -> ParquetReader:
-        listed = self.folder / "steps" / f"{step}.txt"
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        listed.write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
-        return ParquetReader(str(self.folder), paths_file=str(listed))
-
-    def _those_with(self, dedup: str) -> dict[str, list[str]]:
+    def _with(self, dedup: str) -> dict[str, list[Written]]:
         names = {source.name for source in self.keys.sources if dedup in source.dedup}
         return {name: files for name, files in self.files.items() if name in names and files}
 
-    def _written(self, step: str, names: list[str] | dict[str, list[str]]) -> None:
-        """Makes what a step wrote the files of these sources."""
-        for name in names:
-            written = sorted((self.folder / step / name).glob("*/*.parquet"))
-            self.files[name] = [str(file.relative_to(self.folder)) for file in written]
-
     def clean(
-        self, source: Source, parent: Parent | None, seed: int, maths_documents: int = 0
+        self, source: Source, pinned: Parent | None, seed: int, maths_documents: int = 0
     ) -> None:
         """Reads a source, normalises it and applies its filters, in one pass."""
-        step = f"clean-{source.name}"
+        if pinned is None:
+            texts = local.identity(source.name, seed, maths_documents)
+        else:
+            texts = [pinned.payload, seed if source.file_share < 1 else None]
+        settings = self._settings(source, "filters", "late_filters")
+        step = self._step(f"clean-{source.name}", settings, texts)
+        if not step.whole:
+            reader, read = sources.reader(source, pinned, seed, maths_documents, step.removed)
+            normalize = Normalize(
+                source.heldout_fraction, exclusion_writer=step.removed("normalize")
+            )
+            blocks = [reader, normalize, *self._filters(step, source, source.filters)]
+            step.run(step.name, [*blocks, step.writer()], self.keys.tasks)
+            step.end(read=read)
+        self.read[source.name] = step.facts["read"]
+        self.files[source.name] = step.kept(source.name)
 
-        def removed(reason: str) -> Removed:
-            return self._removed(step, reason)
+    def _settings(self, source: Source, applied: str, other: str) -> Row:
+        """What a recipe says of a source and of the models of the filters that are applied.
 
-        reader, self.read[source.name] = sources.reader(
-            source, parent, seed, maths_documents, removed
-        )
-        normalize = Normalize(source.heldout_fraction, exclusion_writer=removed("normalize"))
-        blocks = [reader, normalize, *self._filters(step, source, source.filters)]
-        self._execute(step, [*blocks, self._writer(step)], self.keys.tasks)
-        self._written(step, [source.name])
-        if not self.files[source.name]:
-            raise RecipeError(
-                f"`sources`: no document of {source.name} is left after reading and filtering; "
-                f"those taken out are in {self.folder / 'removed' / step}"
+        Of what is read from the Hub the digest counts, not the name.
+        """
+        models = {}
+        for name in getattr(source, applied):
+            if model := getattr(self.keys, name, None):
+                models[name] = {**asdict(model), "model": self.parent(name).payload}
+        left = ("dataset", "dedup", other)
+        return {name: v for name, v in asdict(source).items() if name not in left} | models
+
+    def _filters(self, step: Step, source: Source, names: list[Any]) -> Iterator[PipelineStep]:
+        for name in names:
+            yield filters.block(
+                name, filters.Given(source, self.keys, step.removed(name), self.pull)
             )
 
-    def _filters(self, step: str, source: Source, names: list[Any]) -> Iterator[PipelineStep]:
-        for name in names:
-            given = filters.Given(source, self.keys, self._removed(step, name), self.pull)
-            yield filters.block(name, given)
+    def _deduplicated(
+        self, name: str, settings: Any, run: Callable[[Step, list[Written]], None]
+    ) -> None:
+        """A step over all sources that name it, and over no others."""
+        taking = self._with(name)
+        if not taking:
+            return
+        step = self._step(name, settings, [[of, digest(files)] for of, files in taking.items()])
+        if not step.whole:
+            run(step, [file for files in taking.values() for file in files])
+            step.end()
+        for of in taking:
+            self.files[of] = step.kept(of)
 
     def exact(self) -> None:
         """Removes all but one of the documents with the same normalised text."""
-        taking = self._those_with("exact")
-        if not taking:
-            return
-        files = [file for files in taking.values() for file in files]
-        work, tasks = str(self.folder / "exact-work"), self.keys.tasks
-        config = ExactDedupConfig(identity)
-        sign = ExactDedupSignature(f"{work}/signatures", config, finder_workers=tasks)
-        self._execute("exact-1-signatures", [self._reader("exact", files), sign], tasks)
-        find = ExactFindDedups(f"{work}/signatures", f"{work}/duplicates", config)
-        self._execute("exact-2-find", [find], tasks)
-        drop = ExactDedupFilter(
-            f"{work}/duplicates", config, exclusion_writer=self._removed("exact", "duplicate")
-        )
-        blocks = [self._reader("exact", files), drop, self._writer("exact")]
-        self._execute("exact-3-filter", blocks, tasks)
-        self._written("exact", taking)
+
+        def run(step: Step, files: list[Written]) -> None:
+            tasks, config = self.keys.tasks, ExactDedupConfig(identity)
+            signatures, duplicates = step.work("signatures"), step.work("duplicates")
+            sign = ExactDedupSignature(signatures, config, finder_workers=tasks)
+            step.run("exact-1-signatures", [step.reader(files), sign], tasks)
+            step.run("exact-2-find", [ExactFindDedups(signatures, duplicates, config)], tasks)
+            removed = step.removed("exact", "duplicate")
+            drop = ExactDedupFilter(duplicates, config, exclusion_writer=removed)
+            step.run("exact-3-filter", [step.reader(files), drop, step.writer()], tasks)
+
+        self._deduplicated("exact", None, run)
 
     def bloom(self) -> None:
         """Removes paragraphs and documents that repeat what a task has read before."""
-        taking, given = self._those_with("bloom"), self.keys.bloom
-        if not taking or given is None:
+        given = self.keys.bloom
+        if given is None:
             return
-        files = [file for files in taking.values() for file in files]
-        block = BloomDedup(
-            given.ngrams,
-            given.threshold,
-            given.capacity,
-            given.false_positives,
-            self._removed("bloom", "repeated"),
-        )
-        blocks = [self._reader("bloom", files), block, self._writer("bloom")]
-        self._execute("bloom", blocks, self.keys.tasks)
-        self._written("bloom", taking)
+
+        def run(step: Step, files: list[Written]) -> None:
+            numbers = (given.ngrams, given.threshold, given.capacity, given.false_positives)
+            block = BloomDedup(*numbers, step.removed("bloom", "repeated"))
+            step.run("bloom", [step.reader(files), block, step.writer()], self.keys.tasks)
+
+        self._deduplicated("bloom", asdict(given), run)
 
     def minhash(self) -> None:
         """Removes all but one of each cluster of near duplicates, within and across sources."""
-        taking, given = self._those_with("minhash"), self.keys.minhash
-        if not taking or given is None:
+        given = self.keys.minhash
+        if given is None:
             return
-        files = [file for files in taking.values() for file in files]
-        work, tasks = str(self.folder / "minhash-work"), self.keys.tasks
-        config = MinhashConfig(given.ngrams, given.buckets, given.hashes)
-        sign = Signature(f"{work}/signatures", config, given.unit == "characters")
-        self._execute("minhash-1-signatures", [self._reader("minhash", files), sign], tasks)
-        buckets = MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)
-        self._execute("minhash-2-buckets", [buckets], given.buckets)
-        cluster = MinhashDedupCluster(f"{work}/buckets", f"{work}/clusters", config)
-        self._execute("minhash-3-clusters", [cluster], 1)
-        drop = MinhashDedupFilter(f"{work}/clusters", self._removed("minhash", "near duplicate"))
-        blocks = [self._reader("minhash", files), drop, self._writer("minhash")]
-        self._execute("minhash-4-filter", blocks, tasks)
-        self._written("minhash", taking)
+
+        def run(step: Step, files: list[Written]) -> None:
+            tasks, config = (
+                self.keys.tasks,
+                MinhashConfig(given.ngrams, given.buckets, given.hashes),
+            )
+            signatures, buckets, clusters = map(step.work, ("signatures", "buckets", "clusters"))
+            sign = Signature(signatures, config, given.unit == "characters")
+            step.run("minhash-1-signatures", [step.reader(files), sign], tasks)
+            part = [MinhashDedupBuckets(signatures, buckets, config=config)]
+            step.run("minhash-2-buckets", part, given.buckets)
+            step.run("minhash-3-clusters", [MinhashDedupCluster(buckets, clusters, config)], 1)
+            drop = MinhashDedupFilter(clusters, step.removed("minhash", "near duplicate"))
+            step.run("minhash-4-filter", [step.reader(files), drop, step.writer()], tasks)
+
+        self._deduplicated("minhash", asdict(given), run)
 
     def late(self, source: Source) -> None:
         """Applies the filters that come after deduplication."""
-        if not source.late_filters:
+        files = self.files[source.name]
+        if not source.late_filters or not files:
             return
-        step = f"late-{source.name}"
-        blocks = [
-            self._reader(step, self.files[source.name]),
-            *self._filters(step, source, source.late_filters),
-            self._writer(step),
-        ]
-        self._execute(step, blocks, self.keys.tasks)
-        self._written(step, [source.name])
+        settings = self._settings(source, "late_filters", "filters")
+        step = self._step(f"late-{source.name}", settings, digest(files))
+        if not step.whole:
+            filtered = self._filters(step, source, source.late_filters)
+            blocks = [step.reader(files), *filtered, step.writer()]
+            step.run(step.name, blocks, self.keys.tasks)
+            step.end()
+        self.files[source.name] = step.kept(source.name)
 
-    def decontaminate(self, items: Iterable[Item]) -> None:
-        """Removes training documents that hold evaluation items; held-out ones stay as they are.
+    def look_for(self, items: Iterable[Item], *reads: Any) -> Step:
+        """The step with the index of evaluation items; `reads` is what decides which they are."""
+        step = self._step("evaluation-items", *reads)
+        if not step.whole:
+            if not (step.folder / "index").exists():  # it is written whole
+                contamination.write_index(items, step.folder / "index")
+            names = ("index.npz", "texts.parquet")
+            step.end(digests=[sha256_file(step.folder / "index" / name) for name in names])
+        return step
 
-        `items` is read only if there is no index yet.
-        """
-        index = self.folder / "contamination"
-        if not (index / "items.parquet").exists():
-            contamination.write_index(items, index)
-        training = [
-            file
-            for files in self.files.values()
-            for file in files
-            if Path(file).parent.name == "train"
-        ]
-        drop = Decontaminate(
-            str(index),
-            str(self.folder / "hits"),
-            exclusion_writer=self._removed("decontaminate", "contaminated"),
-        )
-        blocks = [
-            self._reader("decontaminate", training), drop, self._writer("decontaminate")
-        ]  # fmt: skip
-        self._execute("decontaminate", blocks, self.keys.tasks)
-        for name, before in list(self.files.items()):
-            self._written("decontaminate", [name])
-            self.files[name] += [file for file in before if Path(file).parent.name == "heldout"]
+    def decontaminate(self, source: Source, items: Step) -> None:
+        """Removes training documents that hold evaluation items; held-out ones stay as they are."""
+        training = self.training(source.name)
+        rest = [file for file in self.files[source.name] if file not in training]
+        if not training:
+            return
+        name = f"decontaminate-{source.name}"
+        step = self._step(name, digest(training), items.facts["digests"])
+        if not step.whole:
+            drop = Decontaminate(
+                str(items.folder / "index"),
+                str(step.folder / "hits"),
+                exclusion_writer=step.removed("decontaminate", "contaminated"),
+            )
+            step.run(name, [step.reader(training), drop, step.writer()], self.keys.tasks)
+            step.end()
+        self.files[source.name] = step.kept(source.name) + rest
 
     def tokens(self, source: str, tokenizer: Path, shard_tokens: int) -> Path:
         """Writes the training documents of a source as shards of tokens; the folder they are in.
 
         `tokenizer` is a folder with a saved one. Another one than before is another step.
         """
-        made_by = hashlib.sha256((tokenizer / "tokenizer.json").read_bytes()).hexdigest()[:12]
-        folder = self.folder / "tokens" / made_by / source
-        training = [file for file in self.files[source] if Path(file).parent.name == "train"]
-        step = f"tokens-{made_by}-{source}"
-        write = WriteTokens(folder, "train", tokenizer, shard_tokens)
-        if training:
-            self._execute(step, [self._reader(step, training), write], self.keys.tasks)
-        return folder
+        saved = sorted({file for pattern in _TOKENIZER for file in tokenizer.glob(pattern)})
+        digests = [[file.name, sha256_file(file)] for file in saved]
+        training = self.training(source)
+        step = self._step(f"tokens-{source}", digest(training), digests, shard_tokens)
+        if not step.whole:
+            write = WriteTokens(step.folder / "tokens", "train", tokenizer, shard_tokens)
+            step.run(step.name, [step.reader(training), write], self.keys.tasks)
+            step.end()
+        return step.folder / "tokens"
+
+    def forget_others(self) -> None:
+        """Deletes the steps that this run did not use; says how much those take that it did."""
+        count, size = steps.keep(self.folder, self.steps)
+        if count:
+            log.info("%s keeps %d steps for the next run, %.1f MB", self.folder, count, size)
+
+    def training(self, source: str) -> list[Written]:
+        """The files of a source that are trained on."""
+        return [file for file in self.files[source] if file.split == "train"]
+
+    def heldout_digest(self) -> str:
+        """The digest of the held-out documents of all sources."""
+        held = {
+            source: digest(rest)
+            for source, files in self.files.items()
+            if (rest := [file for file in files if file.split == "heldout"])
+        }
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
     def rows(self, source: str, split: str) -> Iterator[Row]:
         """The documents of a source and split as they are now, in order."""
         for file in self.files[source]:
-            if Path(file).parent.name == split:
-                yield from rows(self.folder / file)
+            if file.split == split:
+                yield from rows(self.folder / file.path)
 
 
 def rows(file: Path) -> Iterator[Row]:

@@ -28,13 +28,19 @@ def files(arguments: Iterable[Path]) -> dict[str, Path]:
             if path in paths:
                 raise _clash(path, paths[path], file)
             paths[path] = file
+    check_names(paths)
     for path, file in paths.items():
-        if _UNSAFE.search(path):
-            raise RecipeError(f"{path!a}: a name of characters that cannot be shown; rename it")
         for parent in Path(path).parents:
             if (above := paths.get(parent.as_posix())) is not None:
                 raise _clash(parent.as_posix(), above, file)
     return paths
+
+
+def check_names(paths: Iterable[str]) -> None:
+    """Raises RecipeError for a path of characters that no listing can show."""
+    for path in paths:
+        if _UNSAFE.search(path):
+            raise RecipeError(f"{path!a}: a name of characters that cannot be shown; rename it")
 
 
 def _placed(argument: Path) -> Iterator[tuple[str, Path]]:

@@ -103,14 +103,15 @@ def _add(options: argparse.Namespace) -> None:
     api = _client(_root(options))
     from huggingface_hub import CommitOperationAdd
 
-    from moxin_recipes.hub import session
+    from moxin_recipes.hub import commits, session
     from moxin_recipes.hub.side import NAMELESS
 
     repo = options.repo if "/" in options.repo else f"{NAMELESS}/{options.repo}"
     operations = [CommitOperationAdd(path, file) for path, file in files.items()]
     with session.errors(options.repo):
         api.create_repo(repo, repo_type=options.type, private=True, exist_ok=True)
-        done = api.create_commit(repo, operations, repo_type=options.type, commit_message="Added")
+        for part in commits.parts(operations):
+            done = api.create_commit(repo, part, repo_type=options.type, commit_message="Added")
     for operation in operations:
         if operation._should_ignore:
             log.warning("%s: left out, as .gitignore says", operation.path_in_repo)

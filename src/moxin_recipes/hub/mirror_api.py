@@ -6,12 +6,12 @@ mirror that was stopped finds in the target alone how far it came, and needs no 
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitCommitInfo
 
+from moxin_recipes.hub.files import groups
 from moxin_recipes.hub.pull import MIRROR_OF, mirror_of
 from moxin_recipes.hub.session import HubError
 from moxin_recipes.hub.side import File, Side, info
@@ -159,7 +159,8 @@ class Copy:
     def _send_big(self, commit: str, branch: str, changed: dict[str, File]) -> None:
         """Sends those big files of a commit that the target lacks."""
         big = {file.oid: (path, file) for path, file in changed.items() if file.is_big}
-        for batch in _batches(self._target.missing(big)):
+        missing = self._target.missing(big)
+        for batch in groups(missing, (lambda item: item[1].size, _BATCH_BYTES)):
             additions = []
             for path, file in batch:
                 addition = CommitOperationAdd(path, self._fetch(commit, path, file))
@@ -199,15 +200,3 @@ class Copy:
                     f"{self._target.at(commit[:12])}: {path} is not the source's file; delete "
                     "the branch or the repository there, and mirror it again"
                 )
-
-
-def _batches(files: list[tuple[str, File]]) -> Iterator[list[tuple[str, File]]]:
-    """The files in groups of at most _BATCH_BYTES, or of one."""
-    batch: list[tuple[str, File]] = []
-    for item in files:
-        if batch and sum(file.size for _, file in (*batch, item)) > _BATCH_BYTES:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

@@ -8,20 +8,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_cached_repo_tree
 from huggingface_hub.errors import (
     EntryNotFoundError,
     LocalEntryNotFoundError,
+    RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.tqdm import hf_thread_map, tqdm
 
+from moxin_recipes.hub import own
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
-from moxin_recipes.hub.session import MissingError, api, errors, qualified
-from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.hub.session import HubError, MissingError, api, errors, qualified
+from moxin_recipes.recipe.fields import Reference, is_path
 
+_WORKERS = 8  # downloads at a time, as many as the client's own for a snapshot
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
 MIRROR_OF = "mirror-of: "
+INCOMING = "incoming-"  # begins the name of a branch while it is uploaded
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -49,10 +54,28 @@ class Pull(Protocol):
 
 
 def read_manifest(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
-    """The manifest at a commit; None for a repository that these recipes did not make."""
-    text = read_text(repo, repo_type, commit, MANIFEST)
-    loaded: dict[str, Any] | None = None if text is None else json.loads(text)
-    return loaded
+    """The manifest at a commit; None for a repository that these recipes did not make.
+
+    Raises:
+        MissingError: it is that of a push under way, or one that was stopped.
+    """
+    told = manifest_told(repo, repo_type, commit)
+    if told is not None and "payload" not in told:
+        raise MissingError(
+            f"{repo}@{commit[:12]}: the push of this commit did not come to its end; "
+            "run the stage that makes it"
+        )
+    return told
+
+
+def manifest_told(repo: str, repo_type: str, commit: str) -> dict[str, Any] | None:
+    """What `moxin.json` says at a commit, whole or not; nothing where it is no JSON object."""
+    try:
+        text = read_text(repo, repo_type, commit, MANIFEST)
+        told = None if text is None else json.loads(text)
+        return told if text is None or isinstance(told, dict) else {}
+    except ValueError:
+        return {}
 
 
 def read_text(repo: str, repo_type: str, revision: str, path: str) -> str | None:
@@ -70,22 +93,47 @@ def read_text(repo: str, repo_type: str, revision: str, path: str) -> str | None
 def resolve(reference: Reference) -> Parent:
     """Pins a reference; its payload digest is the manifest's, else one of the listing.
 
+    A file or folder of this machine is pinned where the Hub has it as it is now (`own.bring`).
+
     A pinned commit of another Hub is found where a mirror repeated it: under another id, with the
     same payload, and so with the same key for all that is made of it.
     """
-    repo = reference.repo if reference.benchmark else qualified(reference.repo)
+    if is_path(reference.repo):
+        found = own.of(reference)
+        repo, commit = found.repo, own.commit_of(found)
+    else:
+        repo = reference.repo if reference.benchmark else qualified(reference.repo)
+        commit = _commit(reference, repo)
+    manifest = read_manifest(repo, reference.type, commit)
+    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
+    return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+
+
+def _commit(reference: Reference, repo: str) -> str:
+    """The commit of a revision; HubError where the repository is one of the other type."""
     with errors(f"`{reference.key}`: {repo}@{reference.revision}"):
         try:
             info = api().repo_info(repo, repo_type=reference.type, revision=reference.revision)
-            commit = str(info.sha)
         except RevisionNotFoundError:
             repeated = _repeated(repo, reference.type, reference.revision)
             if repeated is None:
                 raise
-            commit = repeated
-    manifest = read_manifest(repo, reference.type, commit)
-    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
-    return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
+            return repeated
+        except RepositoryNotFoundError:
+            other = {"model": "dataset", "dataset": "model"}[reference.type]
+            if not reference.benchmark and api().repo_exists(repo, repo_type=other):
+                raise HubError(
+                    f"`{reference.key}`: {repo} is a {other} repository, and this key reads a "
+                    f"{reference.type}; name another one, or add the files to a {reference.type} "
+                    f"(`moxin hub add … --type {reference.type}`)"
+                ) from None
+            if Path(reference.repo).exists():
+                raise MissingError(
+                    f"`{reference.key}`: no repository {repo} is on this Hub; write "
+                    f"./{reference.repo} for what lies here under that name"
+                ) from None
+            raise
+    return str(info.sha)
 
 
 def resolve_all(references: Iterable[Reference]) -> list[Parent]:
@@ -110,7 +158,7 @@ def _revisions(reference: Reference) -> list[Reference]:
         refs = api().list_repo_refs(repo, repo_type=reference.type)
     named: dict[str, str] = {}  # commit → name; a tag before a branch
     for ref in (*refs.tags, *refs.branches):
-        if ref.name != "main" and not ref.name.startswith(("done-", "incoming-")):
+        if ref.name != "main" and not ref.name.startswith(("done-", INCOMING)):
             named.setdefault(str(ref.target_commit), ref.name)
     if not named:
         raise MissingError(f"`{reference.key}`: {repo} has no tags or branches beside main")
@@ -151,24 +199,80 @@ def _listed(repo: str, repo_type: str, commit: str) -> str:
     return "tree:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def positions(parent: Parent) -> int | None:
+    """How many positions a model has by its `config.json`; None where nobody says."""
+    text = read_text(parent.repo, parent.type, parent.commit, "config.json")
+    config: dict[str, Any] = json.loads(text) if text else {}
+    found = config.get("max_position_embeddings", config.get("n_positions"))
+    return found if isinstance(found, int) else None
+
+
 def download(parent: Parent, patterns: list[str] | None = None) -> Path:
-    """Folder with the files of a pinned input (all, or those that match `patterns`)."""
+    """Folder with the files of a pinned input: all, or those that match a few `patterns`.
+
+    Each pattern is held against each file; `fetch` is for files whose names are known. HubError
+    where files of the input's own manifest are missing: the push that makes it was stopped.
+    """
     with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
-        return Path(
-            snapshot_download(
+        folder = Path(
+            api().snapshot_download(
                 parent.repo,
                 repo_type=parent.type,
                 revision=parent.commit,
                 allow_patterns=patterns,
             )
         )
+    if patterns is None and (folder / MANIFEST).exists():
+        _check_whole(parent, folder)
+    return folder
+
+
+def _check_whole(parent: Parent, folder: Path) -> None:
+    manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}
+    missing = [path for path in manifest.get("files", {}) if not (folder / path).exists()]
+    if missing:
+        raise HubError(
+            f"`{parent.key}`: {parent.repo}@{parent.commit[:12]} lacks {len(missing)} files of its "
+            f"manifest, the first {missing[0]}; run the stage again that makes it, which mends it"
+        )
+
+
+class _Quiet(tqdm):
+    """No bar of its own for each of many files."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "disable": True})
+
+
+def fetch(parent: Parent, names: Iterable[str]) -> Path:
+    """Folder with the named files of a pinned input; its cost is linear in their number."""
+    folder = _listed_here(parent)
+
+    def one(name: str) -> None:
+        api().hf_hub_download(
+            parent.repo,
+            name,
+            repo_type=parent.type,
+            revision=parent.commit,
+            tqdm_class=_Quiet,
+        )
+
+    wanted = list(names)
+    with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
+        hf_thread_map(one, wanted, desc=f"{len(wanted)} files", max_workers=_WORKERS)
+    return folder
 
 
 def files(parent: Parent) -> list[str]:
-    """Paths of all files of a pinned input, sorted; nothing is downloaded."""
-    with errors(f"`{parent.key}`: {parent.repo}@{parent.commit[:12]}"):
-        listed = api().list_repo_files(parent.repo, repo_type=parent.type, revision=parent.commit)
-    return sorted(listed)
+    """Paths of all files of a pinned input, sorted; the Hub is asked once for each commit."""
+    _listed_here(parent)
+    listed = get_cached_repo_tree(parent.repo, repo_type=parent.type, revision=parent.commit)
+    return sorted(entry.path for entry in listed)
+
+
+def _listed_here(parent: Parent) -> Path:
+    """The folder of a pinned input in the cache, where the client keeps the list of its files."""
+    return download(parent, [CARD, ".gitattributes"])
 
 
 def commit_of(repo: str, repo_type: str, revision: str) -> str | None:

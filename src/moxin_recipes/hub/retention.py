@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moxin_recipes.hub.pull import read_manifest
+from moxin_recipes.hub.pull import INCOMING, manifest_told
 from moxin_recipes.hub.session import api, errors, qualified
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ class Retention:
         """Deletes the branches on the Hub that do not stay.
 
         It looks at those of the same run only: their name differs from `branch` in the step alone,
-        and their manifest has the same `key`.
+        and their manifest has the same `key`. What an upload that was stopped left of an earlier
+        step, and of which nobody knows whose it is, goes too: it would be uploaded anew.
         """
         if not self.keep:
             return
@@ -39,13 +40,16 @@ class Retention:
         with errors(repo):
             refs = api().list_repo_refs(repo, repo_type=repo_type).branches
         alike = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(branch)))
-        same_run = []
+        same_run, left = [], []
         for ref in refs:
+            name = ref.name.removeprefix(INCOMING)
+            if name != ref.name and alike.fullmatch(name) and step(name) < step(branch):
+                left.append(ref.name)
             if alike.fullmatch(ref.name):
-                manifest = read_manifest(repo, repo_type, ref.target_commit)
-                if manifest and manifest["key"] == key:
+                told = manifest_told(repo, repo_type, ref.target_commit) or {}
+                if told.get("key") == key:
                     same_run.append(ref.name)
-        for old in sorted(set(same_run) - set(self.stay(same_run)), key=step):
+        for old in (*left, *sorted(set(same_run) - set(self.stay(same_run)), key=step)):
             with errors(f"{repo}@{old}"):
                 api().delete_branch(repo, branch=old, repo_type=repo_type)
             log.info("deleted %s@%s (`keep_checkpoints: %d`)", repo, old, self.keep)

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator
 from functools import cache
 
 import httpx2
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 
 from moxin_hub import launcher
 from moxin_recipes import environment
+from moxin_recipes.hub.patience import patient_client
 
 
 class HubError(RuntimeError):
@@ -44,30 +44,22 @@ class MissingError(HubError):
 
 @cache
 def api() -> HfApi:
-    """The one client of this process."""
+    """The one client of this process; as all of the library, it waits for a Hub that is busy."""
+    set_client_factory(patient_client)
     return HfApi()
 
 
-def start(rank: int = 0, timeout: float = 120.0) -> None:
-    """Makes the embedded Hub answer when it is the one in use.
+def start() -> None:
+    """Makes the embedded Hub answer when it is the one in use, and ends it at exit.
 
-    Rank 0 starts it when nothing answers and ends it at exit; other ranks wait up to `timeout`
-    seconds. Any other Hub is left alone.
+    One that answers already is used as it is, and so is any other Hub.
     """
     if not environment.is_local():
         return
-    who = environment.local_hub()
-    if rank == 0:
-        try:
-            launcher.ensure(who)
-        except RuntimeError as error:
-            raise HubError(str(error)) from error
-        return
-    deadline = time.monotonic() + timeout
-    while not launcher.answers(who):
-        if time.monotonic() > deadline:
-            raise HubError(f"the Hub at {who.endpoint} did not answer in {timeout:.0f} s")
-        time.sleep(0.2)
+    try:
+        launcher.ensure(environment.local_hub())
+    except RuntimeError as error:
+        raise HubError(str(error)) from error
 
 
 @cache

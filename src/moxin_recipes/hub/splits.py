@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -25,8 +26,11 @@ def load_split(
     """
     try:
         dataset = load_dataset(str(folder), config, split=split)
-    except ValueError as error:
-        raise RecipeError(f"`{key}`: {' '.join(str(error).split())}") from error
+    except (ValueError, DatasetsError, OSError) as error:
+        # What is wrong with a file stands in the cause; the error itself says little.
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+        said = " ".join(str(cause or error).split())[:300]
+        raise RecipeError(f"`{key}`: it cannot be read as a data set: {said}") from error
     for wanted in columns:
         if not set(wanted.split("|")) & set(dataset.column_names):
             there, column = ", ".join(dataset.column_names), wanted.replace("|", "` or `")

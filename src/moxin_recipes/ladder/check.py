@@ -4,11 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.hub import pull, session
+from moxin_recipes import environment
+from moxin_recipes.hub import own, pull, session
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder import launching, lengths, memory, order, outputs, own_inputs
 from moxin_recipes.recipe import door, trainers
-from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.fields import Reference, is_path
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.reading import Recipe, read
 from moxin_recipes.recipe.strict import RecipeError
@@ -22,19 +23,35 @@ def check(place: Path, online: bool) -> None:
     With `online` an input that the Hub does not have is a RecipeError; else a line says so.
     """
     recipes = [read(place)] if place.is_file() else order.read(place)
+    filled = {}
     for recipe in recipes:
-        launcher = launching.launcher_of(recipe, launching.file_of(recipe))
-        door.check(recipe, launcher, on_hardware=False)
+        file = launching.file_of(recipe)
+        launcher = launching.launcher_of(recipe, file)
+        filled[recipe.name] = door.check(recipe, launcher, on_hardware=False)
         steps = ""
         if recipe.trains:
             micro, count = trainers.batches(recipe, launcher.processes)
             steps = f", {launcher.processes} processes × {micro} sequences × {count} accumulations"
         log.info("%-22s %s%s: ok", recipe.name, recipe.stage, steps)
+        if recipe.trains:
+            launched = trainers.as_launched(recipe, filled[recipe.name][-1])
+            for line in memory.lines(recipes, recipe, file, launched):
+                log.info("  %s", line)
+        for line in outputs.lines(recipe, recipes):
+            log.info("  %s", line)
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()
+    lengths.check(recipes, filled)
+    owns = own_inputs.proven(recipes)
     unresolved = []
+    for found in owns:
+        named = "" if environment.takes_own_files() else ", if the command names the Hub (--hub)"
+        said = "is there already" if own.is_there(found) else f"would be pushed{named}"
+        log.info("  %s: %s: %s", found.key, found, said)
     for recipe, reference in outside:
+        if is_path(reference.repo):
+            continue
         parents = _there(reference)
         for parent in parents:
             log.info("  %s: %s@%s", reference.key, parent.repo, parent.commit)

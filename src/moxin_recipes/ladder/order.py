@@ -65,21 +65,20 @@ def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:
 
 
 def check_mixtures(recipes: Recipes) -> None:
-    """Mixtures name sources of the ladder's data stages, where it has any."""
-    known = {
-        source.name
-        for recipe in recipes
-        if isinstance(recipe.keys, DataKeys)
-        for source in recipe.keys.sources
-    }
+    """Mixtures name sources of the data stage that makes their tokens, where the ladder has it."""
+    known: dict[str, list[str]] = {}  # repository of tokens → its sources
     for recipe in recipes:
-        if known and isinstance(recipe.keys, PretrainKeys):
-            for position, item in enumerate(recipe.keys.mixture):
-                if item.source not in known:
-                    raise RecipeError(
-                        f"{recipe.path}: `mixture[{position}].source`: {item.source} is no source "
-                        f"of this ladder ({', '.join(sorted(known))})"
-                    )
+        if isinstance(recipe.keys, DataKeys) and recipe.keys.hub_tokens_id:
+            known[recipe.keys.hub_tokens_id] = [source.name for source in recipe.keys.sources]
+        if not isinstance(recipe.keys, PretrainKeys):
+            continue
+        there = known.get(recipe.keys.dataset_name.partition("@")[0])
+        for position, item in enumerate(recipe.keys.mixture):
+            if there is not None and item.source not in there:
+                raise RecipeError(
+                    f"{recipe.path}: `mixture[{position}].source`: {item.source} is no source "
+                    f"of this ladder ({', '.join(sorted(there))})"
+                )
 
 
 def makers(recipes: Iterable[Recipe[Any]], reference: Reference) -> list[str]:

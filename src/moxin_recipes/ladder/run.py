@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.hub import pull
+from moxin_recipes.hub import own, pull
 from moxin_recipes.hub.session import MissingError
-from moxin_recipes.ladder import launching, order
+from moxin_recipes.ladder import launching, lengths, order, own_inputs
 from moxin_recipes.ladder.state import restore_tags, state
 from moxin_recipes.recipe import door
+from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -34,20 +35,28 @@ def run(
     """Runs every stage that is not done, each in its own `accelerate launch`.
 
     Nothing is launched before all recipes are checked, the inputs of all stages are there or will
-    be made by a stage before them, and this machine has what the launcher's files ask for.
+    be made by a stage before them, and this machine has what the launcher's files ask for. Then
+    files and folders of this machine that the recipes name go to the Hub.
     """
     recipes = order.read(folder)
     todo = order.chosen(recipes, start, only or [], force or [])
     files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
-    for recipe in recipes:
-        door.check(recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False)
+    filled = {
+        recipe.name: door.check(
+            recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False
+        )
+        for recipe in recipes
+    }
     order.outside_inputs(recipes)
     order.check_mixtures(recipes)
+    lengths.check(recipes, filled)
+    owns = own_inputs.proven(todo)
     for position, recipe in enumerate(todo):
         problems = missing_inputs(recipes, todo[:position], recipe)
         problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
         if problems:
             raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
+    own.bring(owns)
     for recipe in todo:
         file = files[recipe.name]
         launcher = launching.launcher_of(recipe, file)
@@ -64,7 +73,8 @@ def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe
     """The inputs of a stage that are absent and that no stage `before` it will make, in words."""
     problems = []
     for reference in recipe.references:
-        if reference.benchmark or order.makers(before, reference):
+        known = reference.benchmark or is_path(reference.repo)  # these are pushed in a moment
+        if known or order.makers(before, reference):
             continue
         try:
             pull.resolve_all([reference])

@@ -36,7 +36,8 @@ class State:
 def state(recipe: Recipe[Any], launcher: Launcher) -> State:
     """Resolves the inputs of a recipe, and looks for the push that its key names.
 
-    All of its repositories must be tagged. Where no push has today's key, one with the key of the
+    All of its repositories must be tagged, and the manifest there must have the key that the tag
+    is short for. Where no push has today's key, one with the key of the
     first form is looked for.
     """
     try:
@@ -57,7 +58,9 @@ def state(recipe: Recipe[Any], launcher: Launcher) -> State:
             main = next(iter(commits))
             commit = str(commits[main])
             repo, kind = qualified(recipe.outputs[main]), recipe.output_type(main)
-            return State(recipe, wanted, tag, commit, pull.read_manifest(repo, kind, commit))
+            manifest = pull.read_manifest(repo, kind, commit)
+            if manifest and manifest["key"] == key:
+                return State(recipe, wanted, tag, commit, manifest)
     return State(recipe, wanted)
 
 

@@ -40,6 +40,12 @@ def leftovers(state: State) -> list[Leftover]:
     return resume.leftovers(state.recipe.output_dir, state.identity)
 
 
+def kept_steps(state: State) -> Leftover | None:
+    """The finished steps of a stage that is done: only another recipe has a use for them."""
+    folder = state.recipe.output_dir / resume.STEPS
+    return Leftover(folder, None) if state.done and folder.is_dir() else None
+
+
 def rows(states: list[State]) -> list[dict[str, Any]]:
     """What `moxin status --json` prints, one row a stage."""
     return [_row(state) for state in states]
@@ -60,21 +66,33 @@ def _row(state: State) -> dict[str, Any]:
 
 
 def leftover_lines(states: list[State]) -> list[str]:
-    """A line for each folder of unfinished work under other values: where, its step, its size."""
+    """A line for each folder of unfinished work under other values, and of kept steps: its size."""
     lines = []
     for state in states:
         for leftover in leftovers(state):
             step = leftover.checkpoint.name.split("-")[1] if leftover.checkpoint else None
             what = f"a checkpoint of step {step}" if step else "no checkpoint"
             size = leftover.bytes / 1e6
-            lines.append(f"{state.recipe.name}: {leftover.folder} has {what}, {size:,.0f} MB")
+            lines.append(
+                f"unfinished under other values: {state.recipe.name}: {leftover.folder} has "
+                f"{what}, {size:,.0f} MB"
+            )
+        if kept := kept_steps(state):
+            lines.append(
+                f"kept for a changed recipe: {state.recipe.name}: {kept.folder} has finished "
+                f"steps, {kept.bytes / 1e6:,.0f} MB"
+            )
     return lines
 
 
 def remove_leftovers(states: list[State]) -> None:
-    """Deletes unfinished work under other values, and logs it; RecipeError while a stage runs."""
+    """Deletes unfinished work under other values and kept steps, and logs it.
+
+    RecipeError while a stage runs.
+    """
     for state in states:
-        for leftover in leftovers(state):
+        kept = kept_steps(state)
+        for leftover in (*leftovers(state), *([kept] if kept else [])):
             resume.remove(leftover)
             log.info("deleted %s", leftover.folder)
 

@@ -6,6 +6,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -46,3 +47,22 @@ def as_prompts(
     if not rows:
         raise RecipeError(f"`max_prompt_length`: no prompt has at most {longest} tokens")
     return Dataset.from_list(rows)
+
+
+def left_out(problems: Dataset, solvable: Dataset, asked: Dataset) -> lost.Line:
+    """Returns what the stage says if it leaves out more than half of the problems.
+
+    `solvable` are those with a signal, `asked` those of them with a prompt that is short enough.
+    """
+    reasons = {
+        "pass rate": len(problems) - len(solvable),
+        "prompt too long": len(solvable) - len(asked),
+    }
+    most = max(reasons, key=lambda reason: reasons[reason])
+    if most == "pass rate":
+        key, stay = "`min_pass_rate`, `max_pass_rate`", set(solvable["problem"])
+        gone = [text for text in problems["problem"] if text not in stay]
+    else:
+        key = "`max_prompt_length`"
+        gone = sorted(solvable["problem"], key=len, reverse=True)
+    return lost.Line("problems", len(problems), reasons, key, gone[: lost.EXAMPLES])

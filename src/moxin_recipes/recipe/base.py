@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.bounds import AtLeastZero, Positive
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
@@ -12,7 +13,9 @@ from moxin_recipes.recipe.fields import (
     MODEL_INPUT,
     MODEL_OUTPUT,
     Reference,
+    is_path,
     outputs,
+    references,
 )
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -57,6 +60,14 @@ class StageKeys:
         for named in dataclasses.fields(self):
             if named.metadata.keys() & {"input", "output"} and getattr(self, named.name) == "":
                 raise RecipeError(f"`{named.name}` is empty; name a repository")
+        for key, (repo, _) in outputs(self).items():
+            limits.check_name(key, repo)
+        for reference in references(self):
+            if reference.type == "model" and is_path(reference.repo):
+                raise RecipeError(
+                    f"`{reference.key}`: {reference.repo} is a path, and models are read from a "
+                    "Hub; `moxin hub add FOLDER --as NAMESPACE/REPO` puts one into the embedded Hub"
+                )
         made = [repo for repo, _ in outputs(self).values()]
         for repo in made:
             if made.count(repo) > 1:
@@ -67,6 +78,13 @@ class StageKeys:
     def implied(self) -> list[Reference]:
         """Inputs that no key names."""
         return []
+
+    def positions(self, args: Any) -> dict[str, int]:  # noqa: ARG002 (others use it)
+        """Keys → tokens that the model of `model_name_or_path` must have positions for.
+
+        `args` is the trainer's dataclass, None where nothing trains.
+        """
+        return {}
 
     def check_launch(self, sharded: bool) -> None:
         """The same for the launcher's file: `sharded` says whether FSDP shards the model."""
@@ -105,6 +123,11 @@ class TrainingKeys(StageKeys):
                 "`eval_strategy`: this stage scores its result at the end, on held-out items; "
                 "leave it out"
             )
+        if args.max_steps == 0 or args.max_steps < -1:
+            raise RecipeError(
+                f"`max_steps` must be at least 1, not {args.max_steps}; leave it out to train for "
+                "`num_train_epochs`"
+            )
         if args.save_total_limit == 1:
             raise RecipeError(
                 "`save_total_limit` must be 2 or more: a kill while one is written leaves the other"
@@ -130,6 +153,11 @@ class PostTrainingKeys(TrainingKeys):
     eval_rows: Positive = 400
     eval_samples: Positive = 1  # above 1: sampled pass@1 at temperature 1
     eval_max_new_tokens: Positive = 64
+
+    def positions(self, args: Any) -> dict[str, int]:
+        """A sequence of training, and an answer that is scored."""
+        answer = self.eval_max_new_tokens if self.problems_name else 0
+        return {"max_length": getattr(args, "max_length", None) or 0, "eval_max_new_tokens": answer}
 
 
 def need(keys: StageKeys, wanted: tuple[str, ...], because: str) -> None:

@@ -31,8 +31,9 @@ DATASET_OUTPUT = {"output": "dataset", "class": "harmless"}
 class Reference:
     """An input: the recipe's key, the repository's type, name and revision as written there.
 
-    The revision `*` stands for all of a repository. A benchmark's name is whole as it is, and where
-    no Hub has it, its tasks alone fail.
+    Of a file or folder of this machine `repo` is its path (`is_path`). The revision `*` stands for
+    all of a repository. A benchmark's name is whole as it is, and where no Hub has it, its tasks
+    alone fail.
     """
 
     key: str
@@ -40,6 +41,11 @@ class Reference:
     repo: str
     revision: str
     benchmark: bool = False
+
+
+def is_path(written: str) -> bool:
+    """Whether an input names a file or a folder of this machine, relative to the current folder."""
+    return written in (".", "..", "~") or written.startswith(("./", "../", "~/", "/"))
 
 
 def is_made_here(field: dataclasses.Field[Any], written: Any) -> bool:
@@ -84,7 +90,7 @@ def references(keys: Any) -> list[Reference]:
     return [
         Reference(key, kind, repo, revision or "main")
         for key, kind, written in (*flat, *nested)
-        for repo, _, revision in [written.partition("@")]
+        for repo, _, revision in [(written, "", "") if is_path(written) else written.partition("@")]
     ]
 
 

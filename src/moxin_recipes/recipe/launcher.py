@@ -43,6 +43,8 @@ class Launcher:
                 unread = name not in names and LAUNCHER_KEYS.get(name, "result") == "result"
                 if unread and value not in (None, "", "no", {}):
                     raise RecipeError(f"`{name}`: the recipes know nothing of it; leave it out")
+            if file.distributed_type == "FSDP":
+                _check_fsdp(content.get("fsdp_config") or {})
             if file.distributed_type == "NO" and file.num_processes > 1:
                 raise RecipeError(
                     f"`distributed_type: NO` starts one process, not {file.num_processes}; "
@@ -68,12 +70,13 @@ class Launcher:
         )
 
     def dtypes(self, values: dict[str, Any], bf16_by_default: bool) -> dict[str, str]:
-        """What this launch computes in, and what gradients are summed in over processes.
+        """What this launch computes in; without an entry that is float32.
 
         `values` are a recipe's keys. The Trainer takes the launcher's mixed precision where neither
         `fp16` nor `bf16` is on; `bf16_by_default` says what the stage's trainer makes of no `bf16`.
-        FSDP sums gradients in the dtype that it computes in, DDP in float32. What is float32 has no
-        entry.
+        Under autocast, float32 parameters make a residual stream of float32; FSDP casts them, and
+        so the stream, to `param_dtype`. Gradients are summed in float32 by both
+        (training/sharding.py).
         """
         bf16 = values.get("bf16")
         if bf16 is None:
@@ -81,7 +84,19 @@ class Launcher:
         precision = "fp16" if values.get("fp16") else "bf16" if bf16 else self.mixed_precision
         if precision == "no":
             return {}
-        return {"precision": precision} | ({"reduce_dtype": precision} if self.sharded else {})
+        return {"precision": precision} | ({"param_dtype": precision} if self.sharded else {})
+
+
+def _check_fsdp(config: dict[str, Any]) -> None:
+    """Raises RecipeError for what accelerate would fill in, and the recipes cannot use."""
+    version = config.get("fsdp_version", 1)  # accelerate's default
+    if version != 2:
+        raise RecipeError(f"`fsdp_version` is {version} (1 where it is left out); write 2")
+    if config.get("fsdp_auto_wrap_policy", "NO_WRAP") == "NO_WRAP":
+        raise RecipeError(
+            "`fsdp_auto_wrap_policy` is NO_WRAP (also where it is left out): each GPU would gather "
+            "the whole model at once; write TRANSFORMER_BASED_WRAP"
+        )
 
 
 def content_of(path: Path) -> dict[str, Any]:

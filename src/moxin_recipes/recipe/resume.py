@@ -16,6 +16,7 @@ from typing import IO, Any
 from moxin_recipes.recipe.identity import Identity
 from moxin_recipes.recipe.strict import RecipeError
 
+STEPS = "steps"  # in a stage's folder: what its next run need not make again
 SEAL = "moxin.json"  # in a checkpoint: key, values, seconds, and the digest of each file
 
 
@@ -34,7 +35,12 @@ class Leftover:
     @property
     def bytes(self) -> int:
         """What the folder takes on the disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return folder_bytes(self.folder)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def state_folder(stage_folder: Path, key: str) -> Path:

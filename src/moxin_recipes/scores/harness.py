@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ class Together:
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.size > 1:
-            torch.distributed.init_process_group("gloo")
+            # One process grades while others wait. No limit is needed: a process that ends closes
+            # its connections, and that ends the others.
+            torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
             if torch.cuda.is_available():
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
 

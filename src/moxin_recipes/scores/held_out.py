@@ -1,9 +1,8 @@
-"""Held-out scores of a saved model: bits per byte, and answers to unseen problems."""
+"""Held-out scores of a saved model: answers to unseen problems."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -21,15 +21,13 @@ from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import metrics
-from moxin_recipes.tokens.framing import Framing
-from moxin_recipes.tokens.shards import TokenFolder
-from moxin_recipes.tokens.vocabulary import token_bytes
 
 _BATCH = 256  # prompts generated together
 
 
 @cache
-def _metric(name: str) -> evaluate.EvaluationModule:
+def metric(name: str) -> evaluate.EvaluationModule:
+    """One of the metrics of this package."""
     return evaluate.load(str(Path(str(metrics.__file__)).parent / f"{name}.py"))
 
 
@@ -39,56 +37,6 @@ def load(folder: Path) -> tuple[PreTrainedModel, Tokenizer]:
     dtype = torch.bfloat16 if gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     return model.to("cuda" if gpu else "cpu"), AutoTokenizer.from_pretrained(folder)
-
-
-@torch.no_grad()
-def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
-    """`bits_per_byte` over all sources' held-out tokens and `bits_per_byte/SOURCE` of each.
-
-    Windows of `context` tokens, documents isolated as in training; a last part window is left out.
-    """
-    model, tokenizer = load(folder)
-    lengths, framing = token_bytes(tokenizer), Framing.of(tokenizer, "model_name_or_path")
-    held_out = TokenFolder(tokens)
-    sources = held_out.sources("heldout")
-    if not sources:
-        raise RecipeError("`dataset_name`: these tokens have no held-out documents to measure on")
-    nats: dict[str, list[float]] = {}
-    sizes: dict[str, list[int]] = {}
-    for source in sources:
-        windows = [
-            framing.packed(held_out.read(shard, start, context))
-            for shard in held_out.shards(source, "heldout")
-            for start in range(0, shard.tokens - context + 1, context)
-        ]
-        for start in range(0, len(windows), 16):
-            batch = windows[start : start + 16]
-            nats.setdefault(source, []).append(_nats(model, batch))
-            labels = np.concatenate([window["labels"] for window in batch])
-            sizes.setdefault(source, []).append(int(lengths[labels[labels >= 0]].sum()))
-    scores = {
-        f"bits_per_byte/{name}": _bits(nats[name], sizes[name]) for name in sources if name in nats
-    }
-    whole = _bits(list(chain(*nats.values())), list(chain(*sizes.values())))
-    return {"bits_per_byte": whole, **scores}
-
-
-def _bits(nats: list[float], sizes: list[int]) -> float:
-    result = _metric("bits_per_byte").compute(predictions=nats, references=sizes)
-    return round(float(result["bits_per_byte"]), 4)
-
-
-def _nats(model: PreTrainedModel, batch: list[dict[str, np.ndarray]]) -> float:
-    inputs = {
-        key: torch.from_numpy(np.stack([window[key] for window in batch])).to(model.device)
-        for key in ("input_ids", "position_ids")
-    }
-    labels = torch.from_numpy(np.stack([window["labels"] for window in batch])).to(model.device)
-    logits = model(**inputs, use_cache=False).logits[:, :-1].float()
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
-    )
-    return float(total)
 
 
 @dataclass(frozen=True)
@@ -174,7 +122,7 @@ def answers(
     flat = [completion for completions in rounds for completion in completions]
     right = reward([c.text for c in flat], wanted * len(rounds))
     which = list(range(len(prompts))) * len(rounds)
-    result = _metric("pass_at_one").compute(predictions=right, references=which)
+    result = metric("pass_at_one").compute(predictions=right, references=which)
     items = {"accuracy": result.pop("items")}
     scores = {**result, "ended": float(np.mean([c.ended for c in flat]))}
     if answer_format == "chain":
@@ -216,23 +164,55 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
-    splits = {"": keys.eval_split, "longer_": keys.longer_split} if keys.problems_name else {}
-    for prefix, split in splits.items():
-        if split:
-            scores, items = _on_split(model, pull, keys, split)
-            facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
-            facts["items"] |= {prefix + name: each for name, each in items.items()}
+    for prefix, problems in held_out_problems(pull, keys).items():
+        scores, items = _on_problems(model, problems, keys)
+        facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
+        facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
-def _on_split(
-    model: Path, pull: Pull, keys: PostTrainingKeys, split: str
+def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
+    """The problems that `held_out` asks, by the prefix of their scores; none without a recipe's.
+
+    Raises:
+        RecipeError: a split or a column is missing, or a split is empty.
+    """
+    splits = {"": ("eval_split", keys.eval_split), "longer_": ("longer_split", keys.longer_split)}
+    problems = {}
+    for prefix, (key, split) in splits.items() if keys.problems_name else ():
+        if split is None:
+            continue
+        columns = ["problem", "answer"] + (["chain_prefix"] if key == "longer_split" else [])
+        rows = load_split(
+            pull("problems_name"), keys.problems_config, split, columns, "problems_name"
+        )
+        if not len(rows):
+            raise RecipeError(
+                f"`{key}`: {split} of {keys.problems_name} has no problem to score on"
+            )
+        problems[prefix] = rows.select(range(min(keys.eval_rows, len(rows))))
+    return problems
+
+
+def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
+    """That the scores of `held_out` can be taken, as far as that shows before there is a model.
+
+    Raises:
+        RecipeError: see `held_out_problems`; or the tokenizer cannot ask a problem.
+    """
+    for problems in held_out_problems(pull, keys).values():
+        try:
+            asked(problems, tokenizer, keys.prompt_suffix)
+        except (ValueError, TypeError, TemplateError) as error:
+            reason = " ".join(str(error).split())
+            raise RecipeError(
+                f"`problems_name`: the model's chat template cannot ask its problems: {reason}"
+            ) from error
+
+
+def _on_problems(
+    model: Path, problems: Dataset, keys: PostTrainingKeys
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    columns = ["problem", "answer"] + (["chain_prefix"] if split == keys.longer_split else [])
-    problems = load_split(
-        pull("problems_name"), keys.problems_config, split, columns, "problems_name"
-    )
-    problems = problems.select(range(min(keys.eval_rows, len(problems))))
     scores, items = answers(
         model,
         problems,
@@ -244,7 +224,7 @@ def _on_split(
     )
     if keys.answer_format == "chain" and "chain_prefix" in problems.column_names:
         right = forced_chains(model, problems, keys.prompt_suffix, keys.eval_max_new_tokens)
-        forced = _metric("pass_at_one").compute(
+        forced = metric("pass_at_one").compute(
             predictions=right, references=list(range(len(right)))
         )
         items["forced_chain_accuracy"] = right

@@ -3,11 +3,12 @@
 import errno
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lm_eval.api.task import Task
 
-from moxin_recipes.hub.pull import Parent, Pull, download
+from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.hub.session import AwayError
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
@@ -24,8 +25,16 @@ log = logging.getLogger(__name__)
 class Scoring:
     """What all units of a run share: the recipe, its inputs, the store, the processes."""
 
-    def __init__(self, keys: EvaluateKeys, parents: list[Parent], pull: Pull, store: Store) -> None:
+    def __init__(
+        self,
+        keys: EvaluateKeys,
+        parents: list[Parent],
+        pull: Pull,
+        fetch: Callable[[Parent], Path],
+        store: Store,
+    ) -> None:
         self._keys, self._parents, self._pull, self._store = keys, parents, pull, store
+        self._fetch = fetch
         self._together = Together()
         self._searched = clean_items.searched(keys.corpus_name, pull)
 
@@ -34,12 +43,7 @@ class Scoring:
         self._together.close()
 
     def score(self, units: list[Unit]) -> dict[str, str]:
-        """Scores units of one model and stores them; key → reason of those that failed.
-
-        The first process says which ones: it alone knows what is stored.
-        """
-        wanted = self._together.gather([unit.key for unit in units])[0]
-        units = [unit for unit in units if unit.key in wanted]
+        """Scores units of one model and stores them; key → reason of those that failed."""
         if not units:
             return {}
         try:
@@ -63,7 +67,7 @@ class Scoring:
         keys, failure, model = self._keys, None, None
         try:
             model = Model(
-                download(unit.parent),
+                self._fetch(unit.parent),
                 batch_size=keys.eval_batch_size,
                 dtype=keys.dtype,
                 add_bos=keys.add_bos,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moxin_recipes.hub.files import write_json
-from moxin_recipes.hub.pull import Parent, commit_of, download
+from moxin_recipes.hub.pull import Parent, commit_of, download, fetch
 from moxin_recipes.hub.session import qualified
 from moxin_recipes.recipe import benchmarks
 from moxin_recipes.recipe.benchmarks import Leaf
@@ -224,7 +224,7 @@ class Store:
         missing = [record for record in there if self.get(record["key"]) is None]
         if not missing:
             return
-        folder = download(pushed, ["units.json", *(record["items"] for record in missing)])
+        folder = fetch(pushed, [record["items"] for record in missing])
         for record in missing:
             edits = list(records.edited(folder, [record]))
             if edits:

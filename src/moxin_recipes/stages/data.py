@@ -6,19 +6,22 @@ content, filtered, deduplicated and decontaminated (documents/), and packed as t
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.data \
       --config recipes/moxin-nano/00-data.yaml
 
-Needs: nothing, or the datasets under `sources`. Pushes: every repository named `hub_…_id`.
+Needs: nothing, or the datasets under `sources`. Pushes: every repository named `hub_…_id`. The
+steps of the preparation stay in `steps/` of `output_dir`: what a changed recipe does not change is
+not made again.
 """
 
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.documents import corpus
+from moxin_recipes.documents import account, corpus
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.prepare import first_texts, heldout, prepare
 from moxin_recipes.hub.files import clear
 from moxin_recipes.problems import sets
 from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.resume import STEPS
 from moxin_recipes.run import Run, launch
 from moxin_recipes.tokens import build, mistral, vocabulary
 
@@ -38,15 +41,17 @@ def main(run: Run[DataKeys, None]) -> None:
         if getattr(keys, key):
             folder = clear(run.folder / key)
             outputs[key] = (folder, sets.write(key, folder, keys))
+    problems = run.folder / "hub_problems_id" if keys.hub_problems_id else None
+    documents = prepare(keys, run.folder / STEPS, run.pull, run.parent, problems)
     if keys.sources:
-        problems = run.folder / "hub_problems_id"
-        outputs |= texts(run, keys, problems if keys.hub_problems_id else None)
+        outputs |= texts(run, keys, documents)
+        account.say(documents)
     run.finish({key: outputs[key] for key in run.recipe.outputs if key in outputs})
+    documents.forget_others()
 
 
-def texts(run: Run[DataKeys, None], keys: DataKeys, problems: Path | None) -> Outputs:
-    """Corpus, tokenizer and tokens of the `sources`; `problems` are the sets of this stage."""
-    documents = prepare(keys, run.state / "documents", run.pull, run.parent, problems)
+def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Outputs:
+    """Corpus, tokenizer and tokens of the `sources`."""
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
     if keys.tokenizer_name_or_path:

@@ -16,6 +16,7 @@ from datasets import Dataset
 
 from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
@@ -33,11 +34,12 @@ def main(run: Run[DistillKeys, None]) -> None:
     answers = solutions(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
     tally = verified.write(folder, problems, answers, keys.rewards)
+    line = verified.left_out(folder, tally)
     if not tally.kept:
         raise RecipeError(
-            f"`teacher`: no solution was accepted; {dict(tally.reasons)}. What it said is in "
-            f"{folder / 'rejected'}"
+            f"`teacher`: no solution was accepted; {line}. What it said is in {folder / 'rejected'}"
         )
+    lost.warn(line)
     origin = verified.ORIGIN[keys.teacher].format(keys=keys)
     facts = {
         "metrics": {"accepted": round(tally.kept / tally.answered, 4)},

@@ -8,10 +8,14 @@ where these do not begin with it). Pushes: the Instruct model. Pairs that cannot
 in `left_out.parquet` beside it, those of the test split in `left_out_test.parquet`.
 """
 
+import functools
+
 from trl import DPOConfig, DPOTrainer
+from trl.trainer import dpo_trainer
 
 from moxin_recipes.chats.pairs import Pairs
 from moxin_recipes.recipe.keys.dpo import DpoKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining
 
@@ -24,6 +28,9 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     pairs = read_pairs(run, dpo, run.keys.dataset_train_split)
     test_split = run.keys.dataset_test_split
     tests = read_pairs(run, dpo, test_split) if test_split else None
+    # TRL would let the others wait in a barrier, which has a limit, while one process tokenizes.
+    turn = functools.partial(run.ranks.in_turn, "the tokens of the pairs")
+    vars(dpo_trainer)["global_then_local_main_first"] = turn
     trainer = dpo.trainer(
         DPOTrainer,
         dpo.model(),
@@ -33,6 +40,14 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     trainer.train_dataset = pairs.full_batches(
         trainer.train_dataset, run.keys.global_batch_size, run.args.max_length
     )
+    if tests and not len(trainer.eval_dataset):
+        raise RecipeError(
+            f"`max_length`: {run.args.max_length} tokens, and every prompt of `dataset_test_split` "
+            "is longer; nothing would be left to score on"
+        )
+    for read in (pairs, tests) if run.is_main else ():
+        if read:
+            read.warn()
     facts = dpo.train(trainer)
     metrics = preference_accuracy(trainer) if tests else {}
     facts["tokens"] = trainer.state.num_input_tokens_seen
@@ -47,7 +62,7 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
 def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -> Pairs:
     """The pairs of a split, read once by one process of a machine."""
     pairs = tuning.rows(["chosen", "rejected"], split)
-    with run.args.main_process_first(local=True, desc="reading pairs"):
+    with run.ranks.in_turn(f"the pairs of {split}"):
         return Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name")
 
 

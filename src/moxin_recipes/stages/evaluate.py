@@ -11,6 +11,8 @@ Needs: the models, held-out items for the tasks of this package, the corpus. Pus
 scores and items, and the scores of whole sets to the models' cards.
 """
 
+import functools
+
 from moxin_recipes.hub.cards.scores import add_scores
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
@@ -18,7 +20,7 @@ from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import table
 from moxin_recipes.scores.scoring import Scoring
 from moxin_recipes.scores.table import Failed
-from moxin_recipes.scores.units import Line, Store, plan
+from moxin_recipes.scores.units import Line, Store, Unit, plan
 
 
 def main(run: Run[EvaluateKeys, None]) -> None:
@@ -46,17 +48,32 @@ def main(run: Run[EvaluateKeys, None]) -> None:
 def scored(run: Run[EvaluateKeys, None], lines: list[Line], store: Store) -> Failed:
     """Scores what the store lacks; key → reason of what failed. What is done is pushed at once."""
     failed: Failed = {}
-    scoring = Scoring(run.keys, run.parents, run.pull, store)
+    scoring = Scoring(run.keys, run.parents, run.pull, run.fetch, store)
     models = list(dict.fromkeys(line.model for line in lines))
     for position, name in enumerate(models, start=1):
         units = [unit for line in lines if line.model == name for unit in line.units]
-        missing = {unit.key: unit for unit in units if store.get(unit.key) is None}
-        failed |= scoring.score(list(missing.values()))
-        if missing and position < len(models) and run.is_main and run.keys.push_to_hub:
-            folder = run.folder / "hub_scores_id"
-            run.share("hub_scores_id", folder, table.write(folder, lines, store, failed))
+        lacking = functools.partial(missing, units, store)
+        # The first process alone knows what is stored.
+        wanted = run.ranks.once(f"the units that {name} lacks", lacking)
+        failed |= scoring.score(
+            list({unit.key: unit for unit in units if unit.key in wanted}.values())
+        )
+        if wanted and position < len(models) and run.keys.push_to_hub:
+            pushed = functools.partial(share, run, lines, store, failed)
+            run.ranks.once(f"the push of {name}'s scores", pushed)
     scoring.close()
     return failed
+
+
+def missing(units: list[Unit], store: Store) -> list[str]:
+    """Keys of the units that the store lacks."""
+    return [unit.key for unit in units if store.get(unit.key) is None]
+
+
+def share(run: Run[EvaluateKeys, None], lines: list[Line], store: Store, failed: Failed) -> None:
+    """Pushes what is scored by now; the stage is not done."""
+    folder = run.folder / "hub_scores_id"
+    run.share("hub_scores_id", folder, table.write(folder, lines, store, failed))
 
 
 def give_to_cards(lines: list[Line], store: Store) -> None:

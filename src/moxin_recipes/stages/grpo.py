@@ -10,11 +10,13 @@ model.
 
 import logging
 
+from datasets import Dataset
 from trl import GRPOConfig
 
 from moxin_recipes import rewards
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
@@ -28,14 +30,14 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     keys = run.keys
     model = PostTraining(run)
     problems = model.rows(["problem", "answer"])
-    if run.is_main:
-        known_answers.check_rewards(keys.rewards, problems["answer"])
-        preflight.check_ending(model.folder, model.tokenizer, keys.rewards)
+    run.ranks.once("the test of the rewards", lambda: test_rewards(keys, model, problems))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
     solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
         solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
     )
+    if run.is_main:
+        lost.warn(prompts.left_out(problems, solvable, asked))
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(
@@ -55,6 +57,12 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
         "left out (prompt too long)": len(solvable) - len(asked),
     }
     model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))
+
+
+def test_rewards(keys: GrpoKeys, model: PostTraining, problems: Dataset) -> None:
+    """RecipeError unless the rewards tell right from wrong, and the model can end."""
+    known_answers.check_rewards(keys.rewards, problems["answer"])
+    preflight.check_ending(model.folder, model.tokenizer, keys.rewards)
 
 
 def last_reward(log: list[dict[str, float]]) -> dict[str, float]:

@@ -21,13 +21,14 @@ from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
 from moxin_recipes.tokens import vocabulary
 
 
 def main(run: Run[InitKeys, None]) -> None:
     """Builds the model, checks its size, scores it, pushes."""
     keys = run.keys
+    tokens = held_out_tokens(run, keys) if keys.dataset_name else None
     build = {
         "scratch": random,
         "expand": deeper,
@@ -37,10 +38,20 @@ def main(run: Run[InitKeys, None]) -> None:
     }
     facts = build[keys.method](run, keys)
     facts["counts"] = {"parameters": check_parameters(run.folder, keys.parameters)}
-    if keys.dataset_name:
-        tokens = run.pull("dataset_name", ["*/heldout*"])
-        facts["metrics"] = held_out.bits_per_byte(run.folder, tokens, keys.eval_context_length)
+    if tokens:
+        facts["metrics"] = held_out_text.bits_per_byte(run.folder, tokens, keys.eval_context_length)
     run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def held_out_tokens(run: Run[InitKeys, None], keys: InitKeys) -> Path:
+    """The tokens to score on, proven before anything is built, if the tokenizer is known then."""
+    tokens = run.pull("dataset_name", ["*/heldout*"])
+    for key in ("tokenizer_name_or_path", "model_name_or_path", "models"):
+        if getattr(keys, key):
+            tokenizer = AutoTokenizer.from_pretrained(run.pull(key))
+            held_out_text.held_out_tokens(tokens, tokenizer, keys.eval_context_length)
+            break
+    return tokens
 
 
 def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:

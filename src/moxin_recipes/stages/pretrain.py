@@ -16,7 +16,7 @@ from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.run import Run, launch
-from moxin_recipes.scores import held_out
+from moxin_recipes.scores import held_out_text
 from moxin_recipes.tokens.cache import GB, HubTokens
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
@@ -32,9 +32,13 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     keys = run.keys
     folder = run.pull("model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    config = AutoConfig.from_pretrained(folder)
-    framing = check_form(tokens_manifest(run), tokenizer, config.vocab_size)
-    mixture = mixed(run, framing)
+    said = run.ranks.once("what is said of the tokens", lambda: said_of_tokens(run))
+    vocabulary = AutoConfig.from_pretrained(folder).vocab_size
+    mixture = mixed(run, check_form(said, tokenizer, vocabulary))
+    # What the end needs comes first: the end may be weeks away.
+    heldout = run.pull("dataset_name", ["*/heldout*"])
+    if run.is_main:
+        held_out_text.held_out_tokens(heldout, tokenizer, keys.eval_context_length)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
@@ -50,12 +54,11 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     facts = train(run, trainer, keys.context_length)
     if run.is_main:
         tokens = len(mixture) * keys.context_length
-        heldout = run.pull("dataset_name", ["*/heldout*"])
         facts |= {
             "tokens": tokens,
             "counts": mixture.facts() | {"steps passed over": len(trainer.guard.skipped)},
-            "metrics": held_out.bits_per_byte(run.folder, heldout, keys.eval_context_length),
-            "contamination": contamination(run),
+            "metrics": held_out_text.bits_per_byte(run.folder, heldout, keys.eval_context_length),
+            "contamination": said["contamination"],
             "summary": f"Base model after `{run.recipe.name}`: {tokens:,} tokens in sequences of "
             f"{keys.context_length}.",
         }
@@ -66,23 +69,21 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], framing: Framing) -> Mixtur
     """All sequences of the phase in their order; shards are fetched when they are due."""
     keys = run.keys
     cache = Path(keys.token_cache_dir or environment.home() / "token-cache")
-    shards = HubTokens(run.parent("dataset_name"), cache, keys.token_cache_gb * GB)
+    parent = run.parent("dataset_name")
+    with run.ranks.in_turn("the list of shards"):
+        shards = HubTokens(parent, cache, keys.token_cache_gb * GB)
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, framing)
 
 
-def tokens_manifest(run: Run[PretrainKeys, TrainingArguments]) -> dict[str, Any]:
-    """What the data stage said of the tokens; nothing where it did not make them."""
+def said_of_tokens(run: Run[PretrainKeys, TrainingArguments]) -> dict[str, Any]:
+    """The form of the tokens, by their manifest, and what was found in this phase's sources."""
     parent = run.parent("dataset_name")
-    return read_manifest(parent.repo, parent.type, parent.commit) or {}
-
-
-def contamination(run: Run[PretrainKeys, TrainingArguments]) -> list[dict[str, Any]]:
-    """The rows of the tokens' report that are about the sources of this phase."""
+    manifest = read_manifest(parent.repo, parent.type, parent.commit) or {}
     sources = {item.source for item in run.keys.mixture}
-    report = tokens_manifest(run).get("contamination", [])
-    return [row for row in report if row["source"] in sources]
+    rows = [row for row in manifest.get("contamination", []) if row["source"] in sources]
+    return {"form": manifest.get("form"), "contamination": rows}
 
 
 if __name__ == "__main__":

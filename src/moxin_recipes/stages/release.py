@@ -9,6 +9,7 @@ with the index as `release.json` and in the card.
 
 import shutil
 
+from moxin_recipes.hub import targets
 from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download
@@ -41,7 +42,10 @@ def main(run: Run[ReleaseKeys, None]) -> None:
     }
     if keys.publish and keys.push_to_hub:  # before the push that means done
         keys.hub_private_repo = False
-        for repo, kind in sorted({(parent.repo, parent.type) for parent in run.parents}):
+        repositories = sorted({(parent.repo, parent.type) for parent in run.parents})
+        for repo, kind in repositories:  # all can be opened, or none is
+            targets.prove("models", repo, kind, private=True)
+        for repo, kind in repositories:
             with errors(repo):
                 api().update_repo_settings(repo, repo_type=kind, private=False)
         with errors(keys.hub_model_id):

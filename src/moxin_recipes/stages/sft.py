@@ -19,7 +19,6 @@ from trl import SFTConfig
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.recipe.keys.sft import SftKeys
-from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining
 from moxin_recipes.training.trainers import PackedSFTTrainer
@@ -30,7 +29,7 @@ def main(run: Run[SftKeys, SFTConfig]) -> None:
     tuning = PostTraining(run)
     template.prepare_tokenizer(tuning.tokenizer, run.keys.chat_template, run.keys.pad_token)
     length = run.args.max_length
-    config = stretched(AutoConfig.from_pretrained(tuning.folder), run.keys, length)
+    config = stretched(AutoConfig.from_pretrained(tuning.folder), run.keys)
     rows = packed_chats(run, tuning)
     run.args.num_train_epochs = 1  # the rows are those of all epochs, in order
     data = rows.as_dataset()
@@ -46,11 +45,11 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     args, tokenizer = run.args, tuning.tokenizer
     chats = tuning.rows(["messages|conversations"])
-    with args.main_process_first(local=True, desc="encoding chats"):
+    with run.ranks.in_turn("the encoded chats"):
         encoded = encode_chats(
             chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
         )
-    return PackedRows(
+    rows = PackedRows(
         encoded,
         args.max_length,
         args.num_train_epochs,
@@ -58,14 +57,13 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
         run.keys.global_batch_size,
         tokenizer.pad_token_id,
     )
+    if run.is_main:
+        rows.warn(chats)
+    return rows
 
 
-def stretched(config: PretrainedConfig, keys: SftKeys, length: int) -> PretrainedConfig:
+def stretched(config: PretrainedConfig, keys: SftKeys) -> PretrainedConfig:
     """The model's config with the recipe's `rope_theta` and `sliding_window`, for longer chats."""
-    if length > config.max_position_embeddings:
-        raise RecipeError(
-            f"`max_length`: {length}; the model has {config.max_position_embeddings} positions"
-        )
     if keys.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": keys.rope_theta}
     if keys.sliding_window is not None:

@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from moxin_recipes import rewards
 from moxin_recipes.problems import arithmetic, arithmetic_rows
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
 
@@ -142,6 +143,17 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
     for split in splits.values():
         split.close()
     return tally
+
+
+def left_out(folder: Path, tally: Tally) -> lost.Line:
+    """Returns what the stage says if `write` refused more than half of the answers."""
+    most = max(tally.reasons, key=lambda reason: tally.reasons[reason], default="")
+    examples: list[str] = []
+    for file in sorted((folder / "rejected").glob("*.parquet")):
+        rows = pq.read_table(file, columns=["completion", "reason"]).to_pylist()
+        examples += [row["completion"] for row in rows if row["reason"] == most]
+    key = "`max_new_tokens`" if most == CUT else "`rewards`"
+    return lost.Line("answers", tally.kept + tally.reasons.total(), tally.reasons, key, examples)
 
 
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from moxin_recipes.hub.files import spread
 from moxin_recipes.tokens import mistral, vocabulary
 from moxin_recipes.tokens.write import card_notes, counted, train_tokenizer, write_tokens
 
@@ -38,9 +39,10 @@ def save_tokens(
     form = vocabulary.form(encoder, "tokenizer_name_or_path")
     counts: dict[str, int] = {}
     for name, written in training.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for shard in sorted(written.glob("train-*")):
-            (folder / name / shard.name).hardlink_to(shard)
+        shards = sorted(written.glob("train-*"))
+        for shard, path in zip(shards, spread([shard.name for shard in shards]), strict=True):
+            (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name / path).hardlink_to(shard)
         rest = write_tokens(folder / name, "heldout", heldout[name], encoder, shard_tokens)
         for split, numbers in {"train": counted(written, "train"), "heldout": rest}.items():
             counts |= {f"{name}/{split}/{what}": number for what, number in numbers.items()}

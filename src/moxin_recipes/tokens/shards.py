@@ -29,7 +29,7 @@ class Shard:
     """A file `SOURCE/SPLIT-TASK-NUMBER.bin` of a tokens repository, with its sha256 if known.
 
     Its ids are uint16; those of `SOURCE/SPLIT-TASK-NUMBER.uint32.bin` are uint32. Both are
-    little-endian.
+    little-endian. Where a source has thousands of files they are in sub-folders, `SOURCE/0000/…`.
     """
 
     path: str
@@ -76,7 +76,7 @@ def select(files: dict[str, Shard], source: str, split: str) -> list[Shard]:
 
     Raises RecipeError if there are none.
     """
-    pattern = re.compile(rf"{re.escape(source)}/{split}-[\d-]+(\.uint32)?\.bin$")
+    pattern = re.compile(rf"{re.escape(source)}/(\d+/)?{split}-[\d-]+(\.uint32)?\.bin$")
     selected = [files[path] for path in sorted(files) if pattern.match(path)]
     if not selected:
         raise RecipeError(f"`mixture`: there are no {split} tokens of a source {source}")
@@ -90,7 +90,7 @@ class TokenFolder:
         self._folder = folder
         self._shards = {
             name: Shard.of_file(name, (folder / name).stat().st_size)
-            for name in (path.relative_to(folder).as_posix() for path in folder.glob("*/*.bin"))
+            for name in (path.relative_to(folder).as_posix() for path in folder.rglob("*.bin"))
         }
 
     def sources(self, split: str) -> list[str]:

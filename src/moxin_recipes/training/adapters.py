@@ -1,19 +1,26 @@
 """LoRA: adapters name their base on the Hub, and a stage's result is the merged model."""
 
+import json
 from pathlib import Path
 
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, Trainer
 
+from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.models import published
 
 
-def name_base(trainer: Trainer, base: Parent) -> None:
-    """Sets the adapter's base to a commit of the Hub, so that checkpoints load on any machine."""
-    if isinstance(trainer.model, PeftModel):
-        for config in trainer.model.peft_config.values():
-            config.base_model_name_or_path, config.revision = base.repo, base.commit
+def name_base(checkpoint: Path, base: Parent) -> None:
+    """Writes the base's commit on the Hub into a saved adapter, which then loads on any machine.
+
+    While it trains, an adapter names its base's folder: PEFT looks at the base at each save, and on
+    the Hub it would do so on each rank, amid a collective.
+    """
+    path = checkpoint / "adapter_config.json"
+    if path.exists():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, config | {"base_model_name_or_path": base.repo, "revision": base.commit})
 
 
 def merge(trainer: Trainer, folder: Path, start: Path) -> None:

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -18,7 +17,9 @@ from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.training import adapters
+from moxin_recipes.training import adapters, intact, sharding
+from moxin_recipes.training.disk import Disk
+from moxin_recipes.training.intact import last_intact, on_disk, step_of
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -37,11 +38,6 @@ def model_files(checkpoint: Path) -> list[Path]:
         for path in sorted(checkpoint.iterdir())
         if path.is_file() and path.suffix in _SHARED and path.name not in _OURS
     ]
-
-
-def step_of(checkpoint: Path) -> int:
-    """Returns the step after which `checkpoint-N` was written."""
-    return int(checkpoint.name.split("-")[1])
 
 
 class Checkpoints(TrainerCallback):
@@ -63,13 +59,14 @@ class Checkpoints(TrainerCallback):
     def on_step_end(
         self,
         args: TrainingArguments,  # noqa: ARG002 (the signature of a callback)
-        state: TrainerState,  # noqa: ARG002
+        state: TrainerState,
         control: TrainerControl,
         **_: Any,
     ) -> None:
         """Runs on every rank before a checkpoint is written."""
         if control.should_save:
-            self._wait()
+            what = f"the seal of the checkpoint before step {state.global_step}"
+            self._run.ranks.once(what, self._wait)
 
     def on_save(
         self,
@@ -79,10 +76,10 @@ class Checkpoints(TrainerCallback):
         **_: Any,
     ) -> None:
         """Runs on every rank after the Trainer wrote `checkpoint-N`."""
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # each rank writes its own RNG state
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        # Each rank writes its own RNG state, and rank 0 what takes long.
+        self._run.ranks.gather(f"all parts of {folder.name}", lambda: None)
         if self._run.is_main:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             self._sealing.append(self._sealer.submit(self._seal, folder, self._run.seconds))
 
     def _wait(self) -> None:
@@ -90,6 +87,7 @@ class Checkpoints(TrainerCallback):
             self._sealing.pop().result()
 
     def _seal(self, folder: Path, seconds: float) -> None:
+        adapters.name_base(folder, self._run.parent("model_name_or_path"))
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
@@ -100,11 +98,16 @@ class Checkpoints(TrainerCallback):
         write_json(folder / SEAL, seal)
         self._push(folder)
 
-    def push_again(self, folders: list[Path]) -> None:
-        """Queues sealed checkpoints of an earlier run, in case a kill came before the queue."""
-        self._sealing += [self._sealer.submit(self._push, folder) for folder in folders]
+    def push_again(self, last: Path) -> None:
+        """Queues `last` and older sealed ones, in case a kill came before the queue.
 
-    def _push(self, folder: Path) -> None:
+        `last` is intact; an older one is looked at here, beside training.
+        """
+        for folder in on_disk(self._run):
+            if step_of(folder) <= step_of(last):
+                self._sealing.append(self._sealer.submit(self._push, folder, folder == last))
+
+    def _push(self, folder: Path, known_intact: bool = True) -> None:
         """Queues the weights of a sealed checkpoint; raises WeightsError if some are missing."""
         keys, recipe = self._run.keys, self._run.recipe
         if self._outbox is None:
@@ -117,6 +120,9 @@ class Checkpoints(TrainerCallback):
             branch = f"{recipe.tag}-{branch}"  # several phases share the repository
         if self._outbox.has(branch):
             return  # before its shards are merged again
+        if not known_intact and (reason := intact.fault(self._run, folder)):
+            log.warning("%s is not pushed: %s", folder, reason)
+            return
         merged = self._run.state / f"merged-{branch}"
         weights = self._merged(folder, merged) if is_sharded(folder) else folder
         check_whole(weights)
@@ -145,29 +151,6 @@ class Checkpoints(TrainerCallback):
             self._outbox.finish()
 
 
-def intact(run: Job) -> list[Path]:
-    """Returns the checkpoints with this run's key and unchanged files, the oldest first."""
-    checkpoints_on_disk = sorted(run.state.glob("checkpoint-*"), key=step_of)
-    keys = (run.identity.key, run.identity.old_key)
-    reasons = {checkpoint: _broken(checkpoint, keys) for checkpoint in checkpoints_on_disk}
-    for checkpoint, reason in reasons.items():
-        if reason:
-            log.warning("%s is not used: %s", checkpoint, reason)
-    return [checkpoint for checkpoint, reason in reasons.items() if not reason]
-
-
-def _broken(checkpoint: Path, keys: tuple[str, ...]) -> str | None:
-    if not (checkpoint / SEAL).exists():
-        return "it was not written to its end"
-    seal = read_seal(checkpoint)
-    if seal["key"] not in keys:
-        return "it belongs to another recipe or other inputs"
-    for name, digest in seal["files"].items():
-        if not (checkpoint / name).exists() or sha256_file(checkpoint / name) != digest:
-            return f"{name} is not what was written"
-    return None
-
-
 def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
     """Trains from the last intact checkpoint and saves the model to `run.folder`.
 
@@ -180,45 +163,47 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
-    adapters.name_base(trainer, run.parent("model_name_or_path"))
-    resumable = _intact_on_all_ranks(run)
-    if resumable:
-        seal = read_seal(resumable[-1])
+    trainer.add_callback(Disk(run))
+    last = last_intact(run)
+    if last:
+        seal = read_seal(last)
         if run.is_main:
-            log.info("going on from %s%s", resumable[-1], resume.goes_on(run.identity, seal))
+            log.info("going on from %s%s", last, resume.goes_on(run.identity, seal))
+            checkpoints.push_again(last)
         run.seconds_before = seal["seconds"]
         if isinstance(trainer, PretrainTrainer):
-            trainer.start_step = step_of(resumable[-1])
+            trainer.start_step = step_of(last)
     elif run.is_main:
         for line in resume.starts_anew(run.identity, run.folder):
             log.info("%s %s", run.recipe.name, line)
-    if run.is_main:
-        checkpoints.push_again(resumable)
-    trainer.train(resume_from_checkpoint=str(resumable[-1]) if resumable else None)
+    sharding.sum_in_float32(trainer)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    if run.is_main:
-        for pattern in ("*.safetensors", "*.index.json", "adapter_config.json"):
-            for stale in run.folder.glob(pattern):  # an earlier run left them
-                stale.unlink()
-    trainer.accelerator.wait_for_everyone()
+    run.ranks.once("the model's folder", lambda: _remove_weights(run.folder))
     trainer.save_model(str(run.folder))
-    checkpoints.finish()
-    if run.is_main:
-        adapters.merge(trainer, run.folder, run.pull("model_name_or_path"))
-        (run.folder / "training_args.bin").unlink()
-        check_whole(run.folder)
+    run.ranks.once(
+        "the model in its folder, the checkpoints on the Hub",
+        lambda: _complete(run, trainer, checkpoints),
+    )
     history = trainer.state.log_history
     return {"log": thinned(history), "tokens": _tokens(history)}
 
 
-def _intact_on_all_ranks(run: Job) -> list[Path]:
-    """Returns the intact checkpoints; only rank 0 reads and hashes them, and tells the others."""
-    broadcast = [intact(run) if run.is_main else []]
-    if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(broadcast, src=0)
-    return broadcast[0]
+def _remove_weights(folder: Path) -> None:
+    """Removes what an earlier run left."""
+    for pattern in ("*.safetensors", "*.index.json", "adapter_config.json"):
+        for stale in folder.glob(pattern):
+            stale.unlink()
+
+
+def _complete(run: Job, trainer: Trainer, checkpoints: Checkpoints) -> None:
+    """What is left to rank 0 after the save; the network is waited for."""
+    checkpoints.finish()
+    adapters.merge(trainer, run.folder, run.pull("model_name_or_path"))
+    (run.folder / "training_args.bin").unlink()
+    check_whole(run.folder)
 
 
 def _tokens(history: list[dict[str, Any]]) -> int | None:

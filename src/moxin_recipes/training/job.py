@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moxin_recipes.hub.pull import Parent
+from moxin_recipes.ranks import Ranks
 from moxin_recipes.recipe.identity import Identity
 from moxin_recipes.recipe.reading import Recipe
 
@@ -21,6 +22,7 @@ class Job(Protocol):
     folder: Path  # of the result
     state: Path  # of what makes resuming possible
     processes: int
+    ranks: Ranks  # the processes, and how they share work
     seconds_before: float  # of work on this key before an interruption
 
     @property

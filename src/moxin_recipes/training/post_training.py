@@ -15,7 +15,7 @@ from transformers import (
 from trl import get_peft_config
 
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.scores.held_out import held_out
+from moxin_recipes.scores import held_out
 from moxin_recipes.training import checkpoints
 from moxin_recipes.training.job import Job
 
@@ -46,7 +46,12 @@ class PostTraining:
         return {"dtype": recipe.dtype, "attn_implementation": recipe.attn_implementation}
 
     def trainer(self, kind: type[Trainer], model: PreTrainedModel | str, **options: Any) -> Any:
-        """A trainer of TRL's with the recipe's arguments and LoRA; `options` are its own."""
+        """A trainer of TRL's with the recipe's arguments and LoRA; `options` are its own.
+
+        What the result is scored on at the end is proven first.
+        """
+        if self._run.is_main:
+            held_out.prove(self._run.pull, self._run.keys, self.tokenizer)
         return kind(
             model=model,
             args=self._run.args,
@@ -76,7 +81,7 @@ class PostTraining:
             return
         for name, rows in left_out.items():
             rows.to_parquet(run.folder / f"{name}.parquet")
-        scored = held_out(run.folder, run.pull, run.keys)
+        scored = held_out.held_out(run.folder, run.pull, run.keys)
         scored["metrics"] |= metrics or {}
         facts |= scored | {"summary": f"{summary} (`{run.recipe.name}`)."}
         run.finish({"hub_model_id": (run.folder, facts)})

@@ -53,14 +53,20 @@ def _metadata(repo_type: str, manifest: dict[str, Any], folder: Path) -> dict[st
 def _configs(folder: Path) -> list[dict[str, Any]]:
     """`CONFIG/SPLIT.parquet` (or `SPLIT.parquet` for the one default) as load_dataset wants it.
 
-    A split may have several files, `SPLIT-00000.parquet` and on.
+    A split may have several files, `SPLIT-00000.parquet` and on, which may be in sub-folders that
+    are numbers. They get one pattern: clients look up each path of a list by itself.
     """
     configs: dict[str, dict[str, list[str]]] = {}
     for path in sorted(folder.rglob("*.parquet")):
         relative = path.relative_to(folder)
-        name = "default" if len(relative.parts) == 1 else "-".join(relative.parts[:-1])
+        first, rest = relative.parts[:-1][:1], relative.parts[1:-1]
+        above = [*first, *(part for part in rest if not part.isdecimal())]
         split = re.sub(r"(-\d{5})+$", "", path.stem)
-        configs.setdefault(name, {}).setdefault(split, []).append(relative.as_posix())
+        numbered = [f"{split}-[0-9]*.parquet" if split != path.stem else path.name]
+        inside = ["[0-9]*"] * (len(relative.parts) - 1 - len(above))
+        paths = configs.setdefault("-".join(above) or "default", {}).setdefault(split, [])
+        if (pattern := "/".join([*above, *inside, *numbered])) not in paths:
+            paths.append(pattern)
     return [
         {
             "config_name": name,

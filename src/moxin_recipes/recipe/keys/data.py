@@ -1,12 +1,15 @@
 """The keys of `data`: sources, what is done to their documents, and generated sets."""
 
+import codecs
 import pkgutil
 import re
 from dataclasses import dataclass, field
+from encodings import aliases
 from typing import Annotated, Literal
 
 import jinja2
 
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
 from moxin_recipes.recipe.fields import (
@@ -23,6 +26,7 @@ DedupName = Literal["exact", "bloom", "minhash"]
 RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
 MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
 Operations = Annotated[int, Bounds(1, 8)]  # of a generated problem
+SMALLEST_VOCABULARY = 256 + 4
 _DATASET = {**DATASET_INPUT, "made_here": MADE_HERE}
 
 
@@ -34,10 +38,14 @@ class Source:
     """
 
     name: str
-    dataset: str = field(default="local", metadata=_DATASET)  # or REPOSITORY[@REVISION] on the Hub
-    files: list[str] = field(default_factory=lambda: ["*"])  # patterns of jsonl, parquet files
+    # Or REPOSITORY[@REVISION] on the Hub, or a file or folder of this machine: ./my-texts
+    dataset: str = field(default="local", metadata=_DATASET)
+    files: list[str] = field(default_factory=lambda: ["*"])  # patterns; kinds.py has what is read
+    encoding: str | None = None  # of files that are neither UTF-8 nor begin with a mark: cp1252
+    # What stands between the documents of a .txt or .md file; without it each file is one.
+    separator: str | None = None
     file_share: PositiveShare = 1.0  # of those files, a seeded choice; the list is published
-    text_column: str = "text"
+    text_column: str = "text"  # or a field in a column: `page.body`
     text_template: str | None = None  # instead: Jinja over all columns, `{{ ctx }} {{ ending }}`
     url_column: str = "url"  # for the filter of that name; may be missing
     license_column: str = "license"  # where rows have one: else `license`
@@ -68,7 +76,7 @@ class Bloom:
     # Share of n-grams seen before, at which a paragraph or a document goes.
     threshold: PositiveShare
     capacity: Positive  # n-grams of a task; memory is 1.2 bytes for each at 1 % false positives
-    false_positives: PositiveShare
+    false_positives: Annotated[float, Bounds(0, 1, above=True, below=True)]
 
 
 @dataclass(kw_only=True)
@@ -123,6 +131,9 @@ class DocumentKeys:
                     f"`decontaminate[{position}].dataset`: problems, but there is no "
                     "`hub_problems_id`"
                 )
+            for key in ("columns", "rules"):
+                if not getattr(wanted, key):
+                    raise RecipeError(f"`decontaminate[{position}].{key}` is empty: name one")
             if wanted.dataset == "local":
                 raise RecipeError(
                     f"`decontaminate[{position}].dataset`: local text is no evaluation set; name a "
@@ -138,6 +149,14 @@ class DocumentKeys:
             )
         if not source.files:
             raise RecipeError(f"`{key}.files` is empty: nothing would be read")
+        if source.encoding is not None and not _is_encoding(source.encoding):
+            raise RecipeError(
+                f"`{key}.encoding`: there is no text encoding {source.encoding!r}"
+                f"{near(source.encoding, set(aliases.aliases.values()))} (such are utf-8, cp1252, "
+                "gb18030, shift_jis, utf-16-le)"
+            )
+        if source.separator == "":
+            raise RecipeError(f"`{key}.separator` is empty; leave it out, or give what it is")
         if source.text_template is not None:
             _check_template(f"{key}.text_template", source.text_template)
         if source.dataset == "local":
@@ -200,6 +219,15 @@ class DataKeys(StageKeys, DocumentKeys):
     def check(self) -> None:
         """Each output that is wanted has a name and what it is made of."""
         super().check()
+        trained = self.hub_tokenizer_id and self.tokenizer == "train"
+        if trained and self.vocab_size < SMALLEST_VOCABULARY:
+            raise RecipeError(
+                f"`vocab_size` must be at least {SMALLEST_VOCABULARY}, not {self.vocab_size}: each "
+                "byte has a piece, and each special token"
+            )
+        made = [source.name for source in self.sources if source.dataset == "local"]
+        if "maths-text" in made and not self.maths_documents:
+            raise RecipeError("`maths_documents` is missing: the source maths-text is made of them")
         if set(self.rl_steps) <= set(self.longer_steps):
             raise RecipeError("`longer_steps` takes all of `rl_steps`, and leaves none for `test`")
         if not self.chain_steps or not self.rl_steps:
@@ -218,6 +246,8 @@ class DataKeys(StageKeys, DocumentKeys):
                     raise RecipeError(f"`{key}`: it is made of documents, and `sources` is missing")
             if not (self.hub_chat_id or self.hub_preferences_id or self.hub_problems_id):
                 raise RecipeError("`sources` is missing, and no generated set has a name either")
+        # A token takes at most four bytes.
+        limits.check_file("shard_tokens", 4 * self.shard_tokens, "a shard of tokens")
         self.check_documents(bool(self.hub_problems_id))
 
 
@@ -226,6 +256,14 @@ def _check_template(key: str, text: str) -> None:
         jinja2.Environment(autoescape=False).parse(text)  # noqa: S701 (text, not HTML)
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"`{key}`: not a Jinja template: {error.message}") from error
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether Python reads text of this encoding, piece after piece."""
+    try:
+        return codecs.getincrementaldecoder(name)().decode("a".encode(name), True) == "a"
+    except (LookupError, ValueError, TypeError):
+        return False
 
 
 def _known(key: str, name: str, place: str, what: str) -> None:

@@ -1,7 +1,7 @@
 """The keys of `distill`: a teacher's worked solutions, kept where a verifier agrees."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import AboveZero, AtLeastZero, Positive, PositiveShare
@@ -12,6 +12,7 @@ from moxin_recipes.recipe.fields import (
     MODEL_INPUT,
     ROUNDING,
 )
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.recipe.user_files import check_rewards
 
 
@@ -68,8 +69,17 @@ class DistillKeys(StageKeys):
     # Seconds that an endpoint may take for one answer.
     request_seconds: AboveZero = field(default=600.0, metadata=HARMLESS)
 
+    def positions(self, args: Any) -> dict[str, int]:  # noqa: ARG002 (as in others)
+        """An answer of a model that is asked here."""
+        return {"max_new_tokens": self.max_new_tokens if self.model_name_or_path else 0}
+
     def check(self) -> None:
         """The teacher has what it needs, and the rewards are there."""
         super().check()
         need(self, _NEEDS[self.teacher], f"`teacher: {self.teacher}` needs it")
+        asks = self.teacher not in ("program", "recorded")
+        if asks and self.samples > 1 and not self.temperature:
+            raise RecipeError(
+                f"`temperature`: at 0 the {self.samples} `samples` are the same answer; raise it"
+            )
         check_rewards(self.rewards)

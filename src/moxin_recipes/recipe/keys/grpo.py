@@ -52,6 +52,12 @@ class GrpoKeys(PostTrainingKeys):
                 "`pass_rates_name` is missing: `min_pass_rate` and `max_pass_rate` need pass rates"
             )
 
+    def positions(self, args: Any) -> dict[str, int]:
+        """A prompt and its completion, as long as they may be."""
+        whole = self.max_prompt_length + args.max_completion_length
+        both = "max_prompt_length + max_completion_length"
+        return super().positions(args) | {both: whole}
+
     def check_libraries(self, args: Any) -> None:
         """No checkpoint falls between the updates on one generation: completions are not saved."""
         super().check_libraries(args)

@@ -1,7 +1,7 @@
 """The keys of `init`: the weights that training starts from."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import AboveZero, Positive
@@ -62,10 +62,20 @@ class InitKeys(StageKeys):
     dataset_name: str | None = field(default=None, metadata=DATASET_INPUT)
     eval_context_length: Positive = 256  # tokens
 
+    def positions(self, args: Any) -> dict[str, int]:  # noqa: ARG002 (as in others)
+        """A sequence of the held-out set, where the model is another one's, made deeper."""
+        return {"eval_context_length": self.eval_context_length if self.dataset_name else 0}
+
     def check(self) -> None:
         """The method has what it needs, and attention heads divide what they have to."""
         super().check()
         need(self, _NEEDS[self.method], f"`method: {self.method}` needs it")
+        most = self.max_position_embeddings or self.eval_context_length
+        if self.method == "scratch" and self.dataset_name and self.eval_context_length > most:
+            raise RecipeError(
+                f"`eval_context_length`: {self.eval_context_length:,} tokens, but the model has "
+                f"{most:,} positions (`max_position_embeddings`)"
+            )
         heads, groups = self.num_attention_heads or 1, self.num_key_value_heads or 1
         if heads % groups:
             raise RecipeError(

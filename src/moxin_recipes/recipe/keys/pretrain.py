@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from moxin_recipes.recipe.base import TrainingKeys
-from moxin_recipes.recipe.bounds import AboveZero, AtLeastZero, Count, Positive, Share
+from moxin_recipes.recipe.bounds import AboveZero, AtLeastZero, Count, Fraction, Positive, Share
 from moxin_recipes.recipe.fields import HARMLESS, MODEL_INPUT, ROUNDING
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -46,7 +46,7 @@ class PretrainKeys(TrainingKeys):
     max_skipped_steps: Count = field(default=100, metadata=HARMLESS)
     optimizer: str = "adamw"  # of training/optimizers.py; adamw: as `optim` says
     # For muon; `learning_rate` and `weight_decay` are those of the matrices inside the layers.
-    muon_momentum: Share = 0.95
+    muon_momentum: Fraction = 0.95
     embedding_learning_rate: AtLeastZero = 0.1
     head_learning_rate: AtLeastZero = 0.008
     norm_learning_rate: AtLeastZero = 0.01
@@ -56,7 +56,13 @@ class PretrainKeys(TrainingKeys):
         super().check()
         if not self.mixture:
             raise RecipeError("`mixture` names no source")
+        names = [item.source for item in self.mixture]
         for position, item in enumerate(self.mixture):
+            if item.source in names[:position]:
+                raise RecipeError(
+                    f"`mixture[{position}].source`: {item.source} is named twice; give it one "
+                    "weight and one part"
+                )
             if item.start >= item.stop:
                 raise RecipeError(
                     f"`mixture[{position}]`: a part of a source goes from a `start` to a larger "
@@ -67,6 +73,11 @@ class PretrainKeys(TrainingKeys):
             raise RecipeError(
                 f"`mixture`: the weights are shares above 0 that sum to 1, not to {total:g}"
             )
+
+    def positions(self, args: Any) -> dict[str, int]:  # noqa: ARG002 (as in others)
+        """A sequence of training, and one of the held-out set."""
+        lengths = ("context_length", "eval_context_length")
+        return {key: getattr(self, key) for key in lengths}
 
     def check_launch(self, sharded: bool) -> None:
         """The optimizer is there, and works on what this launch gives each process."""

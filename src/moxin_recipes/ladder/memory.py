@@ -1,0 +1,119 @@
+"""The lines of `moxin check` about a stage that trains: its launch, and what each GPU holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moxin_recipes.ladder import order
+from moxin_recipes.recipe import trainers
+from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.keys.dpo import DpoKeys
+from moxin_recipes.recipe.keys.grpo import GrpoKeys
+from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.keys.sft import SftKeys
+from moxin_recipes.recipe.launcher import Launcher, content_of
+from moxin_recipes.recipe.memory import Shape, Step, held
+from moxin_recipes.recipe.reading import Recipe
+
+GB = 1e9
+_LORA = ["q_proj", "v_proj"]  # what PEFT adapts of a Mistral where a recipe names no modules
+
+
+def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) -> Iterator[str]:
+    """What accelerate makes of a stage's launcher file, and the sum of what a GPU holds.
+
+    `args` is the trainer's dataclass as it is launched. A stage that trains on a CPU has no lines.
+    """
+    launcher, content = Launcher.of_file(file), content_of(file)
+    if launcher.on_cpu:
+        return
+    shards = _shards(launcher, content)
+    yield f"launch: {_launch(launcher, content, shards)}"
+    shape = shape_of(recipes, recipe)
+    if shape is None:
+        yield "memory of a GPU: not counted, for the model's shape is not in this ladder"
+        return
+    parts = list(held(shape, step_of(recipe, shape, launcher, content, args)))
+    yield f"memory of a GPU: {sum(size for _, _, size in parts) / GB:.1f} GB"
+    for what, arithmetic, size in parts:
+        yield f"  {what}: {arithmetic} = {size / GB:.2f} GB"
+    if getattr(args, "use_vllm", False) and args.vllm_mode == "colocate":
+        asleep = ", which it leaves during the update" if args.vllm_enable_sleep_mode else ""
+        yield f"  vLLM: {args.vllm_gpu_memory_utilization:g} of the GPU's memory{asleep}"
+
+
+def shape_of(recipes: order.Recipes, recipe: Recipe[Any]) -> Shape | None:
+    """The model that a stage trains, found by its inputs; None for one from outside the ladder."""
+    texts = [r.keys for r in recipes if isinstance(r.keys, DataKeys) and r.keys.sources]
+    for _ in recipes:
+        if isinstance(recipe.keys, InitKeys):
+            known = texts and recipe.keys.method == "scratch"
+            return Shape.of_init(recipe.keys, texts[-1].vocab_size) if known else None
+        start = [r for r in recipe.references if r.key == "model_name_or_path"]
+        names = order.makers(recipes, start[0]) if start else []
+        if not names:
+            return None
+        recipe = next(maker for maker in recipes if maker.name == names[-1])
+    return None
+
+
+def step_of(
+    recipe: Recipe[Any], shape: Shape, launcher: Launcher, content: dict[str, Any], args: Any
+) -> Step:
+    """The training step of a stage as its recipe and its launcher's file have it."""
+    keys, values = recipe.keys, recipe.values
+    dpo, grpo = isinstance(keys, DpoKeys), isinstance(keys, GrpoKeys)
+    if isinstance(keys, PretrainKeys):
+        tokens = keys.context_length
+    elif isinstance(keys, GrpoKeys):
+        tokens = keys.max_prompt_length + args.max_completion_length
+    else:
+        tokens = args.max_length
+    trained = None
+    if values.get("use_peft"):
+        modules = values.get("lora_target_modules") or _LORA
+        names = [modules] if isinstance(modules, str) else modules
+        trained = shape.adapter(values.get("lora_r", 16), names)  # TRL's default
+    second = (dpo and not args.precompute_ref_log_probs) or (grpo and args.beta > 0)
+    fsdp = content.get("fsdp_config") or {}
+    again = launcher.sharded and fsdp.get("fsdp_activation_checkpointing")
+    return Step(
+        shards=_shards(launcher, content),
+        rows=trainers.batches(recipe, launcher.processes)[0] * (2 if dpo else 1),  # of a pair
+        tokens=tokens,
+        sharded=launcher.sharded,
+        mixed=bool(launcher.dtypes(values, keys.bf16_by_default)),
+        checkpointing=bool(again or args.gradient_checkpointing),
+        fused_loss=isinstance(keys, PretrainKeys | SftKeys) and not args.use_liger_kernel,
+        moments=2 if getattr(keys, "optimizer", "adamw") == "adamw" else 1,
+        trained=trained,
+        reference=bool(second and trained is None),
+    )
+
+
+def _shards(launcher: Launcher, content: dict[str, Any]) -> int:
+    """The processes that share a copy of the model."""
+    if not launcher.sharded:
+        return 1
+    mesh = content.get("parallelism_config") or {}
+    return int(mesh.get("parallelism_config_dp_shard_size") or launcher.processes)
+
+
+def _launch(launcher: Launcher, content: dict[str, Any], shards: int) -> str:
+    """How many processes, what is shared by how many, and in which dtypes."""
+    machines = f"{launcher.machines} × " if launcher.machines > 1 else ""
+    processes = f"{machines}{launcher.processes // launcher.machines} processes"
+    if not launcher.sharded:
+        return f"{processes}, a copy of the model each, {launcher.mixed_precision} by autocast"
+    copies = launcher.processes // shards
+    fsdp = content["fsdp_config"]
+    words = [
+        f"{processes}, FSDP2 over {shards}" + (f" in {copies} copies" if copies > 1 else ""),
+        f"computes in {launcher.mixed_precision}",
+        "sums gradients in float32 after each micro-batch",
+        "layers are "
+        + ("" if fsdp.get("fsdp_activation_checkpointing") else "not ")
+        + "computed again in the backward pass",
+    ]
+    return ", ".join(words)

@@ -1,0 +1,41 @@
+"""The files and folders of this machine that a ladder names, proven before they are pushed."""
+
+import logging
+
+from moxin_recipes.documents import heads, sources
+from moxin_recipes.hub import own
+from moxin_recipes.hub.own import Own
+from moxin_recipes.ladder.order import Recipes
+from moxin_recipes.recipe.fields import Reference, is_path
+from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.strict import RecipeError
+
+log = logging.getLogger(__name__)
+
+
+def proven(recipes: Recipes) -> list[Own]:
+    """What the recipes name that are paths; those that sources read have text in them.
+
+    Raises:
+        RecipeError: no text can be read of a source's files; a kind of file is not read.
+        MissingError: there is no such path, or no file in it.
+    """
+    for recipe in recipes:
+        if isinstance(recipe.keys, DataKeys):
+            try:
+                _prove(recipe.keys)
+            except RecipeError as error:
+                raise RecipeError(f"{recipe.path}: {error}") from None
+    return own.all_of(reference for recipe in recipes for reference in recipe.references)
+
+
+def _prove(keys: DataKeys) -> None:
+    for position, source in enumerate(keys.sources):
+        if is_path(source.dataset):
+            key = f"sources[{position}]"
+            found = own.of(Reference(key, own.TYPE, source.dataset, "main"))
+            if "README.md" in found.files:
+                log.info("  %s: README.md becomes the repository's card, and is not read", key)
+            files = sources.matching(source, key, source.dataset, list(found.files))
+            folder = found.path if found.path.is_dir() else found.path.parent
+            heads.prove(source, key, folder, files)
