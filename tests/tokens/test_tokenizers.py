@@ -26,7 +26,7 @@ from moxin_recipes.hub.pull import Parent
 from moxin_recipes.ladder import check
 from moxin_recipes.recipe.keys.pretrain import MixtureItem
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.scores.held_out import bits_per_byte
+from moxin_recipes.scores.held_out_text import bits_per_byte, held_out_tokens
 from moxin_recipes.stages import data
 from moxin_recipes.tokens import build, mistral, vocabulary
 from moxin_recipes.tokens.encode import reference
@@ -184,6 +184,12 @@ def test_a_model_is_trained_and_scored_from_raw_text(
         mixture = Mixture(shards, order, 32, framing)
         PretrainTrainer(model=model, args=args, train_dataset=mixture).train()
     assert 0 < scores[1] < scores[0]
+    fewer = load(byte_level(tmp_path / "fewer", eos_token="!"))
+    if vocabulary.size(tokenizer) > 2**16:  # the others differ in marks alone
+        with pytest.raises(
+            RecipeError, match=r"`dataset_name`: its ids go up to .*, the tokenizer"
+        ):
+            held_out_tokens(tokens, fewer, CONTEXT)
 
 
 def test_tokens_and_a_model_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
