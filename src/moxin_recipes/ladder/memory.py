@@ -95,6 +95,7 @@ def step_of(
         frozen=FLOAT32 if dtype == "float32" else BFLOAT16,
         buckets=launcher.processes > 1 and not launcher.sharded,
         whole=launcher.sharded and accumulated > 1 and not _synced(args),
+        loads_reference=bool((dpo or second) and launcher.sharded and trained is None),
         reference=bool(second and trained is None),
     )
 

@@ -98,6 +98,7 @@ class Step:
     frozen: int = FLOAT32  # bytes of a weight under an adapter
     buckets: bool = False  # DDP reduces gradients in a copy of them
     whole: bool = False  # gradients stay whole on each GPU while they accumulate
+    loads_reference: bool = False  # FSDP shares a second model out before the first step
     reference: bool = False  # a second model, that is not trained, stays beside the first
 
     @property
@@ -116,6 +117,7 @@ class Part(NamedTuple):
 
 
 ALWAYS = "always"
+START = "the start"  # before the model that is trained is there
 
 
 def held(shape: Shape, step: Step) -> list[Part]:
@@ -129,8 +131,11 @@ def held(shape: Shape, step: Step) -> list[Part]:
         Part("a layer's backward pass", *part)
         for part in [_inputs(shape, step), *_backward(shape, step)]
     ]
+    # TRL makes one unit of a reference: FSDP shares it out, and gathers it, as a whole.
+    if step.loads_reference:
+        size = FLOAT32 * shape.parameters
+        parts.append(Part(START, "reference, whole", f"4 × {shape.parameters:,}", size))
     if step.reference and step.sharded:
-        # TRL makes one unit of it.
         what = ("gathered whole", f"{step.size} × {shape.parameters:,}")
         parts.append(Part("the reference's pass", *what, step.size * shape.parameters))
     return parts
@@ -142,7 +147,8 @@ def most(parts: list[Part]) -> tuple[int, str]:
     sums: dict[str, int] = {}
     for part in parts:
         if part.moment != ALWAYS:
-            sums[part.moment] = sums.get(part.moment, always) + part.size
+            before = 0 if part.moment == START else always
+            sums[part.moment] = sums.get(part.moment, before) + part.size
     moment = max(sums, key=lambda name: sums[name])
     return sums[moment], moment
 
