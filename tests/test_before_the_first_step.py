@@ -75,12 +75,21 @@ def test_held_out_problems(
     assert expected in started(finished, recipe, changes)
 
 
-@pytest.mark.parametrize("recipe", ["20-pretrain-2k", "10-init"])
-def test_a_window_longer_than_every_held_out_shard(finished: Workplace, recipe: str) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("20-pretrain-2k", "`eval_context_length`: 100,000 tokens, but"),  # of the model
+        ("10-init", "`eval_context_length`: 100000"),  # of the shards
+    ],
+)
+def test_a_window_longer_than_every_held_out_shard_or_the_model(
+    finished: Workplace, recipe: str, message: str
+) -> None:
     data = yaml.safe_load((finished.ladder / "20-pretrain-2k.yaml").read_text())
     changes = {"eval_context_length": 100_000, "dataset_name": data["dataset_name"]}
-    error = started(finished, recipe, changes)
-    assert "`eval_context_length`: 100000" in error
+    if recipe == "10-init":
+        changes |= {"max_position_embeddings": 100_000}
+    assert message in started(finished, recipe, changes)
 
 
 def test_tokens_without_held_out_documents(finished: Workplace, tmp_path: Path) -> None:
