@@ -5,6 +5,7 @@ import codecs
 import gzip
 import json
 import lzma
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,8 @@ def test_what_is_not_of_the_encoding_is_named_with_its_place(tmp_path: Path) -> 
     texts, [(origin, reason, left)] = read(tmp_path, "c.csv", encoding="cp1252")
     assert (origin, reason) == ("c.csv, from byte 14 on", "invalid cp1252")
     assert "`encoding` says so" in left
+    (tmp_path / "c.txt").write_bytes("no mark".encode("utf-16-be"))
+    assert "`encoding` says so; change it" in refused(tmp_path, "c.txt", encoding="utf-16")
     for name, content in {"n.txt": "zero", "n.jsonl": LINES, "n.csv": "text\na\n"}.items():
         (tmp_path / name).write_bytes(content.encode("utf-16-le"))  # which is valid UTF-8
         assert "without a mark" in refused(tmp_path, name)
@@ -230,6 +233,30 @@ def test_what_is_damaged_or_empty_is_named(tmp_path: Path) -> None:
     heads.prove(Source(name="own"), "sources[0]", tmp_path, ["good.txt", "no.parquet", "a.txt"])
 
 
+def test_no_bytes_whatever_stop_a_reader(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    for _ in range(400):
+        name, (content, _texts) = dice.choice(list(CONTENTS.items()))
+        packing = dice.choice(list(PACKINGS))
+        if name != "a.parquet" and dice.random() < 0.3:
+            encoding = dice.choice(["utf-16", "cp1252", "utf-32", "gb18030"])
+            content = content.decode().encode(encoding, "replace")
+        changed = bytearray(PACKINGS[packing](content))
+        for _ in range(dice.choice([1, 3, 30])):
+            at = dice.randrange(len(changed))
+            changed[at : at + dice.randrange(3)] = dice.randbytes(dice.randrange(1, 4))
+        file = tmp_path / f"{name}{packing}"
+        file.write_bytes(changed)
+        keys: dict[str, Any] = {
+            "encoding": dice.choice([None, None, "cp1252", "utf-16", "shift_jis"]),
+            "separator": dice.choice([None, "\n"]),
+        }
+        texts, aside = read(tmp_path, file.name, **keys)
+        if not texts and not aside:
+            assert f"{file.name}: " in refused(tmp_path, file.name, **keys)
+        assert all(origin.startswith(file.name) for origin, _, _ in aside)
+
+
 def test_columns_that_are_not_there_or_no_text_are_named(tmp_path: Path) -> None:
     rows = [
         {"body": "x", "n": n, "tags": ["a"], "meta": {"title": "t"}, "none": None} for n in (1, 2)
@@ -249,11 +276,12 @@ def test_columns_that_are_not_there_or_no_text_are_named(tmp_path: Path) -> None
             "n": "numbers",
             "tags": "lists",
             "meta": "objects (title)",
-            "none": "nothing",
         }.items():
             said = refused(tmp_path, file, text_column=column)
             assert f"the column {column} of {file} holds {what}" in said
         heads.prove(Source(name="own", text_column="meta.title"), "s", tmp_path, [file])
+        said = refused(tmp_path, file, text_column="none")
+        assert f"{file}: the column none of its first rows holds nothing" in said
         assert "renders no row" in refused(tmp_path, file, text_template="{{ text }}")
     (tmp_path / "b.csv").write_text("body;n\nx;1\n")
     assert "columns are body, n: set `text_column`" in refused(tmp_path, "b.csv")
@@ -266,19 +294,24 @@ def test_kinds_that_are_not_read_are_an_error_that_lists_those_that_are(tmp_path
         said = refused(tmp_path, "a.txt", file)
         assert f"{file}: not a kind that is read (read are .txt, .md, .csv" in said
     assert "matches *.csv; they are a.txt" in refused(tmp_path, "a.txt", files=["*.csv"])
+    own = Source(name="s", dataset="./own")
+    assert sources.matching(own, "s", "./own", ["README.md", "b/.x.txt"]) == [
+        "README.md",
+        "b/.x.txt",
+    ]
+    # In a repository of somebody else there may be anything beside the data.
     files = [
         "README.md",
         "moxin.json",
-        ".hidden.txt",
+        ".x.txt",
         "b/.git/x.txt",
         "b/README.md",
         "a [1]#%*?.txt",
+        "a.py",
     ]
-    taken = sources.matching(Source(name="s", dataset="./own"), "s", "./own", files)
-    assert taken == ["b/README.md", "a [1]#%*?.txt"]
-    # In a repository of somebody else there may be anything beside the data.
-    there = Source(name="s", dataset="a/b", files=["a [1]#%*?.txt", "*.py"])
-    assert sources.matching(there, "s", "a/b", [*files, "a.py"]) == ["a [1]#%*?.txt"]
+    for patterns in (["*"], ["a [1]#%*?.txt", "*.py"]):
+        there = Source(name="s", dataset="a/b", files=patterns)
+        assert sources.matching(there, "s", "a/b", files) == ["a [1]#%*?.txt"]
 
 
 @pytest.mark.parametrize("key", [{"encoding": "cp125"}, {"encoding": "base64"}, {"separator": ""}])

@@ -14,7 +14,15 @@ from moxin_recipes.recipe.keys.data import DataKeys, EvaluationSet, Source
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 
-NAMES = ("a.txt", "b/c.md", "a b/ä#%2F*[1]?@x.jsonl", "README.md")
+NAMES = (
+    " spaces .txt",
+    "a.txt",
+    "b/c.md",
+    "a b/ä#%2F*[1]?@x.jsonl",
+    "README.md",
+    "a\\b.txt",
+    "x" * 200 + ".txt",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,9 +70,10 @@ def test_a_path_is_an_input_as_any_other(texts: Path) -> None:
     parent = brought("./My Texts@home")
     assert parent.repo.startswith("local/own-my-texts-home-")
     assert session.api().dataset_info(parent.repo).private
-    assert [file for file in pull.files(parent) if file != ".gitattributes"] == sorted(NAMES)
+    listed = [file for file in pull.files(parent) if file != ".gitattributes"]
+    assert listed == [f"data/{name}" for name in sorted(NAMES)]
     there = pull.download(parent)
-    assert (there / NAMES[2]).read_text() == f"text of {NAMES[2]}"
+    assert (there / "data" / NAMES[3]).read_text() == f"text of {NAMES[3]}"
     # By whatever path it is named, and without a new commit.
     assert brought(texts).commit == parent.commit
     assert brought("../" + texts.parent.name + "/My Texts@home/").commit == parent.commit
@@ -79,7 +88,7 @@ def test_the_key_follows_the_content_alone(texts: Path) -> None:
     assert changed.payload != first.payload
     (texts / "new.txt").write_text("new")
     (texts / "b" / "c.md").unlink()
-    assert "b/c.md" not in pull.files(brought(texts))
+    assert "data/b/c.md" not in pull.files(brought(texts))
     (texts / "new.txt").unlink()
     (texts / "b" / "c.md").write_text("text of b/c.md")
     (texts / "a.txt").write_text("text of a.txt")
@@ -90,11 +99,18 @@ def test_the_key_follows_the_content_alone(texts: Path) -> None:
     assert brought(moved).repo != first.repo
 
 
+def test_a_readme_of_ones_own_is_no_card(texts: Path) -> None:
+    """Whatever it holds; a Hub refuses cards whose head is no metadata it knows."""
+    for content in (b"---\na: b: c\n---\n", b"---\nSome words\n---\n", b"caf\xe9", b""):
+        (texts / "README.md").write_bytes(content)
+        assert (pull.download(brought(texts)) / "data" / "README.md").read_bytes() == content
+
+
 def test_big_files_are_told_by_their_digest_too(tmp_path: Path) -> None:
     big = tmp_path / "big.parquet"
     big.write_bytes(bytes(12_000_000))
     first = brought("./big.parquet")
-    assert pull.files(first)[-1] == "big.parquet"
+    assert pull.files(first)[-1] == "data/big.parquet"
     assert brought(big).commit == first.commit
     big.write_bytes(bytes(11_999_999) + b"x")
     assert brought(big).commit != first.commit
@@ -115,7 +131,7 @@ def test_what_is_hidden_or_a_link_is_left_out_and_said(texts: Path) -> None:
     assert list(found.files) == sorted(NAMES)
     said = str(found)
     assert f"{texts} → local/own-" in said
-    assert f"4 files, {sum((texts / name).stat().st_size for name in NAMES)} bytes" in said
+    assert f"7 files, {sum((texts / name).stat().st_size for name in NAMES)} bytes" in said
     for name in (
         ".env",
         ".git/",
@@ -127,7 +143,7 @@ def test_what_is_hidden_or_a_link_is_left_out_and_said(texts: Path) -> None:
         "b/pipe",
     ):
         assert name in said
-    assert ".env" not in pull.files(brought(texts))
+    assert "data/.env" not in pull.files(brought(texts))
     # A link that is named is followed.
     (texts.parent / "named").symlink_to(texts)
     assert list(own.all_of([reference("./named")])[0].files) == sorted(NAMES)
@@ -188,9 +204,12 @@ def test_a_repository_of_the_other_type_is_named(texts: Path) -> None:
             pull.resolve(Reference("dataset_name", kind, repo, "main"))
         assert said in str(caught.value)
         assert f"--type {kind}" in str(caught.value)
-    (texts.parent / "plain").mkdir()
-    with pytest.raises(MissingError, match=r"write \./plain for what lies here"):
-        pull.resolve(reference("plain"))
+    for name in ("plain", "two/names", "a/b/c d.txt"):
+        (texts.parent / name).mkdir(parents=True)
+        with pytest.raises(MissingError, match=rf"write \./{name} for what lies here"):
+            pull.resolve(reference(name))
+    with pytest.raises(HubError, match="Repo id"):
+        pull.resolve(reference("not here/b/c"))
 
 
 def test_models_are_no_paths() -> None:

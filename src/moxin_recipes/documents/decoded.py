@@ -82,3 +82,6 @@ def _strict(
             offset = read - len(error.object) + error.start
             found = f"0x{error.object[error.start]:02x}"
             raise Undecodable(encoding, offset, found, declared is not None) from None
+        except UnicodeError as error:  # utf-16 and utf-32 without the mark that they begin with
+            offset = read - len(piece)
+            raise Undecodable(encoding, offset, str(error), declared is not None) from None

@@ -50,18 +50,24 @@ def _fault(source: Source, key: str, folder: Path, file: str) -> str | None:
             return None
         if isinstance(row, dict):
             rows.append(row)
+    columns = _columns(rows)
+    if source.text_template is None and columns.get(source.text_column, 0) in (None, ""):
+        return f"{file}: the column {source.text_column} of its first rows holds nothing"
     if rows:
-        raise RecipeError(_without_text(source, key, file, rows))
+        raise RecipeError(_without_text(source, key, file, columns))
     return asides[0] if asides else f"{file}: holds no text"
 
 
-def _without_text(source: Source, key: str, file: str, rows: list[Row]) -> str:
-    """What the rows have instead of the text that was asked for, and the way out."""
-    columns: dict[str, Any] = {}
+def _columns(rows: list[Row]) -> Row:
+    """Column → a value of it, where there is one."""
+    columns: Row = {}
     for row in rows:
-        for name, value in row.items():
-            if columns.get(name) is None:
-                columns[name] = value
+        columns |= {name: value for name, value in row.items() if columns.get(name) in (None, "")}
+    return columns
+
+
+def _without_text(source: Source, key: str, file: str, columns: Row) -> str:
+    """What the rows have instead of the text that was asked for, and the way out."""
     are = f"columns are {_short(', '.join(columns))}"
     if source.text_template is not None:
         return f"`{key}.text_template` renders no row of {file}: {are}"
@@ -72,11 +78,10 @@ def _without_text(source: Source, key: str, file: str, rows: list[Row]) -> str:
         return (
             f"`{key}.text_column`: {file} has no column {wanted}: {are}: set `text_column`{which}"
         )
-    found = "nothing" if columns[wanted] is None else f"{_word(columns[wanted])} and no text"
     return (
-        f"`{key}.text_column`: the column {wanted} of {file} holds {found}: {are}: set "
-        "`text_column` to a column of text, `text_column: COLUMN.FIELD` to a field in one, or "
-        "`text_template`"
+        f"`{key}.text_column`: the column {wanted} of {file} holds {_word(columns[wanted])} and no "
+        f"text: {are}: set `text_column` to a column of text or to a field in one (COLUMN.FIELD), "
+        "or `text_template`"
     )
 
 
@@ -84,7 +89,7 @@ def _word(value: Any) -> str:
     """What a value is, for people."""
     if isinstance(value, dict):
         return f"objects ({_short(', '.join(value))})"
-    names = {bool: "true and false", int: "numbers", float: "numbers", list: "lists", str: "blanks"}
+    names = {bool: "true and false", int: "numbers", float: "numbers", list: "lists"}
     return names.get(type(value), type(value).__name__)
 
 

@@ -15,8 +15,7 @@ KINDS = {
 }
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 READ = f"read are {', '.join(KINDS)}, each also as {', '.join(PACKED)}"
-# What a repository says of itself, at its top; those of others have cards in their folders, too.
-_OF_REPOSITORIES = ("README.md", "moxin.json")
+_OF_REPOSITORIES = ("README.md", "moxin.json")  # what a repository says of itself
 
 
 def kind_of(file: str) -> tuple[str, str | None] | None:
@@ -27,8 +26,7 @@ def kind_of(file: str) -> tuple[str, str | None] | None:
     return (kind, packing) if kind else None
 
 
-def is_data(file: str, is_own: bool) -> bool:
-    """Whether a file of a repository may hold data: not its card, its manifest, or a hidden one."""
+def is_data(file: str) -> bool:
+    """Whether a file of a repository may hold data: not a card, a manifest, or a hidden one."""
     parts = PurePosixPath(file).parts
-    about = file if is_own else parts[-1]
-    return about not in _OF_REPOSITORIES and not any(part.startswith(".") for part in parts)
+    return parts[-1] not in _OF_REPOSITORIES and not any(part.startswith(".") for part in parts)

@@ -74,8 +74,9 @@ class FileRows:
         """A document a file, or what stands between separators."""
         left, number = "", 0
         for piece in self._text():
+            border = max(0, len(left) - len(self.separator or ""))
             left += piece
-            if self.separator:
+            if self.separator and self.separator in left[border:]:
                 *whole, left = left.split(self.separator)
                 for part in filter(str.strip, whole):
                     yield number, part

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from glob import escape
+from pathlib import Path
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -14,7 +15,7 @@ from moxin_recipes.documents.columns import Removed
 from moxin_recipes.documents.kinds import READ, is_data, kind_of
 from moxin_recipes.documents.local import NAMES, LocalReader
 from moxin_recipes.documents.readers import Reader
-from moxin_recipes.hub import pull
+from moxin_recipes.hub import own, pull
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.keys.data import Source
@@ -24,8 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def chosen_files(source: Source, parent: Parent, seed: int) -> list[str]:
-    """The files of a source, sorted: a share of those that match its patterns, by the seed."""
-    listed = matching(source, parent.key, parent.repo, pull.files(parent))
+    """The files of a source, sorted: a share of those that match its patterns, by the seed.
+
+    Those of the user's own are named as they were where they came from.
+    """
+    files = pull.files(parent)
+    if is_path(source.dataset):
+        top = f"{own.PLACE}/"
+        files = [file.removeprefix(top) for file in files if file.startswith(top)]
+    listed = matching(source, parent.key, parent.repo, files)
     count = max(1, round(source.file_share * len(listed)))
     return sorted(random.Random(f"{seed} {source.name}").sample(listed, count))
 
@@ -37,7 +45,7 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
         RecipeError: there are none; or a file of the user's own is of no kind that is read.
     """
     is_own = is_path(source.dataset)
-    data = [file for file in files if is_data(file, is_own)]
+    data = files if is_own else [file for file in files if is_data(file)]
     # A name matches itself alone: files listed one by one are not held against each other.
     names = {pattern for pattern in source.files if escape(pattern) == pattern}
     patterns = [pattern for pattern in source.files if pattern not in names]
@@ -55,7 +63,6 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
         )
     if not named:
         seen = f"; they are {', '.join(data[:5])}{', …' if data[5:] else ''}" if data else ""
-        seen += "; README.md is the repository's card" if "README.md" in files else ""
         raise RecipeError(
             f"`{key}.files`: none of the {len(data)} data files of {place} matches "
             f"{', '.join(source.files)}{seen}"
@@ -85,7 +92,8 @@ def reader(
             )
         return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
     files = chosen_files(source, parent, seed)
-    folder = pull.fetch(parent, files)
+    top = own.PLACE if is_path(source.dataset) else ""
+    folder = pull.fetch(parent, [str(Path(top, file)) for file in files]) / top
     heads.prove(source, parent.key, folder, files)
     given: dict[str, Any] = vars(source)
     return Reader(str(folder), files, removed("unreadable"), given), files

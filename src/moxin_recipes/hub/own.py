@@ -24,13 +24,14 @@ from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 TYPE = "dataset"
+PLACE = "data"  # in the repository: a README.md of the folder is a text, and not the card
 _OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # hidden where they are made
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Own:
-    """Path in the repository → file, what is left out, and where it goes."""
+    """Path below PLACE in the repository → file, what is left out, and where it goes."""
 
     key: str
     path: Path
@@ -129,7 +130,7 @@ def _push(own: Own) -> None:
                 "private, or delete it"
             )
         for path, file in own.files.items():
-            link = Path(staged, path)
+            link = Path(staged, PLACE, path)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.absolute())
         api().upload_folder(
@@ -150,8 +151,9 @@ def _there(own: Own) -> str | None:
         commit = str(api().repo_info(own.repo, repo_type=TYPE).sha)
         listed = side.files(commit)
     listed.pop(".gitattributes", None)
-    same = listed.keys() == own.files.keys() and all(
-        _is(file, own.files[path]) for path, file in listed.items()
+    files = {f"{PLACE}/{path}": file for path, file in own.files.items()}
+    same = listed.keys() == files.keys() and all(
+        _is(file, files[path]) for path, file in listed.items()
     )
     return commit if same else None
 

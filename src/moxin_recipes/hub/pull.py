@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from huggingface_hub import get_cached_repo_tree
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -119,6 +120,9 @@ def _commit(reference: Reference, repo: str) -> str:
             if repeated is None:
                 raise
             return repeated
+        except HFValidationError:
+            _name_path(reference)
+            raise
         except RepositoryNotFoundError:
             other = {"model": "dataset", "dataset": "model"}[reference.type]
             if not reference.benchmark and api().repo_exists(repo, repo_type=other):
@@ -127,13 +131,18 @@ def _commit(reference: Reference, repo: str) -> str:
                     f"{reference.type}; name another one, or add the files to a {reference.type} "
                     f"(`moxin hub add … --type {reference.type}`)"
                 ) from None
-            if Path(reference.repo).exists():
-                raise MissingError(
-                    f"`{reference.key}`: no repository {repo} is on this Hub; write "
-                    f"./{reference.repo} for what lies here under that name"
-                ) from None
+            _name_path(reference)
             raise
     return str(info.sha)
+
+
+def _name_path(reference: Reference) -> None:
+    """Raises MissingError where a data set's name is that of a file or folder here."""
+    if reference.type == "dataset" and Path(reference.repo).exists():
+        raise MissingError(
+            f"`{reference.key}`: no repository {reference.repo} is on this Hub; write "
+            f"./{reference.repo} for what lies here under that name"
+        )
 
 
 def resolve_all(references: Iterable[Reference]) -> list[Parent]:

@@ -1,7 +1,5 @@
 """The files and folders of this machine that a ladder names, proven before they are pushed."""
 
-import logging
-
 from moxin_recipes.documents import heads, sources
 from moxin_recipes.hub import own
 from moxin_recipes.hub.own import Own
@@ -9,8 +7,6 @@ from moxin_recipes.ladder.order import Recipes
 from moxin_recipes.recipe.fields import Reference, is_path
 from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.recipe.strict import RecipeError
-
-log = logging.getLogger(__name__)
 
 
 def proven(recipes: Recipes) -> list[Own]:
@@ -34,8 +30,6 @@ def _prove(keys: DataKeys) -> None:
         if is_path(source.dataset):
             key = f"sources[{position}]"
             found = own.of(Reference(key, own.TYPE, source.dataset, "main"))
-            if "README.md" in found.files:
-                log.info("  %s: README.md becomes the repository's card, and is not read", key)
             files = sources.matching(source, key, source.dataset, list(found.files))
             folder = found.path if found.path.is_dir() else found.path.parent
             heads.prove(source, key, folder, files)

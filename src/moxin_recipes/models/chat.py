@@ -38,10 +38,11 @@ def chat(name: str, said: Iterable[str]) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
     )
+    room = getattr(model.config, "max_position_embeddings", 1 << 20) - LONGEST
     turns: list[dict[str, str]] = []
     for line in filter(str.strip, said):
         turns.append({"role": "user", "content": line.strip()})
-        prompt = _prompt(tokenizer, turns, model.config.max_position_embeddings - LONGEST)
+        prompt = _prompt(tokenizer, turns, room)
         length = prompt["input_ids"].shape[1]
         made = model.generate(
             **prompt.to(model.device), generation_config=config, streamer=streamer
