@@ -38,7 +38,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines = "".join(json.dumps({"text": text}) + "\n" for text in pages)
         (tmp_path / kind / "a.jsonl").write_text(lines)
     monkeypatch.setattr(pull, "files", lambda parent: ["a.jsonl"])
-    monkeypatch.setattr(pull, "download", lambda parent, patterns: tmp_path / parent.repo)
+    monkeypatch.setattr(pull, "fetch", lambda parent, files: tmp_path / parent.repo)
     return tmp_path
 
 
@@ -179,11 +179,6 @@ LOUD: list[tuple[Callable[[], DataKeys], str, str]] = [
         lambda: recipe(source("web", min_characters=5000), source("books")),
         "`sources[0].min_characters`",
         "31 short",
-    ),
-    (
-        lambda: recipe(source("books"), source("web", text_column="body")),
-        "`sources[1].files`",
-        "31 no text",
     ),
     (
         lambda: recipe(source("web", filters=["gopher_quality"])),
