@@ -54,7 +54,7 @@ def _odd_problems(finished: Workplace, tmp_path_factory: pytest.TempPathFactory)
         ("31-dpo", {"problems_name": "moxin-nano-chat@data"}, "`problems_name`"),
         (
             "30-sft",
-            {"problems_name": "odd-problems", "problems_config": None},
+            {"problems_name": "odd-problems", "problems_config": None, "eval_split": "test"},
             "`eval_split`: test of odd-problems has no",
         ),
         (
@@ -75,30 +75,36 @@ def test_held_out_problems(
     assert expected in started(finished, recipe, changes)
 
 
+def other_tokens(place: Workplace, folder: Path, name: str, kept: int) -> str:
+    """The ladder's tokens under another name, each held-out shard cut to `kept` tokens or gone."""
+    who = launcher.identity(place.home / "hub")
+    hub = HfApi(who.endpoint, token=who.token)
+    hub.snapshot_download("local/moxin-nano-tokens", repo_type="dataset", local_dir=folder)
+    for path in folder.glob("*/heldout*.bin"):
+        path.write_bytes(path.read_bytes()[: 2 * kept])
+        if not kept:
+            path.unlink()
+    manifest = json.loads((folder / "moxin.json").read_text())
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if (folder / k).exists()}
+    (folder / "moxin.json").write_text(json.dumps(manifest))
+    hub.create_repo(f"local/{name}", repo_type="dataset")
+    hub.upload_folder(repo_id=f"local/{name}", repo_type="dataset", folder_path=folder)
+    return name
+
+
 @pytest.mark.parametrize("recipe", ["20-pretrain-2k", "10-init"])
-def test_a_window_longer_than_every_held_out_shard(finished: Workplace, recipe: str) -> None:
-    data = yaml.safe_load((finished.ladder / "20-pretrain-2k.yaml").read_text())
-    changes = {"eval_context_length": 100_000, "dataset_name": data["dataset_name"]}
-    error = started(finished, recipe, changes)
-    assert "`eval_context_length`: 100000" in error
+def test_a_window_longer_than_every_held_out_shard(
+    finished: Workplace, tmp_path: Path, recipe: str
+) -> None:
+    name = other_tokens(finished, tmp_path, f"short-{recipe}", 100)
+    error = started(finished, recipe, {"eval_context_length": 200, "dataset_name": name})
+    assert "`eval_context_length`: 200 tokens, and the longest held-out shard" in error
+    assert "has 100; take fewer" in error
 
 
 def test_tokens_without_held_out_documents(finished: Workplace, tmp_path: Path) -> None:
-    who = launcher.identity(finished.home / "hub")
-    hub = HfApi(who.endpoint, token=who.token)
-    tokens = Path(
-        hub.snapshot_download(
-            "local/moxin-nano-tokens", repo_type="dataset", local_dir=tmp_path / "tokens"
-        )
-    )
-    for path in tokens.glob("*/heldout*"):
-        path.unlink()
-    name = hub.create_repo("local/all-trained", repo_type="dataset", exist_ok=True).repo_id
-    manifest = json.loads((tokens / "moxin.json").read_text())
-    manifest["files"] = {k: v for k, v in manifest["files"].items() if "/heldout" not in k}
-    (tokens / "moxin.json").write_text(json.dumps(manifest))
-    hub.upload_folder(repo_id=name, repo_type="dataset", folder_path=tokens)
-    error = started(finished, "20-pretrain-2k", {"dataset_name": "all-trained"})
+    name = other_tokens(finished, tmp_path, "all-trained", 0)
+    error = started(finished, "20-pretrain-2k", {"dataset_name": name})
     assert "`dataset_name`: these tokens have no held-out documents" in error
     assert "`heldout_fraction`" in error
 

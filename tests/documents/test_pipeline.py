@@ -186,6 +186,10 @@ print(json.dumps([json.loads(read("corpus", "moxin.json"))["counts"], read("corp
     assert counts["web/kept"] == len(planted()) - 5
     assert counts["web/contaminated: quiz (13-gram)"] == 1
     assert "| web/near duplicate | 1 |" in card
+    total = len(planted())
+    assert f"| web | read | {total} | 100.0% |" in card
+    assert f"| web | near duplicate | 1 | {1 / total:.1%} |" in card
+    assert f"| web | **kept** | {total - 5} |" in card
     assert "| web | quiz | 1 | 1 of 7 | 1 |" in card
     assert tokens["contamination"][0]["set"] == "quiz"
     documents, count, size, whole = (

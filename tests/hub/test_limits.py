@@ -78,6 +78,9 @@ def test_the_outputs_of_the_7b_are_counted() -> None:
     assert "1.3 TB; 9.9 TB are sent" in first
     assert "16.2 GB" in lines("30-sft", "--dtype", "bfloat16")
     assert "keep_checkpoints" not in lines("30-sft", "--push_checkpoints", "false")
+    assert "1.0 GB a file (of 50.0 GB), 8.0 TB" in lines(
+        "00-data", "--tokenizer", "train", "--vocab_size", "100000"
+    )
     many = lines("00-data", "--tasks", "9000")
     assert "above what is recommended: change `tasks`" in many
     assert "18,000 a folder" not in many

@@ -29,7 +29,9 @@ def test_a_model_is_saved_as_it_is_to_be_loaded(
     monkeypatch.setattr(published, "_MOST_BYTES", "20KB")
     model: Any = tiny_mistral(tie_word_embeddings=tied, vocab_size=64)
     model.config.use_cache = False  # as the Trainer leaves it
-    model.generation_config = GenerationConfig(eos_token_id=[2, 7], do_sample=True, top_k=5)
+    model.generation_config = GenerationConfig(
+        eos_token_id=[2, 7], do_sample=True, top_k=5, use_cache=False
+    )
     published.save_as_published(model)
     # FSDP gathers weights one by one: tied ones no longer share their memory.
     gathered = {name: value.clone() for name, value in model.state_dict().items()}
@@ -47,6 +49,7 @@ def test_a_model_is_saved_as_it_is_to_be_loaded(
             assert torch.equal(loaded.state_dict()[name], value)
         assert loaded.generation_config.eos_token_id == [2, 7]
         assert loaded.generation_config.top_k == 5
+        assert loaded.generation_config.use_cache
     assert model.config.use_cache is False  # training goes on as before
 
 

@@ -1,6 +1,7 @@
 """What a GPU holds: parameters as transformers and PEFT count them, lines whose sums come out."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 from tests.conftest import ROOT
+from tests.recipe import tracked
 from tests.test_arithmetic_of_recipes import comes_out
 from transformers import MistralConfig, MistralForCausalLM
 
 from moxin_recipes.ladder import launching, memory, order
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.launcher import Launcher, content_of
-from moxin_recipes.recipe.memory import Shape, Step, held
+from moxin_recipes.recipe.memory import Shape, Step, held, most
 from moxin_recipes.recipe.strict import RecipeError
 
 SHAPES = [
@@ -25,19 +27,21 @@ SHAPES = [
 ]
 
 
+def config(shape: Shape) -> MistralConfig:
+    return MistralConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.groups,
+        tie_word_embeddings=shape.tied,
+    )
+
+
 def model(shape: Shape) -> MistralForCausalLM:
     with torch.device("meta"):
-        return MistralForCausalLM(
-            MistralConfig(
-                vocab_size=shape.vocabulary,
-                hidden_size=shape.hidden,
-                intermediate_size=shape.intermediate,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                num_key_value_heads=shape.groups,
-                tie_word_embeddings=shape.tied,
-            )
-        )
+        return MistralForCausalLM(config(shape))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -55,9 +59,10 @@ def test_an_adapter_has_the_parameters_of_pefts(modules: list[str]) -> None:
     assert shape.adapter(5, modules) == sum(p.numel() for p in trained)
 
 
-def lines(ladder: str, name: str, file: str | None = None) -> list[str]:
+def lines(ladder: str, name: str, file: str | None = None, **keys: Any) -> list[str]:
     recipes = order.read(ROOT / "recipes" / ladder)
     (recipe,) = [recipe for recipe in recipes if recipe.name == name]
+    recipe = replace(recipe, values=recipe.values | keys)
     path = ROOT / "accelerate_configs" / f"{file}.yaml" if file else launching.file_of(recipe)
     filled = door.check(recipe, launching.launcher_of(recipe, path), on_hardware=False)
     launched = trainers.as_launched(recipe, filled[-1])
@@ -69,16 +74,20 @@ TRAINED = ["20-pretrain-2k", "21-pretrain-4k", "22-pretrain-enhance", "30-sft", 
 
 @pytest.mark.parametrize("name", [*TRAINED, "41-cot-sft", "42-grpo"])
 def test_every_line_comes_out_and_they_make_the_sum(name: str) -> None:
-    launch, total, *parts = lines("moxin-7b", name)
+    launch, total_line, *parts = lines("moxin-7b", name)
     assert "FSDP2" in launch
     assert "computes in bf16, sums gradients in float32 after each micro-batch" in launch
     assert any("8,114,180,096" in part for part in parts)
-    sizes = []
+    sums: dict[str, float] = {}
     for part in parts:
-        if sum_ := re.search(r": (.*) = ([\d.]+) GB$", part):
-            assert comes_out(f"({sum_[1]}) / 1e9", sum_[2])
-            sizes.append(float(sum_[2]))
-    assert float(re.findall(r"[\d.]+ GB", total)[0][:-3]) == pytest.approx(sum(sizes), abs=0.1)
+        if found := re.search(r"^  ([^:]*): .*: (.*) = ([\d.]+) GB$", part):
+            moment, left, right = found.groups()
+            assert comes_out(f"({left}) / 1e9", right)
+            sums[moment] = sums.get(moment, 0) + float(right)
+    total = re.match(r"memory of a GPU: at most ([\d.]+) GB, in (.*)", total_line)
+    assert total
+    assert float(total[1]) == pytest.approx(sums["always"] + sums[total[2]], abs=0.1)
+    assert sums[total[2]] == max(sums[moment] for moment in sums if moment != "always")
     assert ("vLLM: 0.5" in parts[-1]) == (name == "42-grpo")
 
 
@@ -91,34 +100,78 @@ def test_what_the_launchers_file_changes() -> None:
     assert lines("moxin-7b", "20-pretrain-2k", "cpu") == []
 
 
+def test_what_the_recipe_says_beside_the_file(tmp_path: Path) -> None:
+    whole = {"gradient_accumulation_kwargs": {"sync_each_batch": False}}
+    left = "\n".join(lines("moxin-7b", "31-dpo", accelerator_config=whole))
+    assert "sums gradients in float32 once a step" in left
+    assert "gradients, whole: 4 × 8,114,180,096 = 32.46 GB" in left
+    both = "\n".join(lines("moxin-7b", "31-dpo", precompute_ref_log_probs=False))
+    assert "the reference's pass: gathered whole: 2 × 8,114,180,096 = 16.23 GB" in both
+    adapted = "\n".join(lines("moxin-7b", "30-sft", use_peft=True, dtype="bfloat16"))
+    trained = 36 * 16 * (2 * 4096 + 4096 + 1024)  # rank 16 at queries and values
+    assert "weights: 2 × 8,114,180,096 / 64 = 0.25 GB" in adapted
+    assert f"gradients: 4 × {trained:,} / 64" in adapted
+    plain = lines("moxin-7b", "30-sft", "fsdp", bf16=False)
+    assert "computes in bf16" in plain[0]  # the file's mixed precision holds where `bf16` is off
+
+
 def test_a_model_from_outside_is_not_counted() -> None:
     assert "not counted" in lines("moxin-7b-expanded", "20-pretrain-2k")[1]
 
 
+BACKWARD = "a layer's backward pass"
+PLAIN = Step(
+    shards=8, rows=2, tokens=256, sharded=True, mixed=True, checkpointing=True, pieces=True
+)
+WIDE = Shape(2000, 512, 1792, 5, 8, 2, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ({"rows": 16}, BACKWARD),
+        ({"rows": 16, "mixed": False}, BACKWARD),
+        ({"rows": 1, "tokens": 64}, BACKWARD),
+        ({"shards": 64, "layers": 7, "rows": 12}, BACKWARD),
+        ({"rows": 16, "checkpointing": False}, "loss"),
+        ({"vocabulary": 32000, "tokens": 64}, "loss"),
+        ({"vocabulary": 32000, "tokens": 1024}, "loss"),
+        ({"vocabulary": 32000, "tokens": 64, "mixed": False}, "loss"),
+    ],
+)
+def test_the_sum_is_what_a_step_holds(given: dict[str, Any], moment: str) -> None:
+    """Never less than FSDP2 of that many processes really holds at once, and not much more."""
+    changes = dict(given)
+    sizes = {key: changes.pop(key) for key in ("vocabulary", "layers") if key in changes}
+    shape, step = replace(WIDE, **sizes), replace(PLAIN, **changes)
+    expected, when = most(held(shape, step))
+    assert when == moment
+    assert 1 <= expected / tracked.peak(config(shape), shape, step) < 1.25
+
+
 def test_what_a_recipe_changes() -> None:
     def parts(**changes: Any) -> dict[str, int]:
-        plain: dict[str, Any] = {
-            "shards": 8,
-            "rows": 2,
-            "tokens": 100,
-            "sharded": True,
-            "mixed": True,
-            "checkpointing": True,
-            "fused_loss": False,
-        }
-        return {what: size for what, _, size in held(SHAPES[0], Step(**{**plain, **changes}))}
+        return {part.what: part.size for part in held(SHAPES[0], replace(PLAIN, **changes))}
 
     plain = parts()
-    assert plain["logits"] == 2 * 4 * 200 * 32000
-    assert parts(fused_loss=True, rows=64, tokens=4096)["logits"] == 2 * 4 * 2**24
-    assert parts(checkpointing=False)["activations"] == 36 * plain["one layer's activations"]
-    assert "gathered" not in parts(sharded=False, shards=1)
-    assert parts(mixed=False)["gathered"] == 2 * plain["gathered"]
-    assert parts(reference=True)["reference model"] == plain["weights"]
+    assert parts(shards=16)["weights"] == plain["weights"] / 2
+    assert parts(rows=64, tokens=4096)["logits, their gradients"] == 12 * 2**24
+    assert parts(pieces=False, rows=64)["logits, their gradients"] == 2 * 2 * 4096 * 32000
+    assert parts(rows=4)["layers' inputs"] == 2 * plain["layers' inputs"]
+    assert "two layers, gathered" not in parts(sharded=False, shards=1)
+    assert parts(mixed=False)["two layers, gathered"] == 2 * plain["two layers, gathered"]
+    reference = parts(reference=True)
+    assert reference["reference model"] == plain["weights"]
+    assert reference["gathered whole"] == 2 * SHAPES[0].parameters
     adapter = parts(trained=8_000_000)
     assert adapter["gradients"] == 4_000_000
     assert adapter["optimizer"] == 8_000_000
-    assert adapter["weights"] == plain["weights"] + 4_000_000
+    assert (adapter["weights"], adapter["adapter"]) == (plain["weights"], 4_000_000)
+    assert parts(trained=8, frozen=2)["weights"] == plain["weights"] / 2
+    copies = parts(sharded=False, shards=1, buckets=True)
+    assert copies["gradients in DDP's buckets"] == copies["gradients"]
+    assert copies["weights as autocast keeps them"] == copies["weights"] / 2
+    assert parts(whole=True)["gradients, whole"] == 8 * plain["gradients"]
     assert "optimizer" not in parts(moments=0)
 
 

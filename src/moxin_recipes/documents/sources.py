@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from glob import escape
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -93,7 +93,7 @@ def reader(
         return LocalReader(source.name, source.max_bytes, seed, maths_documents), []
     files = chosen_files(source, parent, seed)
     top = own.PLACE if is_path(source.dataset) else ""
-    folder = pull.fetch(parent, [str(PurePosixPath(top, file)) for file in files]) / top
+    folder = pull.fetch(parent, [str(Path(top, file)) for file in files]) / top
     heads.prove(source, parent.key, folder, files)
     given: dict[str, Any] = vars(source)
     return Reader(str(folder), files, removed("unreadable"), given), files

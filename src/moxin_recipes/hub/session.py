@@ -44,9 +44,15 @@ class MissingError(HubError):
 
 @cache
 def api() -> HfApi:
-    """The one client of this process; as all of the library, it waits for a Hub that is busy."""
-    set_client_factory(patient_client)
+    """The one client of this process."""
+    _be_patient()
     return HfApi()
+
+
+@cache
+def _be_patient() -> None:
+    """From here on, all of the library waits for a Hub that is busy."""
+    set_client_factory(patient_client)
 
 
 def start() -> None:
@@ -81,6 +87,7 @@ def qualified(repo: str) -> str:
 def errors(what: str) -> Iterator[None]:
     """Turns the client's exceptions about `what` into a HubError of one line."""
     endpoint = os.environ.get("HF_ENDPOINT", environment.PUBLIC_ENDPOINT)
+    _be_patient()
     try:
         yield
     except RevisionNotFoundError as error:

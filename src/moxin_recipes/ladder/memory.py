@@ -13,7 +13,7 @@ from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.launcher import Launcher, content_of
-from moxin_recipes.recipe.memory import Shape, Step, held
+from moxin_recipes.recipe.memory import BFLOAT16, FLOAT32, Shape, Step, held, most
 from moxin_recipes.recipe.reading import Recipe
 
 GB = 1e9
@@ -29,15 +29,17 @@ def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) ->
     if launcher.on_cpu:
         return
     shards = _shards(launcher, content)
-    yield f"launch: {_launch(launcher, content, shards)}"
+    precision = launcher.dtypes(recipe.values, recipe.keys.bf16_by_default).get("precision", "")
+    yield f"launch: {_launch(launcher, content, shards, precision or 'float32', _synced(args))}"
     shape = shape_of(recipes, recipe)
     if shape is None:
         yield "memory of a GPU: not counted, for the model's shape is not in this ladder"
         return
-    parts = list(held(shape, step_of(recipe, shape, launcher, content, args)))
-    yield f"memory of a GPU: {sum(size for _, _, size in parts) / GB:.1f} GB"
-    for what, arithmetic, size in parts:
-        yield f"  {what}: {arithmetic} = {size / GB:.2f} GB"
+    parts = held(shape, step_of(recipe, shape, launcher, content, args))
+    total, moment = most(parts)
+    yield f"memory of a GPU: at most {total / GB:.1f} GB, in {moment}"
+    for part in parts:
+        yield f"  {part.moment}: {part.what}: {part.arithmetic} = {part.size / GB:.2f} GB"
     if getattr(args, "use_vllm", False) and args.vllm_mode == "colocate":
         asleep = ", which it leaves during the update" if args.vllm_enable_sleep_mode else ""
         yield f"  vLLM: {args.vllm_gpu_memory_utilization:g} of the GPU's memory{asleep}"
@@ -78,16 +80,21 @@ def step_of(
     second = (dpo and not args.precompute_ref_log_probs) or (grpo and args.beta > 0)
     fsdp = content.get("fsdp_config") or {}
     again = launcher.sharded and fsdp.get("fsdp_activation_checkpointing")
+    micro_batch, accumulated = trainers.batches(recipe, launcher.processes)
+    dtype = values.get("dtype", "float32")  # TRL's default
     return Step(
         shards=_shards(launcher, content),
-        rows=trainers.batches(recipe, launcher.processes)[0] * (2 if dpo else 1),  # of a pair
+        rows=micro_batch * (2 if dpo else 1),  # of a pair
         tokens=tokens,
         sharded=launcher.sharded,
         mixed=bool(launcher.dtypes(values, keys.bf16_by_default)),
         checkpointing=bool(again or args.gradient_checkpointing),
-        fused_loss=isinstance(keys, PretrainKeys | SftKeys) and not args.use_liger_kernel,
+        pieces=isinstance(keys, PretrainKeys | SftKeys),
         moments=2 if getattr(keys, "optimizer", "adamw") == "adamw" else 1,
         trained=trained,
+        frozen=FLOAT32 if dtype == "float32" else BFLOAT16,
+        buckets=launcher.processes > 1 and not launcher.sharded,
+        whole=launcher.sharded and accumulated > 1 and not _synced(args),
         reference=bool(second and trained is None),
     )
 
@@ -100,20 +107,26 @@ def _shards(launcher: Launcher, content: dict[str, Any]) -> int:
     return int(mesh.get("parallelism_config_dp_shard_size") or launcher.processes)
 
 
-def _launch(launcher: Launcher, content: dict[str, Any], shards: int) -> str:
+def _synced(args: Any) -> bool:
+    """Whether gradients are reduced after each micro-batch."""
+    accumulation = args.accelerator_config.gradient_accumulation_kwargs or {}
+    return bool(accumulation.get("sync_each_batch"))
+
+
+def _launch(
+    launcher: Launcher, content: dict[str, Any], shards: int, precision: str, synced: bool
+) -> str:
     """How many processes, what is shared by how many, and in which dtypes."""
     machines = f"{launcher.machines} × " if launcher.machines > 1 else ""
     processes = f"{machines}{launcher.processes // launcher.machines} processes"
     if not launcher.sharded:
-        return f"{processes}, a copy of the model each, {launcher.mixed_precision} by autocast"
+        return f"{processes}, a copy of the model each, computes in {precision}"
     copies = launcher.processes // shards
-    fsdp = content["fsdp_config"]
+    again = "" if content["fsdp_config"].get("fsdp_activation_checkpointing") else "not "
     words = [
         f"{processes}, FSDP2 over {shards}" + (f" in {copies} copies" if copies > 1 else ""),
-        f"computes in {launcher.mixed_precision}",
-        "sums gradients in float32 after each micro-batch",
-        "layers are "
-        + ("" if fsdp.get("fsdp_activation_checkpointing") else "not ")
-        + "computed again in the backward pass",
+        f"computes in {precision}",
+        f"sums gradients in float32 {'after each micro-batch' if synced else 'once a step'}",
+        f"layers are {again}computed again in the backward pass",
     ]
     return ", ".join(words)

@@ -17,6 +17,7 @@ from moxin_recipes.recipe.keys.data import DataKeys, Source
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.tokens.shards import dtype_for
 
 Recipes = list[Recipe[Any]]
 _BESIDE = 12  # files beside weights at most: configurations, tokenizer, template, card, manifest
@@ -92,15 +93,18 @@ def _branches(recipe: Recipe[Any], keys: TrainingKeys, size: float | None) -> It
 
 def _tokens(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
     read = _read(recipe, recipes)
+    # Of a tokenizer that is pulled the recipe tells no size; most fit in two bytes a token.
+    trained = keys.hub_tokenizer_id is not None and keys.tokenizer == "train"
+    width = dtype_for(keys.vocab_size).itemsize if trained else 2
     files = folder = 0
     largest = 0.0
     for source in keys.sources:
         of_task = read.get(source.name, 0) / keys.tasks
         shards = keys.tasks * max(1, -(-int(of_task) // keys.shard_tokens))
-        largest = max(largest, 2.0 * min(of_task, keys.shard_tokens))
+        largest = max(largest, width * min(of_task, keys.shard_tokens))
         files += 2 * shards + 2  # an index beside each shard; the held-out shard
         folder = max(folder, _spread(2 * shards) + 2)
-    size = 2.0 * sum(read.values()) or None
+    size = width * sum(read.values()) or None
     return Counts(files + 2, folder, size, largest or None, "tasks")
 
 

@@ -30,14 +30,17 @@ def save(
     if state_dict is not None:  # gathered one by one, tied weights share no memory any more
         tied = model.all_tied_weights_keys
         state_dict = {name: value for name, value in state_dict.items() if name not in tied}
-    in_training = model.config.use_cache
-    model.config.use_cache = True
+    configs = (model.config, model.generation_config)
+    in_training = [config.use_cache for config in configs]
+    for config in configs:
+        config.use_cache = True
     try:
         type(model).save_pretrained(
             model, folder, state_dict=state_dict, max_shard_size=_MOST_BYTES, **options
         )
     finally:
-        model.config.use_cache = in_training
+        for config, value in zip(configs, in_training, strict=True):
+            config.use_cache = value
 
 
 def save_as_published(model: PreTrainedModel) -> None:

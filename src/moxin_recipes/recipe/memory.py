@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from moxin_recipes.recipe.keys.init import InitKeys
 
 FLOAT32, BFLOAT16 = 4, 2  # bytes
-PIECE = 2**24  # logits of a piece where the loss is computed in pieces (training/loss.py)
+PIECE = 2**24  # logits that our loss has at a time (training/loss.py)
+TILE = 4096  # rows of logits that TRL's loss has at a time (trl/kernels/chunked_logprob.py)
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,19 @@ class Shape:
         names = list(between) if "all-linear" in modules else modules
         return self.layers * rank * sum(between[name] for name in names)
 
-    @property
-    def activations(self) -> int:
-        """Bytes a token that one layer keeps for its backward pass, with flash attention.
+    def kept(self, size: int) -> int:
+        """Bytes a token that one layer keeps for its backward pass, in numbers of `size` bytes.
 
-        In bfloat16: what each matrix multiplies, its results, and the two residual sums.
+        With flash attention: two normalised inputs before and after their scale, the queries, what
+        attention makes of them, keys, values, and four of the MLP's width; in float32, what the
+        two norms read.
         """
-        return BFLOAT16 * (7 * self.hidden + 2 * self.key_width + 4 * self.intermediate)
+        numbers = 6 * self.hidden + 2 * self.key_width + 4 * self.intermediate
+        return size * numbers + 2 * FLOAT32 * self.hidden
+
+    def in_flight(self, size: int) -> int:
+        """Bytes a token of the gradients at the widest place of a layer's backward pass."""
+        return size * (self.hidden + 2 * self.intermediate)
 
 
 @dataclass(frozen=True)
@@ -84,51 +92,126 @@ class Step:
     sharded: bool  # by FSDP, which computes in gathered copies
     mixed: bool  # computes in bfloat16, with float32 weights
     checkpointing: bool  # a layer keeps its input alone, and is computed again
-    fused_loss: bool  # logits come in pieces
+    pieces: bool  # the loss is ours, not that of TRL's DPO and GRPO; neither has all logits at once
     moments: int = 2  # numbers that the optimizer keeps a weight; AdamW: 2
     trained: int | None = None  # parameters that are trained, if not all: an adapter's
+    frozen: int = FLOAT32  # bytes of a weight under an adapter
+    buckets: bool = False  # DDP reduces gradients in a copy of them
+    whole: bool = False  # gradients stay whole on each GPU while they accumulate
     reference: bool = False  # a second model, that is not trained, stays beside the first
 
+    @property
+    def size(self) -> int:
+        """Bytes of a number that is computed."""
+        return BFLOAT16 if self.mixed else FLOAT32
 
-def held(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
-    """(what, its arithmetic, bytes) of each thing that a GPU holds at the same time.
 
-    Float32 weights, gradients and moments, each in shares of `shards`. Neither the allocator's
-    margin nor the communication library's buffers are counted.
+class Part(NamedTuple):
+    """Something that a GPU holds: in which moment of a step, what, its arithmetic, bytes."""
+
+    moment: str
+    what: str
+    arithmetic: str
+    size: int
+
+
+ALWAYS = "always"
+
+
+def held(shape: Shape, step: Step) -> list[Part]:
+    """What a GPU holds through the whole step, and what in each of the moments that need most.
+
+    Neither the allocator's margin nor the communication library's buffers are counted.
     """
+    parts = [Part(ALWAYS, *part) for part in _always(shape, step)]
+    parts += [Part("loss", *part) for part in [_inputs(shape, step), *_loss(shape, step)]]
+    parts += [
+        Part("a layer's backward pass", *part)
+        for part in [_inputs(shape, step), *_backward(shape, step)]
+    ]
+    if step.reference and step.sharded:
+        # TRL makes one unit of it.
+        what = ("gathered whole", f"{step.size} × {shape.parameters:,}")
+        parts.append(Part("the reference's pass", *what, step.size * shape.parameters))
+    return parts
+
+
+def most(parts: list[Part]) -> tuple[int, str]:
+    """(bytes, moment) of the moment in which a GPU holds most, with what it always holds."""
+    always = sum(part.size for part in parts if part.moment == ALWAYS)
+    sums: dict[str, int] = {}
+    for part in parts:
+        if part.moment != ALWAYS:
+            sums[part.moment] = sums.get(part.moment, always) + part.size
+    moment = max(sums, key=lambda name: sums[name])
+    return sums[moment], moment
+
+
+def _always(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
+    """Float32 weights, gradients and moments, each in shares of `shards`; what copies there are."""
     parameters, shards = shape.parameters, step.shards
-    trained = parameters if step.trained is None else step.trained
-    own = parameters + (step.trained or 0)
     share = f" / {shards}" if shards > 1 else ""
-    yield "weights", f"4 × {own:,}{share}", FLOAT32 * own // shards
+    if step.trained is None:
+        trained = parameters
+        yield "weights", f"4 × {parameters:,}{share}", FLOAT32 * parameters // shards
+    else:
+        trained, frozen = step.trained, step.frozen
+        yield "weights", f"{frozen} × {parameters:,}{share}", frozen * parameters // shards
+        yield "adapter", f"4 × {trained:,}{share}", FLOAT32 * trained // shards
+    if step.mixed and not step.sharded:
+        yield "weights as autocast keeps them", f"2 × {parameters:,}", BFLOAT16 * parameters
     yield "gradients", f"4 × {trained:,}{share}", FLOAT32 * trained // shards
+    if step.buckets or step.whole:
+        what = "gradients in DDP's buckets" if step.buckets else "gradients, whole"
+        yield what, f"4 × {trained:,}", FLOAT32 * trained
     if step.moments:
         count = FLOAT32 * step.moments
         yield "optimizer", f"{count} × {trained:,}{share}", count * trained // shards
     if step.reference:
         yield "reference model", f"4 × {parameters:,}{share}", FLOAT32 * parameters // shards
-    if step.sharded:
-        # The layer at work and the next one are gathered; embeddings and head stay. Gradients of
-        # one layer are whole until they are reduced.
-        size = BFLOAT16 if step.mixed else FLOAT32
-        gathered = 2 * shape.layer + shape.ends
-        yield "gathered", f"{size} × {gathered:,}", size * gathered
-        whole = max(shape.layer, shape.ends)
-        yield "gradients not yet reduced", f"{size} × {whole:,}", size * whole
-    size = BFLOAT16 if step.mixed else FLOAT32
+
+
+def _inputs(shape: Shape, step: Step) -> tuple[str, str, int]:
+    """What layers keep from their forward pass: their inputs, or all their activations."""
     places = step.rows * step.tokens
-    of_layer = shape.activations * size // BFLOAT16
-    if step.checkpointing:
-        kept = shape.layers * shape.hidden * size
-        yield "layers' inputs", f"{kept:,} × {places:,}", kept * places
-        yield "one layer's activations", f"{of_layer:,} × {places:,}", of_layer * places
+    a_layer = step.size * shape.hidden if step.checkpointing else shape.kept(step.size)
+    kept = shape.layers * a_layer
+    what = "layers' inputs" if step.checkpointing else "activations"
+    return what, f"{kept:,} × {places:,}", kept * places
+
+
+def _loss(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
+    """A piece of the logits and its gradient, and what the head needs for them."""
+    size, rows, head = step.size, step.rows * step.tokens, shape.vocabulary * shape.hidden
+    norm = (FLOAT32 + 2 * size) * shape.hidden
+    yield "last norm", f"{norm:,} × {rows:,}", norm * rows
+    if step.pieces:
+        logits = min(PIECE, rows * shape.vocabulary)
+        # Logits and gradients in float32; in 16 bits both of them before they are cast, too.
+        each = 2 * FLOAT32 + (2 * BFLOAT16 if step.mixed else 0)
+        yield "logits, their gradients", f"{each} × {logits:,}", each * logits
+        # The head in float32, and its gradients as they are added up: sum, piece, new sum.
+        count = 4 if step.mixed and rows * shape.vocabulary > PIECE else 2
+        yield "head in float32, its gradients", f"{count} × 4 × {head:,}", count * FLOAT32 * head
     else:
-        kept = shape.layers * of_layer
-        yield "activations", f"{kept:,} × {places:,}", kept * places
-    logits = min(PIECE, places * shape.vocabulary) if step.fused_loss else places * shape.vocabulary
-    # In float32, and their gradients.
-    yield "logits", f"2 × 4 × {logits:,}", 2 * FLOAT32 * logits
-    if step.fused_loss and step.mixed:
-        head = shape.vocabulary * shape.hidden
-        # Gradients of the pieces are added up in float32.
-        yield "head in float32, its gradient", f"2 × 4 × {head:,}", 2 * FLOAT32 * head
+        logits = min(TILE, rows) * shape.vocabulary
+        yield "logits, their gradients", f"2 × {size} × {logits:,}", 2 * size * logits
+        yield "head's gradients", f"(4 + {size}) × {head:,}", (FLOAT32 + size) * head
+    if step.sharded:
+        yield "head, gathered", f"{size} × {head:,}", size * head
+        yield "last layer, gathered", f"{size} × {shape.layer:,}", size * shape.layer
+
+
+def _backward(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
+    """One layer's activations, gathered weights, and gradients on their way to their shares."""
+    places, size = step.rows * step.tokens, step.size
+    layer = shape.in_flight(size) + (shape.kept(size) if step.checkpointing else 0)
+    yield "activations of one layer, gradients", f"{layer:,} × {places:,}", layer * places
+    if not step.sharded:
+        return
+    # The layer at work, and the next one on its way.
+    yield "two layers, gathered", f"{size} × 2 × {shape.layer:,}", size * 2 * shape.layer
+    trained = shape.layer if step.trained is None else step.trained // shape.layers
+    # Those of the layer at work, and the last one's in float32, which are being reduced.
+    whole = (size + FLOAT32) * trained
+    yield "two layers' gradients, whole", f"({size} + 4) × {trained:,}", whole

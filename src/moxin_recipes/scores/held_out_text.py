@@ -35,7 +35,8 @@ def held_out_tokens(
     begins, it proves that there will be something to measure.
 
     Raises:
-        RecipeError: no source has a window of `context` tokens, the recipe's key `key`.
+        RecipeError: no source has a window of `context` tokens, the recipe's key `key`; or the
+            tokens are those of another tokenizer.
     """
     folder = TokenFolder(tokens)
     names = folder.sources("heldout")
@@ -55,6 +56,12 @@ def held_out_tokens(
             for start in range(0, shard.tokens - context + 1, context)
         ]
         labels = [window["labels"] for window in windows]
+        largest = max((int(part.max()) for part in labels), default=0)
+        if largest >= len(lengths):
+            raise RecipeError(
+                f"`dataset_name`: its ids go up to {largest:,} and more, the tokenizer's to "
+                f"{len(lengths) - 1:,}; make the tokens with the model's tokenizer"
+            )
         size = sum(int(lengths[part[part >= 0]].sum()) for part in labels)
         if size:
             found[name] = HeldOutTokens(windows, size)

@@ -10,9 +10,10 @@ from lm_eval.api.task import Task
 
 from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.hub.session import AwayError
+from moxin_recipes.ranks import Ranks
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.scores import clean_items, harness, questions, records
+from moxin_recipes.scores import clean_items, harness, questions, records, together
 from moxin_recipes.scores.aggregates import scores_of
 from moxin_recipes.scores.harness import Request, TaskFailed, Together
 from moxin_recipes.scores.items import Items
@@ -31,10 +32,11 @@ class Scoring:
         parents: list[Parent],
         pull: Pull,
         fetch: Callable[[Parent], Path],
+        ranks: Ranks,
         store: Store,
     ) -> None:
         self._keys, self._parents, self._pull, self._store = keys, parents, pull, store
-        self._fetch = fetch
+        self._fetch, self._ranks = fetch, ranks
         self._together = Together()
         self._searched = clean_items.searched(keys.corpus_name, pull)
 
@@ -123,7 +125,8 @@ class Scoring:
             raise TaskFailed(f"its dataset {leaf.repository[0]} is not on this Hub")
         model.chat = asked.chat
         commit = dataset.commit if dataset else None
-        task = questions.build(leaf, asked, commit, self._pull, place / "problems")
+        with together.loaded_once(self._ranks, unit.key, place / "problems"):
+            task = questions.build(leaf, asked, commit, self._pull, place / "problems")
         instances = questions.ask(task, asked, self._keys.limit, model.apply_chat_template)
         return task, harness.requests_of(instances, asked.samples), questions.grader_of(leaf)
 

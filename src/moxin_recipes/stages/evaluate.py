@@ -48,7 +48,7 @@ def main(run: Run[EvaluateKeys, None]) -> None:
 def scored(run: Run[EvaluateKeys, None], lines: list[Line], store: Store) -> Failed:
     """Scores what the store lacks; key → reason of what failed. What is done is pushed at once."""
     failed: Failed = {}
-    scoring = Scoring(run.keys, run.parents, run.pull, run.fetch, store)
+    scoring = Scoring(run.keys, run.parents, run.pull, run.fetch, run.ranks, store)
     models = list(dict.fromkeys(line.model for line in lines))
     for position, name in enumerate(models, start=1):
         units = [unit for line in lines if line.model == name for unit in line.units]

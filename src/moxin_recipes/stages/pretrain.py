@@ -10,7 +10,13 @@ Needs: the tag of the phase before, and tokens. Pushes: the base model, and a br
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    TrainingArguments,
+)
 
 from moxin_recipes import environment
 from moxin_recipes.hub.pull import read_manifest
@@ -37,8 +43,7 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
     mixture = mixed(run, check_form(said, tokenizer, vocabulary))
     # What the end needs comes first: the end may be weeks away.
     heldout = run.pull("dataset_name", ["*/heldout*"])
-    if run.is_main:
-        held_out_text.held_out_tokens(heldout, tokenizer, keys.eval_context_length)
+    run.ranks.once("the held-out text", lambda: prove_held_out(heldout, tokenizer, keys))
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation=keys.attn_implementation
     )
@@ -75,6 +80,11 @@ def mixed(run: Run[PretrainKeys, TrainingArguments], framing: Framing) -> Mixtur
     order = Order.from_keys(keys, shards.shards)
     sequences = run.args.max_steps * keys.global_batch_size
     return Mixture(shards, order, sequences, framing)
+
+
+def prove_held_out(folder: Path, tokenizer: PreTrainedTokenizerBase, keys: PretrainKeys) -> None:
+    """RecipeError unless there is text to measure bits per byte on."""
+    held_out_text.held_out_tokens(folder, tokenizer, keys.eval_context_length)
 
 
 def said_of_tokens(run: Run[PretrainKeys, TrainingArguments]) -> dict[str, Any]:

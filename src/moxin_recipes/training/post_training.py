@@ -50,8 +50,11 @@ class PostTraining:
 
         What the result is scored on at the end is proven first.
         """
-        if self._run.is_main:
-            held_out.prove(self._run.pull, self._run.keys, self.tokenizer)
+        run = self._run
+        run.ranks.once(
+            "the problems to score on at the end",
+            lambda: held_out.prove(run.pull, run.keys, self.tokenizer),
+        )
         return kind(
             model=model,
             args=self._run.args,
