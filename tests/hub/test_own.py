@@ -222,6 +222,8 @@ def test_models_are_no_paths() -> None:
     )
     with pytest.raises(RecipeError, match=r"`model_name_or_path`: \./my-model is a path"):
         keys.check()
+    with pytest.raises(HubError, match="Repo id"):  # as `moxin chat ./my-model` asks
+        pull.resolve(Reference("MODEL", "model", "./my-model", "main"))
 
 
 def test_a_data_set_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

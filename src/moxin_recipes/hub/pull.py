@@ -99,7 +99,7 @@ def resolve(reference: Reference) -> Parent:
     A pinned commit of another Hub is found where a mirror repeated it: under another id, with the
     same payload, and so with the same key for all that is made of it.
     """
-    if is_path(reference.repo):
+    if is_path(reference.repo) and reference.type == own.TYPE:
         found = own.of(reference)
         repo, commit = found.repo, own.commit_of(found)
     else:
