@@ -31,6 +31,22 @@ def started(place: Workplace, recipe: str, changes: dict[str, Any], **variables:
     return error_of(done)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_was(finished: Workplace) -> Iterator[None]:
+    """The ladder is shared: what these tests bring to its Hub goes with them."""
+    who = launcher.identity(finished.home / "hub")
+    hub = HfApi(who.endpoint, token=who.token)
+
+    def there() -> set[tuple[str, str]]:
+        models = {(repo.id, "model") for repo in hub.list_models()}
+        return models | {(repo.id, "dataset") for repo in hub.list_datasets()}
+
+    before = there()
+    yield
+    for name, kind in there() - before:
+        hub.delete_repo(name, repo_type=kind)
+
+
 @pytest.fixture(scope="module")
 def _odd_problems(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A dataset whose splits are no good to score on."""
@@ -55,7 +71,7 @@ def _odd_problems(finished: Workplace, tmp_path_factory: pytest.TempPathFactory)
         (
             "30-sft",
             {"problems_name": "odd-problems", "problems_config": None, "eval_split": "test"},
-            "`eval_split`: test of odd-problems has no",
+            "`problems_name`: it cannot be read",  # a split without rows
         ),
         (
             "42-grpo",

@@ -103,7 +103,11 @@ def test_a_faultless_solution_of_a_story_earns_its_reward() -> None:
     [
         ({}, "`sources` is missing, and no generated set has a name either"),
         (
-            {"sources": [Source(name="maths-text")], "hub_corpus_id": "c"},
+            {
+                "sources": [Source(name="maths-text")],
+                "maths_documents": 10,
+                "hub_corpus_id": "c",
+            },
             "`hub_tokens_id` is missing: documents of `sources` go there",
         ),
         (

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,7 @@ LIMIT = 600.0
 _LONGEST = 30.0  # seconds between two tries where the Hub names no time
 _NOT_DONE = (429, 503)  # the request was not looked at, so a change may be sent again, too
 _PASSING = (*_NOT_DONE, 408, 500, 502, 504)
+_HUB = re.compile(r"/api/|.*\.git/")  # the paths of a Hub that change something
 _refused: dict[str, tuple[float, float]] = {}  # host or address → first and last refusal
 
 
@@ -67,7 +69,12 @@ def _since(name: str) -> float:
 def _again(request: httpx2.Request, status: int) -> bool:
     if not isinstance(request.stream, httpx2.ByteStream):  # a file, which has been read
         return False
-    return status in (_PASSING if request.method in ("GET", "HEAD") else _NOT_DONE)
+    changes = request.method not in ("GET", "HEAD")
+    if changes and not _HUB.match(
+        request.url.path
+    ):  # a teacher, which is asked patiently elsewhere
+        return False
+    return status in (_NOT_DONE if changes else _PASSING)
 
 
 def _asked_pause(response: httpx2.Response) -> float | None:
