@@ -72,7 +72,7 @@ def _again(request: httpx2.Request, status: int) -> bool:
     changes = request.method not in ("GET", "HEAD")
     if changes and not _HUB.match(
         request.url.path
-    ):  # a teacher, which is asked patiently elsewhere
+    ):  # a teacher of distillation
         return False
     return status in (_NOT_DONE if changes else _PASSING)
 
