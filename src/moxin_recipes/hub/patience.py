@@ -70,9 +70,7 @@ def _again(request: httpx2.Request, status: int) -> bool:
     if not isinstance(request.stream, httpx2.ByteStream):  # a file, which has been read
         return False
     changes = request.method not in ("GET", "HEAD")
-    if changes and not _HUB.match(
-        request.url.path
-    ):  # a teacher of distillation
+    if changes and not _HUB.match(request.url.path):  # a teacher of distillation
         return False
     return status in (_NOT_DONE if changes else _PASSING)
 
