@@ -39,7 +39,7 @@ def test_a_stage_refuses_a_wrong_recipe(
     before = status(finished)
     path = finished.ladder / "broken.yaml"
     values = yaml.safe_load((finished.ladder / "30-sft.yaml").read_text())
-    path.write_text(yaml.safe_dump({**values, **change, "hub_model_id": "broken"}))
+    path.write_text(yaml.safe_dump({**values, **change}))
     done = finished.launch("sft", "broken")
     path.unlink()
     assert expected in error_of(done)
