@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moxin_recipes import run
 from tests.conftest import ROOT, Workplace
 from tests.test_ladder import status
 
@@ -95,6 +96,14 @@ def test_a_full_disk(finished: Workplace, tmp_path: Path, size: str, expected: s
     assert expected in error_of(done)
     assert ("going on" in done.stderr or "loss" in done.stderr) == (size != "600k"), done.stderr
     assert status(finished) == before
+
+
+def test_a_write_that_failed_is_a_full_disk_though_there_is_room_again(tmp_path: Path) -> None:
+    """As torch raises it: the first error stands behind the one of its half written file."""
+    error = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+    error.__context__ = RuntimeError("basic_ios::clear: iostream error")
+    assert run._disk_is_full(error, tmp_path)
+    assert not run._disk_is_full(RuntimeError("something else"), tmp_path)
 
 
 def test_a_running_stage_is_not_started_twice(finished: Workplace) -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=StageKeys)
 A = TypeVar("A")
+# What Python, Rust's libraries and torch say of a full disk; torch only that a write failed, and by
+# the time that it says so a thread may have made room again.
+_NO_ROOM = ("No space left on device", "os error 28", "iostream error", "StreamWriter failed")
 # What tells a process that it is one of several.
 _DISTRIBUTED = (
     "RANK",
@@ -244,11 +247,11 @@ def _disk_is_full(error: BaseException | None, folder: Path) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             return True
-        if "No space left on device" in str(error) or "os error 28" in str(error):
+        if any(words in str(error) for words in _NO_ROOM):
             return True
         error = error.__cause__ or error.__context__
     exists = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(exists).free < 4096  # torch says only that a write failed
+    return shutil.disk_usage(exists).free < 4096
 
 
 def _recipe_of_command_line(words: list[str]) -> Recipe[StageKeys]:
