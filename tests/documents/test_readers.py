@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from moxin_recipes.documents import heads, kinds, sources
+from moxin_recipes.documents import columns, heads, kinds, sources
 from moxin_recipes.documents.readers import Reader
 from moxin_recipes.documents.rows import MAX_BYTES
 from moxin_recipes.recipe.keys.data import DataKeys, Source
@@ -177,6 +177,16 @@ def test_tables_as_programs_write_them(tmp_path: Path) -> None:
         ("a.csv#5", "broken row"),
     ]
     assert "b,with,commas" in aside[0][2]
+    texts, [(origin, reason, left)] = table('text,n\na,1\n"open,2\nb,3\nc,4\n')
+    assert (texts, origin, reason) == (["a", "b", "c"], "a.csv#1", "broken row")
+    assert '"open,2' in left
+    assert table('"text","two\nlines"\n"a","1"\nb,2\n') == (["a", "b"], [])
+    with pytest.raises(RecipeError, match=r"a\.csv: the column text stands twice"):
+        table("text,text\n1,2\n")
+    # Some programs write tabs and quote nothing, others quote what they must.
+    rows = 'text\tn\n"Hello" he said\t1\n"open\t2\nfine\t3\n"two\nlines"\t4\n'
+    (tmp_path / "a.tsv").write_text(rows)
+    assert read(tmp_path, "a.tsv") == (['"Hello" he said', '"open', "fine", "two\nlines"], [])
     assert table("body,n\nx,1\n", text_template="{{ body }}: {{ n }}") == (["x: 1"], [])
 
 
@@ -194,23 +204,45 @@ def test_json_as_programs_write_it(tmp_path: Path) -> None:
     texts, [(origin, reason, _)] = values('[{"text": "a"}, {"text": "b"},')
     assert (texts, origin, reason) == (["a", "b"], "a.json#2 and what follows", "broken JSON")
     texts, [(origin, reason, left)] = values('[{"text": "a"}, {"text": b}, {"text": "c"}]')
-    assert (texts, origin, reason) == (["a"], "a.json#1 and what follows", "broken JSON")
+    assert (texts, origin, reason) == (["a", "c"], "a.json#1", "broken JSON")
     assert '{"text": b}' in left
+    inner = '{"text": "c", "in": [{"x": 1}]}'
+    items = ('{"text": "a"}', '{"text" "b"}', inner, '{"text": ?}', '{"text": "d"}')
+    texts, aside = values(f"[{', '.join(items)}]")
+    assert texts == ["a", "c", "d"]
+    assert [origin for origin, _, _ in aside] == ["a.json#1", "a.json#3"]
+    by_line = ",\n".join(json.dumps({"text": f"item {n}"}) for n in range(30))
+    for array in (f"[\n{by_line}\n]", f"[{by_line}]", f" \n[{by_line}\n]\n"):
+        assert values(array) == ([f"item {n}" for n in range(30)], [])
+    assert values('{"text": "a", "n": NaN}\n{"text": "b", "n": -Infinity}\n') == (["a", "b"], [])
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(json.dumps(long).encode())[:-20])
+    assert len(read(tmp_path, "cut.json.gz")[1]) == 2  # the member, and the item in which it ends
     assert [row[1] for row in values('[1, [{"text": "a"}], null]')[1]] == ["no object"] * 3
     assert values('[{"text": "lone \\ud800"}]')[0] == ["lone \ud800"]  # Normalize names it
     assert [row[1] for row in values("[" * 100_000)[1]] == ["broken JSON"]
     assert values("[]") == ([], [])
 
 
-def test_texts_of_many_documents(tmp_path: Path) -> None:
+def test_texts_of_many_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = [f"story {n}\n" * (n * 300) for n in range(1, 60)]
     (tmp_path / "a.txt").write_text("\n<|end|>\n".join(["", *parts, " "]))
     assert read(tmp_path, "a.txt", separator="\n<|end|>\n") == (parts, [])
     (tmp_path / "huge.txt").write_text("a word " * (MAX_BYTES // 7 + 10))
-    for keys, said in (({}, "set `separator`"), ({"separator": "||"}, "does not occur")):
+    for keys, said in (({}, "set `separator`"), ({"separator": "||"}, "no `separator` in them")):
         texts, [(origin, reason, left)] = read(tmp_path, "huge.txt", **keys)
-        assert (texts, origin, reason) == ([], "huge.txt#0 and what follows", "too long")
+        assert (texts, origin, reason) == ([], "huge.txt#0", "too long")
         assert said in left
+    (tmp_path / "huge.txt").write_text("a||" + "b" * (MAX_BYTES + 10**6) + "||c||d")
+    texts, [(origin, reason, _)] = read(tmp_path, "huge.txt", separator="||")
+    assert (texts, origin, reason) == (["a", "c", "d"], "huge.txt#1", "too long")
+    (tmp_path / "crlf.txt").write_bytes(b"a\r\n\r\nb\r\n\r\nc")
+    for separator in ("\r\n\r\n", "\n\n", "\r\r"):
+        assert read(tmp_path, "crlf.txt", separator=separator) == (["a", "b", "c"], [])
+    for separator, warned in (("\n\n", False), ("---", True)):
+        caplog.clear()
+        source = Source(name="own", separator=separator)
+        heads.prove(source, "sources[0]", tmp_path, ["crlf.txt"])
+        assert ("`sources[0].separator` stands in no file" in caplog.text) == warned
 
 
 def test_what_is_damaged_or_empty_is_named(tmp_path: Path) -> None:
@@ -289,6 +321,43 @@ def test_columns_that_are_not_there_or_no_text_are_named(tmp_path: Path) -> None
     assert "columns are Once upon a time, 1" in refused(tmp_path, "c.csv")
 
 
+def test_columns_of_any_kind_beside_the_text(tmp_path: Path) -> None:
+    rows = [
+        {"text": "a", "url": 5, "lic": {"name": "MIT"}},
+        {"text": "b", "url": {"a": [1]}, "lic": ["MIT", None, 3]},
+        {"text": "c", "url": "lone \ud800", "lic": 2.5},
+        {"text": "d", "url": None, "lic": []},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    given = vars(Source(name="own", license_column="lic", license="other"))
+    aside: Any = Kept()
+    documents = list(Reader(str(tmp_path), ["a.json"], aside, given).run())
+    for one in documents:
+        one.metadata["split"] = "train"
+    list(columns.Kept(str(tmp_path / "kept")).run(iter(documents)))  # all of it can be written
+    assert [one.metadata["license"] for one in documents] == [
+        '{"name": "MIT"}',
+        "MIT, 3",
+        "2.5",
+        "other",
+    ]
+    assert [one.metadata["url"] for one in documents] == ["5", '{"a": [1]}', "lone ?", None]
+
+
+def test_dates_that_python_cannot_hold_matter_where_they_are_wanted(tmp_path: Path) -> None:
+    far = pa.array([10**7], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"text": ["good"], "day": far}), tmp_path / "a.parquet")
+    assert read(tmp_path, "a.parquet") == (["good"], [])
+    heads.prove(Source(name="own"), "s", tmp_path, ["a.parquet"])
+    assert "unreadable file" in refused(tmp_path, "a.parquet", text_template="{{ day }}")
+
+
+def test_a_template_fails_for_a_row_and_not_for_the_run(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1, "n": 0}\n{"a": 1, "n": 1}\n')
+    for template, left in (("{{ a // n }}", ["1"]), ("{{ 'x' * n ** 99 }}{{ a.b.c }}", [])):
+        assert read(tmp_path, "a.jsonl", text_template=template)[0] == left
+
+
 def test_kinds_that_are_not_read_are_an_error_that_lists_those_that_are(tmp_path: Path) -> None:
     for file in ("X.docx", "a.zip", "a.txt.zip", "noending", "a.pdf", "b/c.html"):
         said = refused(tmp_path, "a.txt", file)
@@ -314,7 +383,15 @@ def test_kinds_that_are_not_read_are_an_error_that_lists_those_that_are(tmp_path
         assert sources.matching(there, "s", "a/b", files) == ["a [1]#%*?.txt"]
 
 
-@pytest.mark.parametrize("key", [{"encoding": "cp125"}, {"encoding": "base64"}, {"separator": ""}])
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"encoding": "cp125"},
+        {"encoding": "base64"},
+        {"separator": ""},
+        {"text_template": "{{ a | nope }}"},
+    ],
+)
 def test_bad_keys(key: dict[str, Any]) -> None:
     keys = DataKeys(
         stage="data",

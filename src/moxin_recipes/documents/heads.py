@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes.documents.kinds import kind_of
 from moxin_recipes.documents.readers import file_rows, text_of
 from moxin_recipes.recipe.keys.data import Source
 from moxin_recipes.recipe.strict import RecipeError
@@ -34,6 +35,14 @@ def prove(source: Source, key: str, folder: Path, files: list[str]) -> None:
         log.warning("  %s: %s (set aside)", key, fault)
     if len(faults) > _SHOWN:
         log.warning("  %s: %d more files set aside", key, len(faults) - _SHOWN)
+    texts = [file for file in looked_at if (kind_of(file) or ("",))[0] == "text"]
+    if source.separator and texts and not any(_is_divided(source, folder, one) for one in texts):
+        log.warning("  `%s.separator` stands in no file: each is one document", key)
+
+
+def _is_divided(source: Source, folder: Path, file: str) -> bool:
+    rows = file_rows(folder / file, vars(source), lambda *_: None)
+    return len(list(itertools.islice(rows, 2))) > 1
 
 
 def _fault(source: Source, key: str, folder: Path, file: str) -> str | None:
@@ -43,13 +52,14 @@ def _fault(source: Source, key: str, folder: Path, file: str) -> str | None:
     def aside(reason: str, where: str, left: str) -> None:
         asides.append(f"{file}{where}: {reason}" + (f": {_short(left)}" if left else ""))
 
-    rows: list[Row] = []
-    for _, row in itertools.islice(file_rows(folder / file, given, aside, True), _ROWS):
+    for _, row in itertools.islice(file_rows(folder / file, given, aside), _ROWS):
         text = text_of(row, given)
         if isinstance(text, str) and text:
             return None
-        if isinstance(row, dict):
-            rows.append(row)
+    asides.clear()
+    # For the names of what is there instead: of a parquet file only the wanted columns were read.
+    all_columns = file_rows(folder / file, given, aside, every_column=True)
+    rows = [row for _, row in itertools.islice(all_columns, _ROWS) if isinstance(row, dict)]
     columns = _columns(rows)
     if source.text_template is None and columns.get(source.text_column, 0) in (None, ""):
         return f"{file}: the column {source.text_column} of its first rows holds nothing"

@@ -1,5 +1,6 @@
 """Readers that keep what they cannot use: each broken row, member or file is written down."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -80,10 +81,9 @@ class Reader(PipelineStep):
 
     def _metadata(self, row: Row | str, origin: str) -> dict[str, Any]:
         columns = {} if isinstance(row, str) else row
-        given = columns.get(self.license_column) if self.license_column else None
-        names = ", ".join(map(str, given)) if isinstance(given, list) else given
-        url = columns.get(self.url_column) if self.url_column else None
-        metadata = {"source": self.source, "license": names or self.license, "origin": origin}
+        given = _words(columns.get(self.license_column) if self.license_column else None)
+        url = _words(columns.get(self.url_column) if self.url_column else None)
+        metadata = {"source": self.source, "license": given or self.license, "origin": origin}
         return metadata | {"url": url}
 
 
@@ -125,7 +125,7 @@ def _rendered(row: Row, template: str) -> str | None:
     """The text of a row by the template; None where a column is missing or of another kind."""
     try:
         return _compiled(template).render(row)
-    except (TemplateError, TypeError, ValueError, IndexError):
+    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError):
         return None
 
 
@@ -133,6 +133,16 @@ def _rendered(row: Row, template: str) -> str | None:
 def _compiled(template: str) -> Template:
     """A recipe's template, without access to Python; a missing column is an error."""
     return SandboxedEnvironment(undefined=StrictUndefined).from_string(template)
+
+
+def _words(value: Any) -> str | None:
+    """Any value of a column as text that a file can hold; None for one that says nothing."""
+    if isinstance(value, list):
+        return ", ".join(words for one in value if (words := _words(one)))
+    if value in (None, ""):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _size(text: str) -> int:

@@ -1,5 +1,6 @@
 """The rows of data files: objects by their columns, or texts where a kind has no columns."""
 
+import errno
 import itertools
 import json
 import tempfile
@@ -60,6 +61,12 @@ class FileRows:
             yield from read()
         except Undecodable as error:
             self.aside(error.reason, f", from byte {error.offset} on", str(error))
+        except RecipeError as error:
+            raise RecipeError(f"{self.path.name}: {error}") from None
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # of this machine, and not of the file
+                raise
+            self.aside("unreadable file", "", str(error.strerror or error))
 
     def _bytes(self) -> Iterator[bytes]:
         return unpacked(self.path, self.packing, self.aside)
@@ -72,20 +79,25 @@ class FileRows:
 
     def _texts(self) -> Rows:
         """A document a file, or what stands between separators."""
-        left, number = "", 0
+        # Line ends are \n in the text, whatever they were in the file.
+        separator = (self.separator or "").replace("\r\n", "\n").replace("\r", "\n")
+        left, number, is_begun = "", 0, True  # whether `left` begins with its document
         for piece in self._text():
-            border = max(0, len(left) - len(self.separator or ""))
+            border = max(0, len(left) - len(separator))
             left += piece
-            if self.separator and self.separator in left[border:]:
-                *whole, left = left.split(self.separator)
-                for part in filter(str.strip, whole):
+            if separator and separator in left[border:]:
+                *whole, left = left.split(separator)
+                for part in filter(str.strip, whole[not is_begun :]):
                     yield number, part
                     number += 1
+                is_begun = True
             if len(left) > MAX_BYTES:
-                what = "`separator` does not occur in them" if self.separator else "set `separator`"
-                self.aside("too long", f"#{number} and what follows", f"above 20 MB; {what}")
-                return
-        if left.strip():
+                if is_begun:
+                    what = "no `separator` in them" if separator else "set `separator`"
+                    self.aside("too long", f"#{number}", f"above 20 MB; {what}")
+                    number += 1
+                left, is_begun = left[-len(separator) :] if separator else "", False
+        if is_begun and left.strip():
             yield number, left
 
     def _table(self) -> Rows:
@@ -99,7 +111,7 @@ class FileRows:
             if not line.strip():
                 continue
             try:
-                row = orjson.loads(line.decode())
+                row = _object(line.decode())
             except UnicodeDecodeError:
                 escaped = line.decode(errors="backslashreplace")
                 self.aside("invalid UTF-8", f"#{number}", escaped)
@@ -120,10 +132,11 @@ class FileRows:
             if piece is None:
                 break
             head += piece
+        pieces = itertools.chain([head], pieces)
         if _is_by_line(head):
-            yield from self._lines(itertools.chain([head], pieces))
+            yield from self._lines(pieces)
             return
-        for number, value in enumerate(values.of(self._text(), self.aside)):
+        for number, value in enumerate(values.of(text(pieces, None), self.aside)):
             if isinstance(value, dict | str):
                 yield number, value
             else:
@@ -139,7 +152,7 @@ class FileRows:
                     for row in batch.to_pylist():
                         yield number, row
                         number += 1
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, OverflowError) as error:  # dates beyond Python's
             self.aside("unreadable file", f"#{number}", str(error))
         except UnicodeDecodeError:
             self.aside("invalid UTF-8", f"#{number} and what follows", "")
@@ -154,8 +167,23 @@ class FileRows:
         return whole
 
 
+def _object(line: str) -> Any:
+    """The value of a line; with NaN and the infinities, as Python writes them."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if "NaN" not in line and "Infinity" not in line:
+            raise
+        try:
+            return json.loads(line)
+        except RecursionError as error:
+            raise orjson.JSONDecodeError(str(error), line, 0) from error
+
+
 def _is_by_line(head: bytes) -> bool:
-    """Whether a .json file holds an object a line; a pretty-printed one begins lines otherwise."""
+    """Whether a .json file holds an object a line; an array, or a pretty-printed one, does not."""
+    if head.lstrip().startswith(b"["):
+        return False
     for line in head.splitlines()[:_LINES_LOOKED_AT]:
         if line.startswith(b"{"):
             try:

@@ -45,9 +45,9 @@ def matching(source: Source, key: str, place: str, files: list[str]) -> list[str
         RecipeError: there are none; or a file of the user's own is of no kind that is read.
     """
     is_own = is_path(source.dataset)
-    data = files if is_own else [file for file in files if is_data(file)]
     # A name matches itself alone: files listed one by one are not held against each other.
     names = {pattern for pattern in source.files if escape(pattern) == pattern}
+    data = files if is_own else [file for file in files if is_data(file) or file in names]
     patterns = [pattern for pattern in source.files if pattern not in names]
     named = [
         file
