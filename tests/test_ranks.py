@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
-from moxin_recipes.ranks import Ranks
+from moxin_recipes.hub.session import HubError
+from moxin_recipes.ranks import RankError, Ranks, _tellable
+from moxin_recipes.recipe.strict import RecipeError
 from tests.conftest import ROOT
 from tests.light_ranks import A_NODE, RANKS
 
@@ -94,3 +96,16 @@ def test_one_process_needs_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone.gather("d", lambda: 1) == [1]
     assert alone.says("a line")
     assert alone._connected is None
+
+
+def test_what_cannot_be_made_again_is_told_in_words() -> None:
+    class Odd(OSError):
+        def __init__(self, one: str, two: str) -> None:
+            super().__init__(f"{one} {two}")
+
+    for error in (Odd("no", "way"), ValueError("no way")):
+        told = _tellable(error, 3)
+        assert isinstance(told, RankError)
+        assert f"rank 3 failed: {type(error).__name__}: no way" in str(told)
+    for error in (OSError(5, "no way"), HubError("no way"), RecipeError("no way")):
+        assert _tellable(error, 3) is error

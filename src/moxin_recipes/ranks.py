@@ -205,7 +205,9 @@ def _key(what: str, worker: int) -> str:
 
 def _tellable(error: Exception, worker: int) -> Exception:
     if isinstance(error, _TELLABLE):
-        return error
+        with suppress(Exception):  # some errors cannot be made again from their arguments
+            pickle.loads(pickle.dumps(error))  # noqa: S301 (it was made here)
+            return error
     return RankError(f"rank {worker} failed: {type(error).__name__}: {error}")
 
 

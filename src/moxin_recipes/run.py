@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from moxin_recipes import environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
+from moxin_recipes.hub import configs, own, session, targets
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub import own, session, targets
 from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
-from moxin_recipes.hub.pull import positions as pull_positions
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, positions, resume
 from moxin_recipes.recipe.base import StageKeys
@@ -105,7 +104,7 @@ class Run(Generic[K, A]):
         for parent in parents if needs else []:
             if parent.key == positions.MODEL:
                 model = f"{parent.repo}@{parent.revision}"
-                positions.check(self.recipe, needs, model, pull_positions(parent))
+                positions.check(self.recipe, needs, model, configs.positions(parent))
 
     @property
     def model_config(self) -> "ModelConfig":

@@ -10,9 +10,7 @@ from moxin_recipes.hub.cards.scores import add_scores
 __all__ = ["said"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 def benchmark(name: str, tasks: str) -> str:

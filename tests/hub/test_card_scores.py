@@ -21,9 +21,7 @@ from moxin_recipes.recipe.fields import Reference
 BENCHMARK = {"path": "some/sums", "config": "main", "split": "test", "commit": "5" * 40}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -23,9 +23,7 @@ COMMIT = "60" * 20
 STRANGE = ["a[1].jsonl", "a1.jsonl", "b*.jsonl", "bx.jsonl", "c?/d e.jsonl", "c?/dxe.jsonl"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import yaml
 from datasets import load_dataset
 from tests.conftest import ROOT
 
-from moxin_recipes.hub import files
+from moxin_recipes.hub import files, own
 from moxin_recipes.hub.cards import _configs
 from moxin_recipes.ladder import order, outputs
 from moxin_recipes.recipe import door, limits
+from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
@@ -60,6 +61,28 @@ def test_a_file_that_no_hub_takes_is_refused_at_the_door() -> None:
         door.check(read(SEVEN / "00-data.yaml", words), Launcher(), False)
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_folder_that_no_hub_takes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs.check(order.read(SEVEN))
+    monkeypatch.setattr(limits, "FOLDER_FILES", 3999)  # the corpus has one of 4,000
+    said = r"00-data\.yaml: `tasks`: a folder of `hub_corpus_id` would have 4,000 entries"
+    with pytest.raises(RecipeError, match=said):
+        outputs.check(order.read(SEVEN))
+    monkeypatch.setattr(limits, "FOLDER_FILES", 3)
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text("a text")
+    texts = Reference("sources[0]", "dataset", str(tmp_path), "main")
+    with pytest.raises(RecipeError, match=r"`sources\[0\]`: .* would have 4 entries"):
+        own.of(texts)
+    (tmp_path / "3.txt").unlink()
+    assert len(own.of(texts).files) == 3
+    monkeypatch.setattr(limits, "LARGEST_FILE", 5)
+    with pytest.raises(RecipeError, match=r"0\.txt would have"):
+        own.of(texts)
+
+
 def lines(stage: str, *words: str) -> str:
     return "\n".join(outputs.lines(read(SEVEN / f"{stage}.yaml", list(words)), order.read(SEVEN)))
 
@@ -69,7 +92,7 @@ def test_the_outputs_of_the_7b_are_counted() -> None:
     # 9 sources × 2 splits × 2,000 tasks; read and normalised 9 × 2, decontaminated 1, × 2,000.
     assert f"moxin-7b-corpus: {36_000 + 38_000 + 6:,} files (of 100,000), 4,000 a folder" in data
     assert "moxin-7b-tokens: " in data
-    assert "500.0 MB a file (of 50.0 GB), 4.0 TB (large: ask the Hub first)" in data
+    assert "500.0 MB a file (of 50.0 GB), at least 4.0 TB (large: ask the Hub first)" in data
     first = lines("20-pretrain-2k")
     # 8,114,180,096 parameters × 4 bytes in 7 files of at most 5 GB
     assert "moxin-7b-base: 19 files (of 100,000), 19 a folder (of 10,000), 19 a commit" in first
@@ -78,7 +101,7 @@ def test_the_outputs_of_the_7b_are_counted() -> None:
     assert "1.3 TB; 9.9 TB are sent" in first
     assert "16.2 GB" in lines("30-sft", "--dtype", "bfloat16")
     assert "keep_checkpoints" not in lines("30-sft", "--push_checkpoints", "false")
-    assert "1.0 GB a file (of 50.0 GB), 8.0 TB" in lines(
+    assert "1.0 GB a file (of 50.0 GB), at least 8.0 TB" in lines(
         "00-data", "--tokenizer", "train", "--vocab_size", "100000"
     )
     many = lines("00-data", "--tasks", "9000")

@@ -15,10 +15,7 @@ from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.retention import Retention
 from moxin_recipes.hub.session import AwayError, HubError
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -27,9 +27,7 @@ MANIFEST: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ BIG = [f"weights-{number:02d}.safetensors" for number in range(30)]
 FAR = 4_000_000_000  # seconds since 1970
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hub() -> None:
-    session.start()
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

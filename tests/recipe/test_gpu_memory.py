@@ -15,28 +15,40 @@ from tests.test_arithmetic_of_recipes import comes_out
 from transformers import MistralConfig, MistralForCausalLM
 
 from moxin_recipes.ladder import launching, memory, order
+from moxin_recipes.models.scratch import mistral_config
 from moxin_recipes.recipe import door, trainers
+from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.launcher import Launcher, content_of
 from moxin_recipes.recipe.memory import Shape, Step, held, most
 from moxin_recipes.recipe.strict import RecipeError
 
+
+def init(hidden: int, intermediate: int, layers: int, heads: int, groups: int) -> InitKeys:
+    return InitKeys(
+        stage="init",
+        hub_model_id="m",
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        max_position_embeddings=64,
+    )
+
+
 SHAPES = [
-    Shape(32000, 4096, 14336, 36, 32, 8, False),
+    Shape(32000, 4096, 14336, 36, 32, 8, False),  # Moxin-7B's
     Shape(512, 64, 96, 3, 4, 1, True),
     Shape(1001, 48, 80, 1, 6, 6, False),
 ]
 
 
 def config(shape: Shape) -> MistralConfig:
-    return MistralConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.groups,
-        tie_word_embeddings=shape.tied,
-    )
+    """What the stage `init` makes of a recipe with this shape."""
+    keys = init(shape.hidden, shape.intermediate, shape.layers, shape.heads, shape.groups)
+    keys.tie_word_embeddings = shape.tied
+    assert Shape.of_init(keys, shape.vocabulary) == shape
+    return mistral_config(keys, {"vocab_size": shape.vocabulary})
 
 
 def model(shape: Shape) -> MistralForCausalLM:
@@ -50,13 +62,28 @@ def test_parameters_are_those_of_the_model(shape: Shape) -> None:
     assert shape.layer == sum(p.numel() for p in model(shape).model.layers[0].parameters())
 
 
-@pytest.mark.parametrize("modules", [["q_proj"], ["k_proj", "v_proj", "o_proj"], ["all-linear"]])
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["q_proj"],
+        ["k_proj", "v_proj", "o_proj"],
+        ["self_attn.q_proj", "mlp.up_proj", "q_proj"],
+        ["all-linear"],
+    ],
+)
 def test_an_adapter_has_the_parameters_of_pefts(modules: list[str]) -> None:
     shape = SHAPES[1]
-    wanted: Any = modules[0] if modules == ["all-linear"] else modules
+    wanted: Any = modules[0] if modules == ["all-linear"] else modules  # as TRL gives it
     adapted = get_peft_model(model(shape), LoraConfig(r=5, target_modules=wanted))
     trained = [p for p in adapted.parameters() if p.requires_grad]
     assert shape.adapter(5, modules) == sum(p.numel() for p in trained)
+
+
+@pytest.mark.parametrize("modules", [["lm_head"], ["q_proj", "embed_tokens"], ["proj"]])
+def test_an_adapter_of_more_than_the_layers_is_not_counted(modules: list[str]) -> None:
+    assert SHAPES[1].adapter(5, modules) is None
+    given: dict[str, Any] = {"use_peft": True, "lora_target_modules": modules}
+    assert "`lora_target_modules` names more" in lines("moxin-7b", "30-sft", **given)[1]
 
 
 def lines(ladder: str, name: str, file: str | None = None, **keys: Any) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.conftest import ROOT
 
-from moxin_recipes.hub import pull
-from moxin_recipes.hub.session import MissingError
+from moxin_recipes.hub import configs, pull
+from moxin_recipes.hub.session import HubError, MissingError
 from moxin_recipes.ladder import launching, lengths, order
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.reading import Recipe, read
@@ -23,6 +23,28 @@ def empty_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MissingError(reference.repo)
 
     monkeypatch.setattr(pull, "resolve", missing)
+
+
+@pytest.mark.parametrize(
+    ("text", "positions"),
+    [
+        ('{"max_position_embeddings": 64}', 64),
+        ('{"n_positions": 8}', 8),
+        ('{"text_config": {"max_position_embeddings": 32}}', 32),
+        ('{"max_position_embeddings": null}', None),
+        (None, None),
+    ],
+)
+def test_what_a_configuration_says(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, positions: int | None
+) -> None:
+    monkeypatch.setattr(configs, "read_text", lambda *_: text)
+    parent = pull.Parent("model_name_or_path", "model", "a/b", "main", "c" * 40, "p")
+    assert configs.positions(parent) == positions
+    for broken in ("{", "[1]", '"text"'):
+        monkeypatch.setattr(configs, "read_text", lambda *_, broken=broken: broken)
+        with pytest.raises(HubError, match=r"`model_name_or_path`: a/b@c.*config\.json is no conf"):
+            configs.positions(parent)
 
 
 def proven(recipes: list[Recipe[Any]]) -> None:

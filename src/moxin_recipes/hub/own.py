@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from moxin_recipes import environment
 from moxin_recipes.hub.add import check_names
 from moxin_recipes.hub.session import HubError, MissingError, api, errors, qualified
 from moxin_recipes.hub.side import File, Side
+from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.fields import Reference, is_path
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -71,6 +73,7 @@ def of(reference: Reference) -> Own:
         left = f" but what is hidden or a link: {', '.join(skipped[:_SHOWN])}" if skipped else ""
         raise MissingError(f"`{reference.key}`: {reference.repo}: this folder holds no file{left}")
     check_names(files)
+    _check_limits(reference.key, path, files)
     return Own(reference.key, path, qualified(_name(path)), files, skipped)
 
 
@@ -156,6 +159,15 @@ def _there(own: Own) -> str | None:
         _is(file, files[path]) for path, file in listed.items()
     )
     return commit if same else None
+
+
+def _check_limits(key: str, path: Path, files: dict[str, Path]) -> None:
+    """RecipeError for what the public Hub would refuse after the upload has begun."""
+    folders = Counter(Path(file).parent for file in files)
+    for folder, entries in folders.items():
+        limits.check_folder(key, entries, f"{path / folder}")
+    for file in files.values():
+        limits.check_file(key, file.stat().st_size, str(file))
 
 
 def _is(listed: File, path: Path) -> bool:

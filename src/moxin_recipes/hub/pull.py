@@ -208,14 +208,6 @@ def _listed(repo: str, repo_type: str, commit: str) -> str:
     return "tree:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def positions(parent: Parent) -> int | None:
-    """How many positions a model has by its `config.json`; None where nobody says."""
-    text = read_text(parent.repo, parent.type, parent.commit, "config.json")
-    config: dict[str, Any] = json.loads(text) if text else {}
-    found = config.get("max_position_embeddings", config.get("n_positions"))
-    return found if isinstance(found, int) else None
-
-
 def download(parent: Parent, patterns: list[str] | None = None) -> Path:
     """Folder with the files of a pinned input: all, or those that match a few `patterns`.
 

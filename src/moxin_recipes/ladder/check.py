@@ -39,6 +39,7 @@ def check(place: Path, online: bool) -> None:
                 log.info("  %s", line)
         for line in outputs.lines(recipe, recipes):
             log.info("  %s", line)
+    outputs.check(recipes)
     order.check_mixtures(recipes)
     outside = order.outside_inputs(recipes)
     session.start()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moxin_recipes.hub import pull
+from moxin_recipes.hub import configs, pull
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder.order import Recipes
 from moxin_recipes.recipe import positions
@@ -43,6 +43,6 @@ def _models(recipe: Recipe[Any]) -> list[Reference]:
 
 def _of_hub(reference: Reference) -> int | None:
     try:
-        return pull.positions(pull.resolve(reference))
+        return configs.positions(pull.resolve(reference))
     except MissingError:
         return None

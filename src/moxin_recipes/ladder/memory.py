@@ -35,7 +35,11 @@ def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) ->
     if shape is None:
         yield "memory of a GPU: not counted, for the model's shape is not in this ladder"
         return
-    parts = held(shape, step_of(recipe, shape, launcher, content, args))
+    trained = _adapter(recipe, shape)
+    if trained is None and recipe.values.get("use_peft"):
+        yield "memory of a GPU: not counted, for `lora_target_modules` names more than its layers"
+        return
+    parts = held(shape, step_of(recipe, trained, launcher, content, args))
     total, moment = most(parts)
     yield f"memory of a GPU: at most {total / GB:.1f} GB, in {moment}"
     for part in parts:
@@ -48,6 +52,7 @@ def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) ->
 def shape_of(recipes: order.Recipes, recipe: Recipe[Any]) -> Shape | None:
     """The model that a stage trains, found by its inputs; None for one from outside the ladder."""
     texts = [r.keys for r in recipes if isinstance(r.keys, DataKeys) and r.keys.sources]
+    texts = [keys for keys in texts if not keys.tokenizer_name_or_path]  # of a size of its own
     for _ in recipes:
         if isinstance(recipe.keys, InitKeys):
             known = texts and recipe.keys.method == "scratch"
@@ -61,9 +66,16 @@ def shape_of(recipes: order.Recipes, recipe: Recipe[Any]) -> Shape | None:
 
 
 def step_of(
-    recipe: Recipe[Any], shape: Shape, launcher: Launcher, content: dict[str, Any], args: Any
+    recipe: Recipe[Any],
+    trained: int | None,
+    launcher: Launcher,
+    content: dict[str, Any],
+    args: Any,
 ) -> Step:
-    """The training step of a stage as its recipe and its launcher's file have it."""
+    """The training step of a stage as its recipe and its launcher's file have it.
+
+    `trained` are the parameters of its adapter; None where all of the model's are trained.
+    """
     keys, values = recipe.keys, recipe.values
     dpo, grpo = isinstance(keys, DpoKeys), isinstance(keys, GrpoKeys)
     if isinstance(keys, PretrainKeys):
@@ -72,11 +84,6 @@ def step_of(
         tokens = keys.max_prompt_length + args.max_completion_length
     else:
         tokens = args.max_length
-    trained = None
-    if values.get("use_peft"):
-        modules = values.get("lora_target_modules") or _LORA
-        names = [modules] if isinstance(modules, str) else modules
-        trained = shape.adapter(values.get("lora_r", 16), names)  # TRL's default
     second = (dpo and not args.precompute_ref_log_probs) or (grpo and args.beta > 0)
     fsdp = content.get("fsdp_config") or {}
     again = launcher.sharded and fsdp.get("fsdp_activation_checkpointing")
@@ -98,6 +105,15 @@ def step_of(
         loads_reference=bool((dpo or second) and launcher.sharded and trained is None),
         reference=bool(second and trained is None),
     )
+
+
+def _adapter(recipe: Recipe[Any], shape: Shape) -> int | None:
+    """The parameters of a recipe's adapter; None where it has none, or one that is not counted."""
+    values = recipe.values
+    if not values.get("use_peft"):
+        return None
+    modules = values.get("lora_target_modules") or _LORA
+    return shape.adapter(values.get("lora_r", 16), modules)  # TRL's default
 
 
 def _shards(launcher: Launcher, content: dict[str, Any]) -> int:

@@ -17,6 +17,7 @@ from moxin_recipes.recipe.keys.data import DataKeys, Source
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.reading import Recipe
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.shards import dtype_for
 
 Recipes = list[Recipe[Any]]
@@ -36,6 +37,7 @@ class Counts:
     size: float | None  # bytes
     largest: float | None  # bytes of a file
     key: str  # of the recipe, that decides them
+    is_least: bool = False  # whether there may be more bytes: they are those that the phases need
 
     def words(self) -> str:
         """The counts beside the limits, and the key to change where one is passed."""
@@ -48,7 +50,8 @@ class Counts:
             facts.append(f"{decimal(int(self.largest))} a file (of {decimal(limits.LARGE_FILE)})")
         if self.size is not None:
             large = self.size > limits.REPO_BYTES
-            facts.append(decimal(int(self.size)) + " (large: ask the Hub first)" * large)
+            least = "at least " * self.is_least
+            facts.append(least + decimal(int(self.size)) + " (large: ask the Hub first)" * large)
         over = self.files > limits.REPO_FILES or (self.largest or 0) > limits.LARGE_FILE
         return ", ".join(facts) + f"; above what is recommended: change `{self.key}`" * over
 
@@ -56,21 +59,38 @@ class Counts:
 def lines(recipe: Recipe[Any], recipes: Recipes) -> list[str]:
     """A line for each output of a recipe of the ladder, and one for its checkpoints' branches."""
     keys = recipe.keys
-    found = []
+    found = [
+        f"{key}: {recipe.outputs[key]}: {counts.words()}"
+        for key, counts in _counted(recipe, recipes).items()
+    ]
+    if isinstance(keys, TrainingKeys) and keys.push_checkpoints:
+        found += _branches(recipe, keys, _model_bytes(recipe, recipes))
+    return found
+
+
+def check(recipes: Recipes) -> None:
+    """RecipeError for the first recipe of which the public Hub would refuse an output."""
+    for recipe in recipes:
+        for output, counts in _counted(recipe, recipes).items():
+            try:
+                limits.check_folder(counts.key, counts.folder, f"a folder of `{output}`")
+                limits.check_file(counts.key, counts.largest or 0, f"a file of `{output}`")
+            except RecipeError as error:
+                raise RecipeError(f"{recipe.path}: {error}") from None
+
+
+def _counted(recipe: Recipe[Any], recipes: Recipes) -> dict[str, Counts]:
+    """Key → counts of each output that the recipes tell the size of."""
+    keys = recipe.keys
     if isinstance(keys, DataKeys) and keys.sources:
-        found += [
-            f"hub_corpus_id: {keys.hub_corpus_id}: {_corpus(recipe, keys, recipes).words()}",
-            f"hub_tokens_id: {keys.hub_tokens_id}: {_tokens(recipe, keys, recipes).words()}",
-        ]
+        corpus, tokens = _corpus(recipe, keys, recipes), _tokens(recipe, keys, recipes)
+        return {"hub_corpus_id": corpus, "hub_tokens_id": tokens}
     if isinstance(keys, TrainingKeys | InitKeys):
         size = _model_bytes(recipe, recipes)
         shards = 1 if size is None else -(-int(size) // _WEIGHTS)
         largest = None if size is None else min(size, _WEIGHTS)
-        model = Counts(shards + _BESIDE, shards + _BESIDE, size, largest, "dtype")
-        found.append(f"hub_model_id: {keys.hub_model_id}: {model.words()}")
-    if isinstance(keys, TrainingKeys) and keys.push_checkpoints:
-        found += _branches(recipe, keys, _model_bytes(recipe, recipes))
-    return found
+        return {"hub_model_id": Counts(shards + _BESIDE, shards + _BESIDE, size, largest, "dtype")}
+    return {}
 
 
 def _branches(recipe: Recipe[Any], keys: TrainingKeys, size: float | None) -> Iterator[str]:
@@ -93,9 +113,8 @@ def _branches(recipe: Recipe[Any], keys: TrainingKeys, size: float | None) -> It
 
 def _tokens(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
     read = _read(recipe, recipes)
-    # Of a tokenizer that is pulled the recipe tells no size; most fit in two bytes a token.
-    trained = keys.hub_tokenizer_id is not None and keys.tokenizer == "train"
-    width = dtype_for(keys.vocab_size).itemsize if trained else 2
+    # Of a tokenizer that is pulled the recipe tells no size, so its ids may take four bytes.
+    width = 4 if keys.tokenizer_name_or_path else dtype_for(keys.vocab_size).itemsize
     files = folder = 0
     largest = 0.0
     for source in keys.sources:
@@ -105,7 +124,7 @@ def _tokens(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
         files += 2 * shards + 2  # an index beside each shard; the held-out shard
         folder = max(folder, _spread(2 * shards) + 2)
     size = width * sum(read.values()) or None
-    return Counts(files + 2, folder, size, largest or None, "tasks")
+    return Counts(files + 2, folder, size, largest or None, "tasks", is_least=True)
 
 
 def _corpus(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
@@ -122,7 +141,8 @@ def _corpus(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
     largest = max(texts) / keys.tasks
     folder = max(map(_spread, [*kept, removed]))
     size = sum(texts) if all(texts) else None
-    return Counts(sum(kept) + removed + 6, folder, size, largest or None, "tasks")
+    counted = sum(kept) + removed + 6
+    return Counts(counted, folder, size, largest or None, "tasks", is_least=True)
 
 
 def _steps(source: Source) -> int:

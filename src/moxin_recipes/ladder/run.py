@@ -10,7 +10,7 @@ from typing import Any
 
 from moxin_recipes.hub import own, pull
 from moxin_recipes.hub.session import MissingError
-from moxin_recipes.ladder import launching, lengths, order, own_inputs
+from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs
 from moxin_recipes.ladder.state import restore_tags, state
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
@@ -48,6 +48,7 @@ def run(
         for recipe in recipes
     }
     order.outside_inputs(recipes)
+    outputs.check(recipes)
     order.check_mixtures(recipes)
     lengths.check(recipes, filled)
     owns = own_inputs.proven(todo)

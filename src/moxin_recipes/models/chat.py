@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -9,6 +10,7 @@ from transformers import (
     AutoTokenizer,
     BatchEncoding,
     GenerationConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     TextStreamer,
 )
@@ -23,44 +25,72 @@ def chat(name: str, said: Iterable[str]) -> None:
     """Answers what is said, line after line, on standard output, as it is generated.
 
     A model without a chat template is no chat model: it goes on with the text of each line. Where
-    the talk no longer fits the model's positions, its oldest turns are left out.
+    the talk no longer fits the model's positions, its oldest turns are left out, and of a text its
+    beginning.
     """
     repo, _, revision = name.partition("@")
-    folder = pull.download(pull.resolve(Reference("MODEL", "model", repo, revision or "main")))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    is_chat = bool(tokenizer.chat_template)
-    streamer = TextStreamer(tokenizer, skip_prompt=is_chat, skip_special_tokens=True)
-    config = GenerationConfig(
-        max_new_tokens=LONGEST,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
-    )
-    room = getattr(model.config, "max_position_embeddings", 1 << 20) - LONGEST
-    turns: list[dict[str, str]] = []
+    parent = pull.resolve(Reference("MODEL", "model", repo, revision or "main"))
+    talk = Talk(pull.download(parent), made_here=not parent.payload.startswith("tree:"))
     for line in filter(str.strip, said):
-        turns.append({"role": "user", "content": line.strip()})
-        prompt = _prompt(tokenizer, turns, room)
-        length = prompt["input_ids"].shape[1]
-        made = model.generate(
-            **prompt.to(model.device), generation_config=config, streamer=streamer
-        )
-        answer = tokenizer.decode(made[0, length:], skip_special_tokens=True)
-        turns.append({"role": "assistant", "content": answer})
+        talk.answer(line.strip())
         sys.stdout.flush()
 
 
-def _prompt(
-    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], room: int
-) -> BatchEncoding:
-    """The tokens of the talk, of at most `room` where turns can go; or of its last text."""
-    while tokenizer.chat_template:
-        prompt: BatchEncoding = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+class Talk:
+    """A model with its tokenizer, and the turns so far."""
+
+    def __init__(self, folder: Path, made_here: bool) -> None:
+        """`made_here`: texts begin with the mark of its training, whatever its tokenizer adds."""
+        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self._model = model.to("cuda") if torch.cuda.is_available() else model
+        self._begin = None
+        if made_here:
+            bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+            self._begin = eos if bos is None else bos  # tokens/framing.py
+        self._positions = getattr(model.config, "max_position_embeddings", None) or 1 << 20
+        self._turns: list[dict[str, str]] = []
+
+    def answer(self, line: str) -> str:
+        """What the model says to a line; it is written to standard output as it comes."""
+        self._turns.append({"role": "user", "content": line})
+        prompt = self._prompt(self._positions - min(LONGEST, self._positions // 2))
+        length = prompt["input_ids"].shape[1]
+        made = self._model.generate(
+            **prompt.to(self._model.device),
+            generation_config=self._config(min(LONGEST, self._positions - length)),
+            streamer=TextStreamer(
+                self._tokenizer,
+                skip_prompt=bool(self._tokenizer.chat_template),
+                skip_special_tokens=True,
+            ),
         )
-        if prompt["input_ids"].shape[1] <= room or len(turns) == 1:
-            return prompt
-        del turns[:2]
-    return tokenizer(turns[-1]["content"], return_tensors="pt")
+        answer: str = self._tokenizer.decode(made[0, length:], skip_special_tokens=True)
+        self._turns.append({"role": "assistant", "content": answer})
+        return answer
+
+    def _config(self, tokens: int) -> GenerationConfig:
+        """The model's own, with all of its ends; but greedy."""
+        config = GenerationConfig.from_dict(self._model.generation_config.to_dict())
+        config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+        config.update(max_new_tokens=tokens, max_length=None, use_cache=True)
+        if config.eos_token_id is None:
+            config.eos_token_id = self._tokenizer.eos_token_id
+        if config.pad_token_id is None:
+            ends = config.eos_token_id
+            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+        return config
+
+    def _prompt(self, room: int) -> BatchEncoding:
+        """The tokens of the talk, or of its last text: `room` of them at most."""
+        while self._tokenizer.chat_template:
+            prompt: BatchEncoding = self._tokenizer.apply_chat_template(
+                self._turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+            if prompt["input_ids"].shape[1] <= room or len(self._turns) == 1:
+                return BatchEncoding({name: ids[:, -room:] for name, ids in prompt.items()})
+            del self._turns[:2]
+        ids = self._tokenizer(self._turns[-1]["content"])["input_ids"]
+        begin = [self._begin] if self._begin is not None and ids[:1] != [self._begin] else []
+        kept = torch.tensor([begin + ids[-(room - len(begin)) :]])
+        return BatchEncoding({"input_ids": kept, "attention_mask": torch.ones_like(kept)})

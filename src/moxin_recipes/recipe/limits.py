@@ -33,6 +33,15 @@ def check_name(key: str, repo: str) -> None:
             )
 
 
+def check_folder(key: str, entries: int, what: str) -> None:
+    """Raises RecipeError for more entries than a folder of the Hub has; `key` makes them fewer."""
+    if entries > FOLDER_FILES:
+        raise RecipeError(
+            f"`{key}`: {what} would have {entries:,} entries, and the Hub takes {FOLDER_FILES:,}; "
+            "change it"
+        )
+
+
 def check_file(key: str, size: float, what: str) -> None:
     """Raises RecipeError for a file of more bytes than the Hub takes; `key` makes it smaller."""
     if size > LARGEST_FILE:

@@ -57,15 +57,25 @@ class Shape:
         """All parameters, tied ones once."""
         return self.layers * self.layer + self.ends
 
-    def adapter(self, rank: int, modules: list[str]) -> int:
-        """Parameters of LoRA's two matrices for each of these modules, in all layers."""
-        between = {
-            **dict.fromkeys(("q_proj", "o_proj"), 2 * self.hidden),
-            **dict.fromkeys(("k_proj", "v_proj"), self.hidden + self.key_width),
-            **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self.hidden + self.intermediate),
+    def adapter(self, rank: int, modules: list[str]) -> int | None:
+        """Parameters of LoRA's two matrices in all layers; None where other modules have some, too.
+
+        `modules` are ends of paths, as for PEFT; `all-linear` is all of the layers' matrices.
+        """
+        mlp = self.hidden + self.intermediate
+        widths = {
+            **dict.fromkeys((".self_attn.q_proj", ".self_attn.o_proj"), 2 * self.hidden),
+            **dict.fromkeys(
+                (".self_attn.k_proj", ".self_attn.v_proj"), self.hidden + self.key_width
+            ),
+            **dict.fromkeys((".mlp.gate_proj", ".mlp.up_proj", ".mlp.down_proj"), mlp),
         }
-        names = list(between) if "all-linear" in modules else modules
-        return self.layers * rank * sum(between[name] for name in names)
+        if modules == ["all-linear"]:
+            return self.layers * rank * sum(widths.values())
+        found = [{path for path in widths if path.endswith(f".{one}")} for one in modules]
+        if not all(found):  # the head, say
+            return None
+        return self.layers * rank * sum(widths[path] for path in set().union(*found))
 
     def kept(self, size: int) -> int:
         """Bytes a token that one layer keeps for its backward pass, in numbers of `size` bytes.

@@ -17,8 +17,7 @@ from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
 from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.training import adapters, intact, sharding
-from moxin_recipes.training.disk import Disk
+from moxin_recipes.training import adapters, disk, intact, sharding
 from moxin_recipes.training.intact import last_intact, on_disk, step_of
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
@@ -55,6 +54,14 @@ class Checkpoints(TrainerCallback):
         self._outbox = Outbox(run.state / "outbox", retention) if pushes else None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, *_: Any, **parts: Any
+    ) -> None:
+        """Raises RecipeError, on every rank, if the disk has no room for what will be saved."""
+        there, optimizer = len(on_disk(self._run)), parts["optimizer"].optimizer
+        needed = disk.bytes_to_write(parts["model"], optimizer, args, state, there)
+        self._run.ranks.once("room on the disk", lambda: disk.refuse(self._run.folder, needed))
 
     def on_step_end(
         self,
@@ -163,7 +170,6 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
-    trainer.add_callback(Disk(run))
     last = last_intact(run)
     if last:
         seal = read_seal(last)

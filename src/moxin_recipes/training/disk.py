@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState, TrainingArguments
 
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.training.job import Job
 
 
 def bytes_to_write(
-    checkpoint: int, final: int, args: TrainingArguments, state: TrainerState, there: int
+    model: torch.nn.Module, optimizer: Any, args: TrainingArguments, state: TrainerState, there: int
 ) -> int:
     """The most that checkpoints and the final model take beside what is there, in bytes.
 
-    `checkpoint` and `final` are the bytes of one; `there` checkpoints are on the disk already.
+    `there` checkpoints are on the disk already. A checkpoint has the trained weights and AdamW's
+    two numbers for each; other optimizers are counted with none, so the disk needs this at least.
     """
+    parameters = list(model.parameters())
+    final = sum(p.numel() * p.element_size() for p in parameters)  # an adapter is merged
+    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    checkpoint = trained * (3 if type(optimizer) is torch.optim.AdamW else 1)
     saves = 0
     if args.save_strategy == "steps":
         saves = math.ceil(state.max_steps / state.save_steps)
@@ -28,33 +32,6 @@ def bytes_to_write(
     # A new one is written before the oldest goes; the final model lies beside those that stay.
     most = kept * checkpoint + max(final, checkpoint if saves > kept else 0)
     return max(final, most - there * checkpoint)
-
-
-class Disk(TrainerCallback):
-    """Raises RecipeError at the start of training if its output cannot fit on the disk."""
-
-    def __init__(self, run: Job) -> None:
-        self._run = run
-
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002 (the signature of a callback)
-        **more: Any,
-    ) -> None:
-        """Runs when the number of steps is known."""
-        if not self._run.is_main:
-            return
-        parameters = list(more["model"].parameters())
-        final = sum(p.numel() * p.element_size() for p in parameters)  # an adapter is merged
-        trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-        # AdamW keeps two numbers a weight; other optimizers are counted with none, so this is the
-        # least that the disk must have.
-        moments = 2 if type(more["optimizer"].optimizer) is torch.optim.AdamW else 0
-        there = len(list(self._run.state.glob("checkpoint-*")))
-        needed = bytes_to_write((1 + moments) * trained, final, args, state, there)
-        refuse(self._run.folder, needed)
 
 
 def refuse(folder: Path, needed: int) -> None:
