@@ -1,6 +1,7 @@
 """What a GPU holds: parameters as transformers and PEFT count them, lines whose sums come out."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from tests.conftest import ROOT
 from tests.recipe import tracked
 from tests.test_arithmetic_of_recipes import comes_out
+from tests.warm import launcher_environment
 from transformers import MistralConfig, MistralForCausalLM
 
 from moxin_recipes.ladder import launching, memory, order
@@ -205,12 +207,24 @@ def test_what_a_recipe_changes() -> None:
     assert "optimizer" not in parts(moments=0)
 
 
-def test_no_file_is_left_to_accelerates_old_defaults(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["fsdp_version", "fsdp_auto_wrap_policy"])
+def test_no_file_is_left_to_accelerates_old_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     """FSDP1, and no wrapping, are what accelerate makes of a file that says nothing."""
-    for missing, key in (("fsdp_version", "fsdp_version"), ("fsdp_auto_wrap_policy",) * 2):
-        content = content_of(ROOT / "accelerate_configs" / "fsdp.yaml")
-        del content["fsdp_config"][missing]
-        file = tmp_path / "less.yaml"
+    content = content_of(ROOT / "accelerate_configs" / "fsdp.yaml")
+    file = tmp_path / "less.yaml"
+    for there in (True, False):
+        if not there:
+            del content["fsdp_config"][missing]
         file.write_text(yaml.safe_dump(content))
-        with pytest.raises(RecipeError, match=f"`{key}`"):
-            Launcher.of_file(file)
+        environment, _ = launcher_environment(file, "module")
+        with monkeypatch.context() as launched:
+            for name in ("FSDP_VERSION", "FSDP_AUTO_WRAP_POLICY"):
+                launched.delenv(name, raising=False)
+            for name, value in environment.items():
+                launched.setenv(name, value)
+            doors = (lambda: Launcher.of_file(file), Launcher.of_environment)
+            for door_ in doors:
+                with nullcontext() if there else pytest.raises(RecipeError, match=f"`{missing}`"):
+                    door_()

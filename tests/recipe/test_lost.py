@@ -1,8 +1,14 @@
 """The loud line: when it is said, and that no text of a dataset breaks out of it."""
 
-import pytest
+from collections import Counter
+from pathlib import Path
 
+import pytest
+from datasets import Dataset
+
+from moxin_recipes.problems import prompts
 from moxin_recipes.recipe import lost
+from moxin_recipes.teachers import verified
 
 
 @pytest.mark.parametrize(("gone", "loud"), [(0, False), (5, False), (6, True), (10, True)])
@@ -27,3 +33,28 @@ def test_it_names_reasons_by_size_the_key_and_three_examples() -> None:
 def test_texts_of_a_row_are_found_in_any_layout() -> None:
     row = {"messages": [{"role": "user", "content": "a"}, {"from": "gpt", "value": "b"}], "n": 3}
     assert list(lost.texts({**row, "left_out": "too long"})) == ["a", "b"]
+
+
+def test_what_distillation_refused_most_is_shown(tmp_path: Path) -> None:
+    rows = [{"completion": f"wrong {n}", "reason": "math"} for n in range(5)]
+    rows += [{"completion": "x" * 400, "reason": verified.CUT}]
+    (tmp_path / "rejected").mkdir()
+    Dataset.from_list(rows).to_parquet(tmp_path / "rejected" / "train.parquet")
+    tally = verified.Tally()
+    tally.kept, tally.reasons = 2, Counter({"math": 5, verified.CUT: 1})
+    line = verified.left_out(tmp_path, tally)
+    assert (line.total, line.gone, line.key) == (8, 6, "`rewards`")
+    assert list(line.examples) == ["wrong 0", "wrong 1", "wrong 2"]
+    tally.reasons[verified.CUT] = 9
+    assert verified.left_out(tmp_path, tally).key == "`max_new_tokens`"
+
+
+def test_what_grpo_leaves_out_most_is_shown() -> None:
+    problems = Dataset.from_list([{"problem": "p" * n} for n in range(1, 11)])
+    line = prompts.left_out(problems, problems.select(range(4)), problems.select(range(3)))
+    assert (line.gone, line.key) == (7, "`min_pass_rate`, `max_pass_rate`")
+    assert line.is_loud
+    assert line.examples[0] == "p" * 5
+    line = prompts.left_out(problems, problems, problems.select(range(2)))
+    assert (line.gone, line.key) == (8, "`max_prompt_length`")
+    assert line.examples[0] == "p" * 10

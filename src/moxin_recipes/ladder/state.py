@@ -36,9 +36,8 @@ class State:
 def state(recipe: Recipe[Any], launcher: Launcher) -> State:
     """Resolves the inputs of a recipe, and looks for the push that its key names.
 
-    All of its repositories must be tagged, and the manifest there must have the key that the tag
-    is short for. Where no push has today's key, one with the key of the
-    first form is looked for.
+    All of its repositories must be tagged, and the manifest there must have the key that the tag is
+    short for. Where no push has today's key, one with the key of the first form is looked for.
     """
     try:
         parents = pull.resolve_all(recipe.references)

@@ -59,13 +59,18 @@ class Launcher:
 
     @classmethod
     def of_environment(cls) -> "Launcher":
-        """What `accelerate launch` told this process."""
+        """What `accelerate launch` told this process; RecipeError if it shards in another way."""
         processes = int(os.environ.get("WORLD_SIZE", "1"))
+        sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+        if sharded:
+            names = ("fsdp_version", "fsdp_auto_wrap_policy")
+            given = {name: os.environ.get(name.upper()) for name in names}
+            _check_fsdp({name: value for name, value in given.items() if value is not None})
         return cls(
             processes,
             max(1, processes // int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))),
             os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
-            os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
+            sharded,
             os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true",
         )
 
@@ -90,7 +95,7 @@ class Launcher:
 def _check_fsdp(config: dict[str, Any]) -> None:
     """Raises RecipeError for what accelerate would fill in, and the recipes cannot use."""
     version = config.get("fsdp_version", 1)  # accelerate's default
-    if version != 2:
+    if str(version) != "2":
         raise RecipeError(f"`fsdp_version` is {version} (1 where it is left out); write 2")
     if config.get("fsdp_auto_wrap_policy", "NO_WRAP") == "NO_WRAP":
         raise RecipeError(

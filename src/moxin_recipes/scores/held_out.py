@@ -177,12 +177,12 @@ def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
     Raises:
         RecipeError: a split or a column is missing; a split without rows counts as missing.
     """
-    splits = {"": ("eval_split", keys.eval_split), "longer_": ("longer_split", keys.longer_split)}
+    splits = {"": keys.eval_split, "longer_": keys.longer_split} if keys.problems_name else {}
     problems = {}
-    for prefix, (key, split) in splits.items() if keys.problems_name else ():
+    for prefix, split in splits.items():
         if split is None:
             continue
-        columns = ["problem", "answer"] + (["chain_prefix"] if key == "longer_split" else [])
+        columns = ["problem", "answer"] + (["chain_prefix"] if prefix else [])
         rows = load_split(
             pull("problems_name"), keys.problems_config, split, columns, "problems_name"
         )

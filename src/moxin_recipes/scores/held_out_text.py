@@ -26,17 +26,15 @@ class HeldOutTokens:
     size: int
 
 
-def held_out_tokens(
-    tokens: Path, tokenizer: Tokenizer, context: int, key: str = "eval_context_length"
-) -> dict[str, HeldOutTokens]:
+def held_out_tokens(tokens: Path, tokenizer: Tokenizer, context: int) -> dict[str, HeldOutTokens]:
     """What `bits_per_byte` measures on, by source: windows of `context` tokens.
 
     Documents are isolated as in training; a last part window is left out. Asked before the work
     begins, it proves that there will be something to measure.
 
     Raises:
-        RecipeError: no source has a window of `context` tokens, the recipe's key `key`; or the
-            tokens are those of another tokenizer.
+        RecipeError: no source has a window of `context` tokens (the key `eval_context_length`), or
+            the tokens are those of another tokenizer.
     """
     folder = TokenFolder(tokens)
     names = folder.sources("heldout")
@@ -69,8 +67,8 @@ def held_out_tokens(
             log.warning("%s has no held-out window of %d tokens and gets no score", name, context)
     if not found:
         raise RecipeError(
-            f"`{key}`: {context} tokens, and the longest held-out shard of `dataset_name` has "
-            f"{longest}; take fewer, or hold out more text in the data stage"
+            f"`eval_context_length`: {context} tokens, and the longest held-out shard of "
+            f"`dataset_name` has {longest}; take fewer, or hold out more text in the data stage"
         )
     return found
 

@@ -13,7 +13,7 @@ from moxin_recipes.hub.session import AwayError
 from moxin_recipes.ranks import Ranks
 from moxin_recipes.recipe.keys.evaluate import EvaluateKeys
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.scores import clean_items, harness, questions, records, together
+from moxin_recipes.scores import clean_items, harness, loading, questions, records
 from moxin_recipes.scores.aggregates import scores_of
 from moxin_recipes.scores.harness import Request, TaskFailed, Together
 from moxin_recipes.scores.items import Items
@@ -125,7 +125,7 @@ class Scoring:
             raise TaskFailed(f"its dataset {leaf.repository[0]} is not on this Hub")
         model.chat = asked.chat
         commit = dataset.commit if dataset else None
-        with together.loaded_once(self._ranks, unit.key, place / "problems"):
+        with loading.loaded_once(self._ranks, unit.key, place / "problems"):
             task = questions.build(leaf, asked, commit, self._pull, place / "problems")
         instances = questions.ask(task, asked, self._keys.limit, model.apply_chat_template)
         return task, harness.requests_of(instances, asked.samples), questions.grader_of(leaf)

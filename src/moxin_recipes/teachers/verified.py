@@ -148,12 +148,18 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
 def left_out(folder: Path, tally: Tally) -> lost.Line:
     """Returns what the stage says if `write` refused more than half of the answers."""
     most = max(tally.reasons, key=lambda reason: tally.reasons[reason], default="")
-    examples: list[str] = []
-    for file in sorted((folder / "rejected").glob("*.parquet")):
-        rows = pq.read_table(file, columns=["completion", "reason"]).to_pylist()
-        examples += [row["completion"] for row in rows if row["reason"] == most]
+    examples = islice(_completions(folder, most), lost.EXAMPLES)
     key = "`max_new_tokens`" if most == CUT else "`rewards`"
-    return lost.Line("answers", tally.kept + tally.reasons.total(), tally.reasons, key, examples)
+    return lost.Line("answers", tally.kept + tally.reasons.total(), tally.reasons, key, [*examples])
+
+
+def _completions(folder: Path, reason: str) -> Iterator[str]:
+    """What was refused for a reason, a batch at a time."""
+    for file in sorted((folder / "rejected").glob("*.parquet")):
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(100, columns=["completion", "reason"]):
+                rows = batch.to_pylist()
+                yield from (row["completion"] for row in rows if row["reason"] == reason)
 
 
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:
