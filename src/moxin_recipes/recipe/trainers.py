@@ -28,6 +28,10 @@ _REFUSED = {
     "model_revision": "write model_name_or_path: REPOSITORY@REVISION",
     "load_in_4bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
     "load_in_8bit": "weights are trained as they are; LoRA keys (use_peft) save memory",
+    **dict.fromkeys(
+        ("deepspeed", "fsdp", "fsdp_config", "parallelism_config"),
+        "FSDP shards a model, as the launcher's file under `accelerate_config` says",
+    ),
     "env": "set environment variables where the stage is launched",
 }
 # Numbers that the libraries take as they come, and fail on after the start.
