@@ -128,7 +128,7 @@ class Workplace:
         self, stage: str, recipe: str, *words: str, config: str = "cpu", **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """`accelerate launch … -m moxin_recipes.stages.STAGE --config RECIPE …`."""
-        launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+        launcher = [sys.executable, "-m", "accelerate.commands.launch"]
         command = [
             *(*launcher, "--quiet"),
             *("--config_file", f"accelerate_configs/{config}.yaml"),

@@ -26,7 +26,7 @@ LEVELS = [
     {"ranks"},
     {"hub"},
     {"recipe"},
-    {"environment"},
+    {"environment", "ending"},
 ]
 BETWEEN = {
     "documents": {"problems", "tokens"},

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
-from moxin_recipes import environment, ranks
+from moxin_recipes import ending, environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.hub import configs, own, session, targets
 from moxin_recipes.hub import manifest as manifests
@@ -234,10 +234,12 @@ def launch(main: Callable[[Run[K, Any]], None], kind: type[K]) -> None:
             f"error: the disk of {folder} is full; free some space and give the same command again "
             "(the stage goes on from its last whole checkpoint)"
         )
+    ending.with_code(0)
 
 
 def _end(line: str) -> NoReturn:
     """Exit code 1; the line is printed by one process of those that end with it."""
+    ending.with_code(1)
     sys.exit(line if ranks.of_environment().says(line) else 1)
 
 

@@ -99,7 +99,7 @@ def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
 def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:
     """Runs one stage to its end; on an interrupt its whole process group ends with us."""
     command = [
-        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+        *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
         "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
         *("--num_cpu_threads_per_process", str(_threads(processes))),
         *("--config_file", str(file), "-m", f"moxin_recipes.stages.{recipe.stage}"),

@@ -6,8 +6,9 @@ here, before any Hugging Face library is imported. Imported as a library, it cho
 
 import sys
 
-from moxin_recipes import environment
+from moxin_recipes import ending, environment
 
 # What Python sets while it looks for the module of `-m`.
 if sys.argv[0] == "-m":
     environment.choose()
+    ending.be_ready()
