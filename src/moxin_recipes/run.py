@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from moxin_recipes import ending, environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
-from moxin_recipes.hub import configs, own, session, targets
+from moxin_recipes.hub import configs, licences, own, session, targets
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub.cards import render
 from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, positions, resume
 from moxin_recipes.recipe.base import StageKeys
+from moxin_recipes.recipe.fields import measures
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import Recipe, read
@@ -137,7 +138,10 @@ class Run(Generic[K, A]):
         return self.ranks.once_a_node(what, lambda: download(parent, patterns))
 
     def manifest(self, **facts: Any) -> dict[str, Any]:
-        """The manifest without its payload; `facts` are metrics, counts, items, tokens, notes."""
+        """The manifest without its payload; `facts` are metrics, counts, items, tokens, notes.
+
+        `licenses` among them are those of an output that is not made of all of the inputs.
+        """
         return {
             "format": 1,
             "stage": self.recipe.stage,
@@ -147,12 +151,20 @@ class Run(Generic[K, A]):
             "recipe": {k: v for k, v in self.recipe.resolved.items() if k != "output_dir"},
             "trainer": self._trainer_values(),
             "parents": [parent.as_dict() for parent in self.parents],
+            "licenses": licences.listed(self._parts),
             "code": manifests.code(),
             "libraries": manifests.libraries(),
             "hardware": manifests.hardware(self.processes),
             "seconds": round(self.seconds, 1),
             **facts,
         }
+
+    @functools.cached_property
+    def _parts(self) -> list[licences.Part]:
+        """What the inputs are made of, but for those that only measure."""
+        apart = measures(self.keys)
+        made_of = [one for one in self.parents if one.key.partition("[")[0] not in apart]
+        return [part for parent in made_of for part in licences.of_parent(parent)]
 
     def _trainer_values(self) -> dict[str, Any]:
         """What transformers and TRL made of the recipe, defaults of this version included."""

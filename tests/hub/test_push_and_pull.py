@@ -19,6 +19,7 @@ MANIFEST: dict[str, Any] = {
     "key": "k1",
     "recipe": {"stage": "sft"},
     "parents": [],
+    "licenses": [],
     "code": {"version": "0"},
     "libraries": {"python": "3"},
     "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},

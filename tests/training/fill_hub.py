@@ -28,6 +28,7 @@ def manifest(stage: str) -> dict[str, Any]:
         "key": stage,
         "recipe": {"stage": stage},
         "parents": [],
+        "licenses": [],
         "code": {"version": "0"},
         "libraries": {},
         "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},

@@ -1,6 +1,7 @@
 """Clean documents as a dataset repository: each source, what was removed, and the counts."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 from moxin_recipes.documents import account, contamination
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.steps import Step
+from moxin_recipes.hub import licences
 from moxin_recipes.hub.files import spread
 from moxin_recipes.hub.splits import write_split
 
@@ -24,7 +26,7 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     of each repository.
     """
     counts: Counter[str] = Counter()
-    licenses: dict[str, set[str]] = {}
+    licenses: dict[str, set[str]] = {}  # of each source, as declared
     for source, files in documents.files.items():
         licenses[source] = set()
         names = spread([f"{file.split}-{file.task}.parquet" for file in files])
@@ -49,18 +51,15 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     ]
     write_split(folder / "files", "train", read)
     report = _contamination(documents, folder) if documents.keys.decontaminate else []
-    notes = [f"- {name}: {_few(names)}" for name, names in licenses.items()]
     return {
         "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "
         "of each. `heldout` is never trained on.",
-        "license": "other",
+        "licenses": licences.listed(_parts(documents, licenses)),
         "counts": dict(sorted(counts.items())),
         "notes": [
             "## What became of each source\n",
             *account.table(documents),
             "\nBytes are those of a text when it was counted.\n",
-            "## Licences by source\n",
-            *notes,
         ],
         "contamination": report,
     }
@@ -85,11 +84,14 @@ def _hits(step: Step) -> list[Path]:
     return sorted((step.folder / "hits").glob("*.parquet"))
 
 
-def _few(names: set[str]) -> str:
-    """Names in order; at most 20 of them, and how many more there are."""
-    shown = sorted(names)[:20]
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(shown) + more
+def _parts(documents: Documents, declared: dict[str, set[str]]) -> Iterator[licences.Part]:
+    """The licences of each source's rows; where these say nothing, what its repository states."""
+    for position, source in enumerate(documents.keys.sources):
+        for name in sorted(map(licences.named, declared[source.name])):
+            if name != licences.UNKNOWN or source.dataset == "local":
+                yield licences.Part(name, f"the source {source.name}")
+            else:
+                yield from licences.of_parent(documents.parent(f"sources[{position}]"))
 
 
 def link(file: Path, name: Path) -> None:

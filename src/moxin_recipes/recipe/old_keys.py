@@ -30,7 +30,7 @@ _INPUTS = (
     "datasets",
 )
 # Keys of ours that came later; they had no part in it.
-_LATER: tuple[str, ...] = ()
+_LATER: tuple[str, ...] = ("accept_parts",)
 
 
 def key(recipe: "Recipe[Any]", payloads: Sequence[tuple[str, str]], files: dict[str, str]) -> str:

@@ -54,6 +54,7 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Out
     """Corpus, tokenizer and tokens of the `sources`."""
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
+    of_text = {name: outputs["hub_corpus_id"][1][name] for name in ("licenses", "contamination")}
     if keys.tokenizer_name_or_path:
         tokenizer = run.state / GIVEN
     else:
@@ -61,10 +62,9 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Out
         chats = sets.sample_texts(keys) if keys.hub_chat_id else []
         learned = chain(chats, first_texts(documents, keys.tokenizer_bytes))
         facts = build.save_tokenizer(tokenizer, keys.tokenizer, keys.vocab_size, learned)
-        outputs["hub_tokenizer_id"] = (tokenizer, facts)
-    report = {"contamination": outputs["hub_corpus_id"][1]["contamination"]}
+        outputs["hub_tokenizer_id"] = (tokenizer, facts | {"licenses": of_text["licenses"]})
     folder, facts = tokens(run, keys, documents, tokenizer)
-    return {**outputs, "hub_tokens_id": (folder, facts | report)}
+    return {**outputs, "hub_tokens_id": (folder, facts | of_text)}
 
 
 def prove_tokenizer(run: Run[DataKeys, None]) -> None:

@@ -9,18 +9,21 @@ with the index as `release.json` and in the card.
 
 import shutil
 
-from moxin_recipes.hub import targets
+from moxin_recipes.hub import licences, targets
 from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download
 from moxin_recipes.hub.session import api, errors
 from moxin_recipes.recipe.keys.release import ReleaseKeys
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 
 
 def main(run: Run[ReleaseKeys, None]) -> None:
     """Collect, push, and publish where the recipe says so."""
     keys = run.keys
+    if keys.publish:
+        prove_licences(run)
     folder = clear(run.folder / "hub_model_id")
     final = [parent for parent in run.parents if parent.key == "models"][-1]
     for path in sorted(download(final).iterdir()):
@@ -39,6 +42,7 @@ def main(run: Run[ReleaseKeys, None]) -> None:
     facts = {
         "summary": f"Release of the ladder; the weights are those of {final.repo}.",
         "notes": [*notes, *rows],
+        "licenses": licences.listed(licences.of_parent(final)),
     }
     if keys.publish and keys.push_to_hub:  # before the push that means done
         keys.hub_private_repo = False
@@ -52,6 +56,21 @@ def main(run: Run[ReleaseKeys, None]) -> None:
             release = api().create_repo(keys.hub_model_id, private=False, exist_ok=True).repo_id
             api().update_repo_settings(release, private=False)
     run.finish({"hub_model_id": (folder, facts)})
+
+
+def prove_licences(run: Run[ReleaseKeys, None]) -> None:
+    """RecipeError unless each licence is known and allows commercial use, or is accepted."""
+    parts = sorted({part for parent in run.parents for part in licences.of_parent(parent)})
+    barred = {str(part): part.barrier for part in parts if part.barrier}
+    if left := [name for name in barred if name not in run.keys.accept_parts]:
+        named = "; ".join(f"{name}: {barred[name]}" for name in left)
+        raise RecipeError(
+            f"`publish`: {len(left)} parts would be opened under a licence that is non-commercial "
+            f"or not known: {named}; state their licence where they come from, leave them out, or "
+            "name each under `accept_parts`"
+        )
+    if absent := [name for name in run.keys.accept_parts if name not in barred]:
+        raise RecipeError(f"`accept_parts`: no such part needs it: {absent[0]}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,6 @@ def save_tokens(
         f"A document is `{form['documents']}`.",
         "form": form,
         "notes": card_notes(counts),
-        "license": "other",
         "counts": counts,
         "tokens": sum(count for what, count in counts.items() if what.endswith("/train/tokens")),
     }

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from jinja2 import Template
 
+from moxin_recipes.hub import licences
 from moxin_recipes.hub.cards.tables import cell, interval
 
 _PAGE = Path(__file__).parent / "card.md"
@@ -22,6 +23,7 @@ def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) ->
         m=manifest,
         cell=cell,
         interval=interval,
+        parts=[licences.Part(**part) for part in manifest["licenses"]],
         summary=manifest["summary"],
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
         recipe=yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True).strip(),
@@ -31,7 +33,7 @@ def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) ->
 
 def _metadata(repo_type: str, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = {
-        "license": manifest.get("license", "apache-2.0"),
+        **licences.metadata(manifest["licenses"]),
         "tags": ["moxin-recipes", manifest["stage"]],
     }
     parents = manifest["parents"]

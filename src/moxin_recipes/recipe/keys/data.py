@@ -17,6 +17,7 @@ from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
     DATASET_OUTPUT,
     HARMLESS,
+    MEASURE,
     MODEL_INPUT,
     MODEL_OUTPUT,
 )
@@ -110,7 +111,7 @@ class DocumentKeys:
     sources: list[Source] = field(default_factory=list)
     minhash: Minhash | None = None
     bloom: Bloom | None = None
-    decontaminate: list[EvaluationSet] = field(default_factory=list)
+    decontaminate: list[EvaluationSet] = field(default_factory=list, metadata=MEASURE)
     language: Model | None = None
     classifier: Model | None = None
     tasks: Positive = 1  # parts of each step; another number orders documents otherwise

@@ -11,6 +11,7 @@ from moxin_recipes.recipe.bounds import AtLeastZero, Count, Positive, PositiveSh
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
     DATASET_OUTPUT,
+    MEASURE,
     MODEL_INPUT,
     ROUNDING,
     Reference,
@@ -73,7 +74,7 @@ class EvaluateKeys(StageKeys):
     # Held-out items, for the tasks of scores/tasks.
     problems_name: str | None = field(default=None, metadata=DATASET_INPUT)
     # What the models read; there are scores also without items that were found in it.
-    corpus_name: str | None = field(default=None, metadata=DATASET_INPUT)
+    corpus_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     limit: Positive | None = None  # items of each task; all when it is not given
     eval_batch_size: Positive = field(default=32, metadata=ROUNDING)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: as it was saved

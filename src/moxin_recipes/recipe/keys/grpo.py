@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.bounds import Positive, Share
-from moxin_recipes.recipe.fields import DATASET_INPUT
+from moxin_recipes.recipe.fields import DATASET_INPUT, MEASURE
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.recipe.user_files import check_rewards
 
@@ -28,7 +28,7 @@ class GrpoKeys(PostTrainingKeys):
         default_factory=lambda: ["math"]
     )  # names, or package.module:function
     # A distilled dataset of these problems, for the next two keys.
-    pass_rates_name: str | None = field(default=None, metadata=DATASET_INPUT)
+    pass_rates_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     min_pass_rate: Share = 0.0  # problems solved less often than this are left out …
     max_pass_rate: Share = 1.0  # … and those solved more often
     max_prompt_length: Positive = 1024  # tokens; longer prompts are counted and kept aside

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import AboveZero, Positive
-from moxin_recipes.recipe.fields import DATASET_INPUT, MODEL_INPUT, MODEL_OUTPUT
+from moxin_recipes.recipe.fields import DATASET_INPUT, MEASURE, MODEL_INPUT, MODEL_OUTPUT
 from moxin_recipes.recipe.strict import RecipeError
 
 _SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
@@ -59,7 +59,7 @@ class InitKeys(StageKeys):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     parameters: Positive | None = None  # expected number of parameters; another one is an error
     # As in pretrain: bits per byte before training, on the same held-out set.
-    dataset_name: str | None = field(default=None, metadata=DATASET_INPUT)
+    dataset_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     eval_context_length: Positive = 256  # tokens
 
     def positions(self, args: Any) -> dict[str, int]:  # noqa: ARG002 (as in others)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from moxin_recipes.recipe.base import StageKeys
-from moxin_recipes.recipe.fields import DATASET_INPUT, MODEL_INPUT, MODEL_OUTPUT
+from moxin_recipes.recipe.fields import DATASET_INPUT, HARMLESS, MODEL_INPUT, MODEL_OUTPUT
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -15,6 +15,8 @@ class ReleaseKeys(StageKeys):
     models: list[str] = field(metadata=MODEL_INPUT)  # the last one's weights are the release's
     datasets: list[str] = field(metadata=DATASET_INPUT)
     publish: bool = False  # opens the repositories
+    # Parts to open though they are non-commercial or of no known licence, as errors name them.
+    accept_parts: list[str] = field(default_factory=list, metadata=HARMLESS)
 
     def check(self) -> None:
         """There is a model to release."""
