@@ -15,7 +15,7 @@ from moxin_recipes.rewards.maths.units import Unit
 # gold answer, or a rounded one, by a decimal from that many on.
 _ROUNDED_GOLD, _ROUNDED_ANSWER = 3, 6
 _SAME = sympy.Rational(1, 10**6)  # of the size, between two decimals
-_SOFT = frozenset({"am", "pm", "a.m", "p.m", "about", "approximately"})
+_SOFT = frozenset({"am", "pm", "about", "approximately"})
 _INTEGER = re.compile(r"[-+]?\d+")
 # A whole number may be written as a fraction, a power or a root. Anything else between two numbers
 # makes a sum, a product or a second guess: a question or a list is no answer.

@@ -150,7 +150,7 @@ def _unit(match: re.Match[str]) -> str:
 
     words = match[2].strip()
     longest = max(map(len, re.split(r"[\s/.]", words)))
-    if (longest > 1 and is_unit(words)) or (match[1] and longest > 2):
+    if ((longest > 1 or "/" in words) and is_unit(words)) or (match[1] and longest > 2):
         return f"{match[1]}\\text{{{words}}}"
     return match[0]
 

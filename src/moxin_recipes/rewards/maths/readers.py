@@ -5,9 +5,10 @@ math-verify. What cannot be read as exactly one answer raises `UnreadableError`,
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from moxin_recipes.rewards.maths import units
+from moxin_recipes.rewards.maths.brackets import inside, split
 from moxin_recipes.rewards.maths.readings import (
     Chain,
     Choice,
@@ -22,16 +23,12 @@ from moxin_recipes.rewards.maths.readings import (
     Words,
 )
 
-_TOKEN = re.compile(
-    r"\\begin\{[A-Za-z]+\*?\}|\\end\{[A-Za-z]+\*?\}|\\text\{[^{}]*\}|\\[A-Za-z]+|\\.|.", re.S
-)
-_OPENING = {"(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil"}
-_CLOSING = {")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"}
 _COMPARING = {"<", ">", "\\leq", "\\geq", "\\neq"}
 _VECTOR = re.compile(
     r"\\begin\{([pbvB]?matrix|array)\}(?:\s*\{[lcr|\s]*\})?(.*)\\end\{\1\}(?:\^\{?(?:T|\\top)\}?)?",
     re.S,
 )
+_AROUND = re.compile(r"[(\[]\s*(\\begin\{array\}.*\\end\{array\})\s*[)\]]", re.S)
 _LETTER = re.compile(r"\\text\{\s*\(?([A-Z])\)?[.:]?\s*\}|\(([A-Z])\)")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _BASED = re.compile(r"([0-9A-Za-z]+)\s*_\s*(?:\{?\s*(\d{1,2})\s*\}?|\{?\\text\{([a-z]+)\}\}?)")
@@ -44,29 +41,6 @@ _SHORT = "no yes on off odd up all any one two six ten red mon tue wed thu fri s
 _SHORT_WORDS = frozenset(_SHORT.split())
 _LETTERS = 3  # of a product of letters, at most; more of them are a word
 _LINES = re.compile(r"\\\\")
-
-
-def tokens(text: str) -> list[str]:
-    """The text's commands, `\\text{…}` and signs."""
-    return _TOKEN.findall(text)
-
-
-def split(text: str, parting: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """(pieces, what parts them) at tokens outside of all brackets."""
-    pieces, marks, depth = [""], [], 0
-    for token in tokens(text):
-        if token in _OPENING or token.startswith("\\begin"):
-            depth += 1
-        elif token in _CLOSING or token.startswith("\\end"):
-            depth -= 1
-        elif depth == 0 and parting(token):
-            marks.append(token)
-            pieces.append("")
-            continue
-        pieces[-1] += token
-    if depth:
-        raise UnreadableError("brackets that do not close")
-    return [piece.strip() for piece in pieces], marks
 
 
 def _is_word(token: str, *words: str) -> bool:
@@ -167,9 +141,9 @@ def _several(text: str) -> Reading | None:
 
 
 def _conditions(text: str) -> Reading | None:
-    inside = _inside(text, "\\{", "\\}")
-    if inside is not None:
-        pieces, marks = split(inside, lambda token: token in "|:")
+    within = inside(text, "\\{", "\\}")
+    if within is not None:
+        pieces, marks = split(within, lambda token: token in "|:")
         if marks and len(pieces) == 2:  # {x | x > 3}
             return read(pieces[1])
         return None
@@ -215,33 +189,20 @@ def _signs(text: str) -> Reading | None:
     return Parts("list", (read(upper), read(lower)))
 
 
-def _inside(text: str, opening: str, closing: str) -> str | None:
-    """What stands in brackets that open at the beginning and close at the end."""
-    if not (text.startswith(opening) and text.endswith(closing)):
-        return None
-    depth, place = 0, 0
-    for token in tokens(text):
-        place += len(token)
-        depth += (token in _OPENING) - (token in _CLOSING)
-        if depth == 0:
-            break
-    return text[len(opening) : -len(closing)].strip() if place == len(text) else None
-
-
 def _bracketed(text: str) -> Reading | None:
-    inside = _inside(text, "\\{", "\\}")
-    if inside is not None:
-        return Parts("set", tuple(_items(inside)))
-    inside = _inside(text, "\\langle", "\\rangle")
-    if inside is not None:
-        return Parts("tuple", tuple(_items(inside)))
+    within = inside(text, "\\{", "\\}")
+    if within is not None:
+        return Parts("set", tuple(_items(within)))
+    within = inside(text, "\\langle", "\\rangle")
+    if within is not None:
+        return Parts("tuple", tuple(_items(within)))
     if text[0] not in "([" or text[-1] not in ")]":
         return None
-    inside = _inside(text, text[0], text[-1])
-    pieces = split(inside, lambda token: token in ",;")[0] if inside else []
-    if len(pieces) < 2 or inside is None:
-        if text[0] + text[-1] == "[]" and inside:
-            return Parts("bracket", (read(inside),))
+    within = inside(text, text[0], text[-1])
+    pieces = split(within, lambda token: token in ",;")[0] if within else []
+    if len(pieces) < 2 or within is None:
+        if text[0] + text[-1] == "[]" and within:
+            return Parts("bracket", (read(within),))
         return None
     endless = any("\\infty" in piece for piece in pieces)
     if len(pieces) == 2 and (endless or text[0] + text[-1] in ("(]", "[)")):
@@ -249,16 +210,16 @@ def _bracketed(text: str) -> Reading | None:
     return Parts("tuple" if text[0] == "(" else "bracket", tuple(map(read, pieces)))
 
 
-def _items(inside: str) -> Iterator[Reading]:
-    if not inside:
+def _items(within: str) -> Iterator[Reading]:
+    if not within:
         return
-    pieces, _ = split(inside, lambda token: token in ",;")
+    pieces, _ = split(within, lambda token: token in ",;")
     for piece in pieces:
         yield read(piece)
 
 
 def _vector(text: str) -> Reading | None:
-    match = _VECTOR.fullmatch(text)
+    match = _VECTOR.fullmatch(_AROUND.sub(r"\1", text))
     if match is None:
         return None
     lines = [line for line in _LINES.split(match[2]) if line.strip()]

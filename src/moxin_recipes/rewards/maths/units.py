@@ -45,7 +45,7 @@ _WHOLE = {"mph": "miles per hour", "kph": "km per h", "kmh": "km per h", "sq": "
 # Words that make another answer of the number before them.
 _QUALIFYING = """
 or not no more less least most than except if when unless maybe between either above below over
-under to mod modulo approximately about times squared cubed half am pm a.m p.m remainder north south
+under to mod modulo approximately about times squared cubed half am pm remainder north south
 east west left right bce bc ad
 """
 _QUALIFIERS = frozenset(_QUALIFYING.split())
@@ -77,7 +77,7 @@ def read(words: str) -> Unit:
     qualifiers: set[str] = set()
     sign, power, previous = 1, 1, ""
     for word in re.findall(r"[A-Za-z.]+|/|\^\s*\{?-?\d+\}?", _spelled(words)):
-        lower = word.strip(".").lower()
+        lower = word.replace(".", "").lower()
         if lower in ("per", "/"):
             sign = -1
         elif lower in ("square", "cubic"):
