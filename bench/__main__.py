@@ -13,6 +13,7 @@ BENCHMARKS = (
     "checkpoints",
     "hub_transfer",
     "evaluation",
+    "answers",
 )
 
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # a bar a model would hide the figures

@@ -112,14 +112,38 @@ def _malformed(rng: random.Random) -> Attack:
     return Attack("malformed", candidate, "6", 0)
 
 
+def _structured(rng: random.Random) -> Attack:
+    """Answers of many parts, of which each has to be read."""
+    many = rng.randint(40, 90)
+    candidate = rng.choice(
+        [
+            "=".join(["1"] * many),
+            "<".join(["x"] * many),
+            " \\cup ".join(f"({n},{n}!)" for n in range(many)),
+            ",".join(f"\\pm {n}" for n in range(many)),
+            "\\{" * many + "1" + "\\}" * many,
+            "\\begin{pmatrix}" + "&".join(["9^{9^9}"] * 20) + "\\end{pmatrix}",
+            "x^{x^{x^{x^{9}}}} < 10^{10^{10}}",
+            "3 \\text{ hours } " * many,
+            "\\text{" * many + "6" + "}" * many,
+            "(A) " * many,
+            "\\ldots," * many,
+            "1:" * many + "1",
+            "zz_{36}_{36}",
+        ]
+    )
+    return Attack("structured", _boxed(candidate), f"{rng.randint(4, 9)}.5", 0)
+
+
 _KINDS: list[tuple[Callable[[random.Random], Attack], int]] = [
     (_right, 51),
     (_nested, 5),
-    (_power, 4),
+    (_power, 6),
     (_megabyte, 10),
     (_unclosed, 12),
     (_lookalike, 10),
     (_malformed, 8),
+    (_structured, 6),
 ]
 
 

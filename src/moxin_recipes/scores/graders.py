@@ -11,10 +11,11 @@ from importlib.metadata import version
 from typing import Any
 
 from moxin_recipes.rewards import tested
-from moxin_recipes.rewards.answers import boxed, comparable, equal
+from moxin_recipes.rewards.answers import comparable, equal
+from moxin_recipes.rewards.maths import boxes
 
 # Part of a unit's key. Raise the number whenever a verdict may change.
-VERSION = f"2, math-verify {version('math-verify')}"
+VERSION = f"3, math-verify {version('math-verify')}"
 _NOTHING = "nothing extracted"
 
 
@@ -50,7 +51,7 @@ _COUNTED = re.compile(
 
 def extracted_answer(text: str) -> str | None:
     r"""Returns the last `\boxed{…}`, or else what the last "the answer is" states, or None."""
-    answer = boxed(text)
+    answer = boxes.answer(text)
     if answer is not None:
         return answer
     for match in reversed(list(_STATED.finditer(text))):
@@ -82,7 +83,7 @@ def right_answer(answer: str) -> str:
     Of MATH's solutions it is the last box, of GSM8K's what follows `####`. OlympiadBench's
     `final_answer` is a list of texts, written as JSON or as Python writes it: all of them.
     """
-    answer = boxed(answer) or answer.rpartition("####")[2].strip()
+    answer = boxes.answer(answer) or answer.rpartition("####")[2].strip()
     return _SIGN.sub("", ", ".join(_parts(answer) or [answer])).strip()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
-from moxin_recipes.rewards.answers import boxed
+from moxin_recipes.rewards.maths import boxes
 
 # OpenThoughts has marks of its own; the rewards and the chat format use <think> and </think>.
 _MARKS = {
@@ -48,7 +48,7 @@ def _openthoughts(row: dict[str, Any]) -> dict[str, Any]:
     # Only mathematics rows have a boxed answer; code, science and puzzles have nothing to verify.
     return {
         "problem": row["problem"],
-        "answer": boxed(row["ground_truth_solution"] or "") or "",
+        "answer": boxes.answer(row["ground_truth_solution"] or "") or "",
         "traces": [joined(row["deepseek_reasoning"] or "", row["deepseek_solution"] or "")],
     }
 
