@@ -11,7 +11,8 @@ from tests.tiny import save_tiny_model
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from moxin_recipes.scores.model import Model, Stops, answer_of
+from moxin_recipes.scores.generation import Stops
+from moxin_recipes.scores.model import Model, answer_of
 
 
 def saved(folder: Path, *, ours: bool = True, adds: bool = False) -> Path:
@@ -149,7 +150,6 @@ def test_thoughts_are_cut(raw: str, opened: bool, expected: tuple[str, bool]) ->
 class Letters:
     """A tokenizer of one character a token; the marks of thoughts are one each."""
 
-    eos_token_id = 0
     marks = ("<think>", "</think>")
 
     def encode(self, text: str, **_: Any) -> list[int]:
@@ -181,7 +181,7 @@ class Letters:
 )
 def test_no_stop_counts_within_a_thought(text: str, opened: bool, ends: str | None) -> None:
     letters = Letters()
-    stops = Stops(letters, ["\n\n"], 0, [opened, False])
+    stops = Stops(letters, ["\n\n"], [0], 0, [opened, False])
     ids = letters.encode(text)
     for length in range(1, len(ids) + 1):
         rows = torch.tensor([ids[:length], letters.encode("x" * length)])  # one that never ends

@@ -1,8 +1,8 @@
 """What a tokenizer's chat template makes of chats, found out by rendering some."""
 
 import functools
+import itertools
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,15 +46,15 @@ def of(tokenizer: PreTrainedTokenizerBase) -> Template:
 
 
 @functools.lru_cache(maxsize=8)
-def _found(tokenizer: PreTrainedTokenizerBase, *_: object) -> Template:
+def _found(tokenizer: PreTrainedTokenizerBase, *_now: object) -> Template:
     if not tokenizer.chat_template:
         raise Unusable("there is none")
     turns = example()
     prompt = render(tokenizer, turns[:1], prompt=True)
     ended = render(tokenizer, turns)
     longer = render(tokenizer, [*turns, *turns])
-    for text, words, who in ((prompt, _ASKED, "user"), (ended, _SAID, "assistant")):
-        if words not in text:
+    for said, words, who in ((prompt, _ASKED, "user"), (ended, _SAID, "assistant")):
+        if words not in said:
             raise Unusable(f"it leaves out what the {who} says in plain text")
     first, _, rest = longer.partition(_ASKED)
     headers = [text.partition(_ASKED)[2].partition(_SAID)[0] for text in (ended, longer)]
@@ -63,7 +63,7 @@ def _found(tokenizer: PreTrainedTokenizerBase, *_: object) -> Template:
     return Template(
         end=_end(tokenizer, ended.rpartition(_SAID)[2]),
         opened=_opened(prompt.partition(_ASKED)[2], min(headers, key=len)),
-        inserted=begin[: len(begin) - len(_common_end(begin, between))].strip(),
+        inserted=begin[: len(begin) - len(_common(begin[::-1], between[::-1]))].strip(),
         marked=_marked(tokenizer),
     )
 
@@ -101,7 +101,7 @@ def render(
 def marked_spans(
     tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: list[Any] | None, form: Template
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Returns a chat as text, and where in it (characters) the template marks the assistant's words.
+    """Returns a chat as text, and where in it (characters) the assistant's words are marked.
 
     A token that ends a turn right after them belongs to them: or no answer would ever end.
     """
@@ -148,7 +148,7 @@ def prefix_spans(
                 if opens and text.startswith(prompt[: -len(form.opened)])
                 else "its prompt is not how the answer begins in the chat"
             )
-        stop = os.path.commonprefix([said, text]).rfind(form.end) + len(form.end)
+        stop = _common(said, text).rfind(form.end) + len(form.end)
         if stop <= len(prompt):
             raise Unusable("it writes an answer in another way once others follow")
         spans.append((len(prompt), stop))
@@ -220,13 +220,14 @@ def _opened(prompt: str, header: str) -> str:
 
 def _marked(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The template itself if it marks the assistant's words, or TRL's version of it that does."""
-    own = tokenizer.get_chat_template()
+    own: str | None = tokenizer.get_chat_template()
     if has_generation_markers(own):
         return own
     try:
-        return get_training_chat_template(tokenizer)
+        own = get_training_chat_template(tokenizer)
     except (ValueError, TypeError, KeyError, TemplateError):  # TRL knows no such version
         return None
+    return own
 
 
 def _refused(error: Exception) -> Unusable:
@@ -238,5 +239,7 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _common_end(first: str, second: str) -> str:
-    return os.path.commonprefix([first[::-1], second[::-1]])[::-1]
+def _common(first: str, second: str) -> str:
+    """The beginning that both share."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return first[: sum(1 for _ in same)]

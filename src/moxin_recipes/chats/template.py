@@ -109,18 +109,18 @@ def opened(tokenizer: PreTrainedTokenizerBase) -> str:
 def ends(
     tokenizer: PreTrainedTokenizerBase, config: GenerationConfig, chat: bool = True
 ) -> list[int]:
-    """Returns the ids that end an answer, sorted: the tokenizer's EOS and those of `config`.
+    """Returns the ids that end an answer: the tokenizer's EOS, then those of `config`.
 
-    In a `chat` the end of the assistant's turn is one, too, whatever the two files say.
+    In a `chat` the end of the assistant's turn is the first one, whatever these two say.
     """
     named = config.eos_token_id
-    ids = {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id}
+    ids = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     if chat and tokenizer.chat_template:
         try:
-            ids.add(tokenizer.convert_tokens_to_ids(rendering.of(tokenizer).end))
+            ids.insert(0, tokenizer.convert_tokens_to_ids(rendering.of(tokenizer).end))
         except Unusable as error:
-            log.warning("the chat template ends no turn of its own: %s", error)
-    return sorted(ids - {None})
+            log.warning("what ends a turn is not clear from the chat template: %s", error)
+    return [end for end in dict.fromkeys(ids) if end is not None]
 
 
 def encode(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -12,8 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
 )
-from trl import get_peft_config
+from trl import GRPOTrainer, get_peft_config
 
+from moxin_recipes.chats import template
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import checkpoints
@@ -55,13 +57,15 @@ class PostTraining:
             "the problems to score on at the end",
             lambda: held_out.prove(run.pull, run.keys, self.tokenizer),
         )
-        return kind(
+        made = kind(
             model=model,
             args=self._run.args,
             processing_class=self.tokenizer,
             peft_config=get_peft_config(self._run.model_config),
             **options,
         )
+        stop_where_turns_end(made, self.tokenizer)
+        return made
 
     def train(self, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
         """Trains to the end, from the last checkpoint if there is one; the manifest's facts."""
@@ -88,3 +92,19 @@ class PostTraining:
         scored["metrics"] |= metrics or {}
         facts |= scored | {"summary": f"{summary} (`{run.recipe.name}`)."}
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def stop_where_turns_end(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Names the end of a turn in the generation config of a trainer's model, which is saved.
+
+    GRPO's samples end there, too. What already names it stays as it is.
+    """
+    peft = isinstance(trainer.model, PeftModel)
+    config = (trainer.model.get_base_model() if peft else trainer.model).generation_config
+    ends = template.ends(tokenizer, config)
+    named = config.eos_token_id
+    if set(ends) != set(named if isinstance(named, list) else [named]):
+        config.eos_token_id = ends
+    if isinstance(trainer, GRPOTrainer) and set(trainer.eos_token_ids) != set(ends):
+        trainer.eos_token_ids = ends
+        trainer.generation_config.eos_token_id = ends
