@@ -71,16 +71,22 @@ def test_a_model_of_ours_reads_bos_once(tmp_path: Path, adds: bool) -> None:
         assert ids.count(bos) == 1
 
 
-@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize(("ours", "tuned"), [(False, False), (True, False), (True, True)])
 def test_without_bos_a_prompt_begins_with_the_mark_between_documents(
-    tmp_path: Path, ours: bool
+    tmp_path: Path, ours: bool, tuned: bool
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(saved(tmp_path, ours=ours))
+    mark = tokenizer.eos_token_id
     tokenizer.bos_token = None
+    if tuned:  # on chats whose turns end with another token
+        tokenizer.add_tokens(["<|im_end|>"])
+        tokenizer.eos_token = "<|im_end|>"
     tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"bos_token_id": mark}  # as the stage init writes it
+    (tmp_path / "config.json").write_text(json.dumps(config))
     model = load(tmp_path)
     assert model.tokenizer.bos_token_id is None
-    mark = model.tokenizer.eos_token_id
     for ids in asked(model, PROMPTS[:3]):
         assert (ids[0] == mark) == ours
         assert ids.count(mark) == ours

@@ -60,7 +60,7 @@ class Model(HFLM):
         if begin is None and self._ours:  # an EOS alone is a beginning, too (tokens/framing.py)
             begin = getattr(model.config, "bos_token_id", None)
             begin = tokenizer.eos_token_id if begin is None else begin
-        self._begin = begin
+        self._begin = self.custom_prefix_token_id = begin
         self._rolling = False
         self._cut: list[bool] = []
 
