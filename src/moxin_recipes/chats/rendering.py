@@ -103,7 +103,8 @@ def marked_spans(
 ) -> tuple[str, list[tuple[int, int]]]:
     """Returns a chat as text, and where in it (characters) the assistant's words are marked.
 
-    A token that ends a turn right after them belongs to them: or no answer would ever end.
+    A token that ends a turn right after them belongs to them: or no answer would ever end. Raises
+    Unusable if the template refuses the chat, or leaves out a part of it.
     """
     said = [{key: item for key, item in turn.items() if item is not None} for turn in messages]
     own = tokenizer.get_chat_template(tools=tools)  # some tokenizers have one more for tools
@@ -117,6 +118,7 @@ def marked_spans(
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise _refused(error) from error
+    _check_whole(messages, tools, text)
     follows = re.compile(rf"\s*{re.escape(form.end)}")
     with_ends = []
     for start, stop in spans:
@@ -130,9 +132,10 @@ def prefix_spans(
 ) -> tuple[str, list[tuple[int, int]]]:
     """Returns the same of a template without marks: an answer follows its prompt, up to its end.
 
-    Raises Unusable if the chat does not begin with the prompt of each answer.
+    Raises Unusable also if the chat does not begin with the prompt of each answer.
     """
     text = render(tokenizer, messages, tools)
+    _check_whole(messages, tools, text)
     spans = []
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -155,7 +158,7 @@ def prefix_spans(
     return text, spans
 
 
-def check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None:
+def _check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None:
     """Raises Unusable if something that was said, called or offered is not in a chat's text.
 
     White space does not count: templates strip it, and set thoughts apart.

@@ -51,12 +51,12 @@ def settle(tokenizer: PreTrainedTokenizerBase, key: str) -> Template:
     A template that writes today's date writes one date from here on: results do not depend on the
     day. Raises RecipeError, with the recipe `key`, where no answer could be asked for or end.
     """
+    if date := rendering.fix_date(tokenizer):
+        log.info("the chat template writes today's date; here it is always %s", date)
     try:
         form = rendering.of(tokenizer)
     except Unusable as error:
         raise _refused(key, error) from error
-    if date := rendering.fix_date(tokenizer):
-        log.info("the chat template writes today's date; here it is always %s", date)
     if form.inserted:
         log.info("the chat template begins chats without a system turn with %r", form.inserted)
     if form.opened:
@@ -64,7 +64,7 @@ def settle(tokenizer: PreTrainedTokenizerBase, key: str) -> Template:
     old = tokenizer.eos_token
     if form.end != old:
         written = rendering.render(tokenizer, rendering.example())
-        tokenizer.eos_token = form.end
+        tokenizer.add_special_tokens({"eos_token": form.end})  # or decoding would keep it
         if rendering.render(tokenizer, rendering.example()) != written:
             tokenizer.eos_token = old
         log.info("the chat template ends turns with %s, not with %s: so do answers", form.end, old)
@@ -139,7 +139,6 @@ def encode(
     form = rendering.of(tokenizer)
     find = rendering.marked_spans if form.marked else rendering.prefix_spans
     text, spans = find(tokenizer, messages, tools, form)
-    rendering.check_whole(messages, tools, text)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
     labels = [-100] * len(ids)

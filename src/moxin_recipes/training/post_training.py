@@ -6,8 +6,10 @@ from typing import Any
 from datasets import Dataset
 from peft import PeftModel
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -17,6 +19,7 @@ from trl import GRPOTrainer, get_peft_config
 
 from moxin_recipes.chats import template
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import checkpoints
 from moxin_recipes.training.job import Job
@@ -53,10 +56,7 @@ class PostTraining:
         What the result is scored on at the end is proven first.
         """
         run = self._run
-        run.ranks.once(
-            "the problems to score on at the end",
-            lambda: held_out.prove(run.pull, run.keys, self.tokenizer),
-        )
+        run.ranks.once("the problems to score on, and the ends of turns", self._prove)
         made = kind(
             model=model,
             args=self._run.args,
@@ -66,6 +66,17 @@ class PostTraining:
         )
         stop_where_turns_end(made, self.tokenizer)
         return made
+
+    def _prove(self) -> None:
+        held_out.prove(self._run.pull, self._run.keys, self.tokenizer)
+        config = AutoConfig.from_pretrained(self.folder).get_text_config()
+        end = template.ends(self.tokenizer, GenerationConfig())[0]
+        if end >= config.vocab_size:
+            raise RecipeError(
+                f"`model_name_or_path`: its chat template ends turns with the token {end} "
+                f"({self.tokenizer.decode(end)}), and the model has {config.vocab_size:,}: save it "
+                "with more (`resize_token_embeddings`), or give SFT another `chat_template`"
+            )
 
     def train(self, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
         """Trains to the end, from the last checkpoint if there is one; the manifest's facts."""
