@@ -1,4 +1,4 @@
-"""Templates and tokenizers as they come: what ends a turn, what is learned, or why it is refused."""
+"""Templates and tokenizers as they come: what ends a turn, what is learned, or why not."""
 
 import logging
 from datetime import datetime
