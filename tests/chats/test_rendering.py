@@ -247,7 +247,7 @@ def test_todays_date_is_one_date_and_what_is_inserted_is_said(
         template.prepare_tokenizer(templates.tokenizer(S, templates.OPENS), None, None)
     assert "begins chats without a system turn with '<|im_start|>system\\nYou help.'" in caplog.text
     assert "ends turns with <|im_end|>, not with </s>: so do answers" in caplog.text
-    assert "prompts open the answer with '<think>\\n'; rewards read it before" in caplog.text
+    assert "prompts open the answer with '<think>\\n'; scores read it, too" in caplog.text
 
 
 # Real templates that TRL carries → what ends a turn, what a prompt opens.

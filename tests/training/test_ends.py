@@ -156,7 +156,7 @@ def test_where_the_template_needs_its_eos_the_generation_config_names_the_end(
 def test_what_already_agrees_stays_as_it_is(tmp_path: Path) -> None:
     begun = start(tmp_path / "start", templates.ZEPHYR)
     folder = saved(sft(begun, tmp_path / "work"), tmp_path / "done", begun)
-    for name in ("generation_config.json", "chat_template.jinja", "tokenizer_config.json"):
+    for name in ("generation_config.json", "chat_template.jinja", "tokenizer.json"):
         assert (folder / name).read_text() == (begun / name).read_text(), name
 
 

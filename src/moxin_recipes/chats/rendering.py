@@ -36,21 +36,22 @@ class Template:
     marked: str | None
 
 
-def of(tokenizer: PreTrainedTokenizerBase) -> Template:
-    """Returns what the tokenizer's template does.
+def of(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> Template:
+    """Returns what the tokenizer's template does; `options` are variables of its prompts.
 
     Raises Unusable if the tokenizer has no template, or if a turn of the user and one of the
     assistant are not written, or if no token of its own ends the latter.
     """
-    return _found(tokenizer, str(tokenizer.chat_template), tokenizer.eos_token, len(tokenizer))
+    now = (str(tokenizer.chat_template), tokenizer.eos_token, len(tokenizer))
+    return _found(tokenizer, json.dumps(options or {}, default=str), *now)
 
 
 @functools.lru_cache(maxsize=8)
-def _found(tokenizer: PreTrainedTokenizerBase, *_now: object) -> Template:
+def _found(tokenizer: PreTrainedTokenizerBase, options: str, *_now: object) -> Template:
     if not tokenizer.chat_template:
         raise Unusable("there is none")
     turns = example()
-    prompt = render(tokenizer, turns[:1], prompt=True)
+    prompt = render(tokenizer, turns[:1], prompt=True, **json.loads(options))
     ended = render(tokenizer, turns)
     longer = render(tokenizer, [*turns, *turns])
     for said, words, who in ((prompt, _ASKED, "user"), (ended, _SAID, "assistant")):
@@ -79,7 +80,7 @@ def render(
     tools: list[Any] | None = None,
     *,
     prompt: bool = False,
-    template: str | None = None,
+    **options: Any,
 ) -> str:
     """Returns a chat as text, with the beginning of the next answer if it is a `prompt`.
 
@@ -89,9 +90,9 @@ def render(
         text: str = tokenizer.apply_chat_template(
             messages,
             tools=tools,
-            chat_template=template,
             tokenize=False,
             add_generation_prompt=prompt,
+            **options,
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise _refused(error) from error
@@ -144,18 +145,47 @@ def prefix_spans(
             raise Unusable("the assistant speaks first, and it does not mark what is said")
         prompt = render(tokenizer, messages[:place], tools, prompt=True)
         said = render(tokenizer, messages[: place + 1], tools)
-        if not text.startswith(prompt):
-            opens = form.opened.strip()
-            raise Unusable(
-                f"the prompt opens {opens}, and an answer does not begin with it"
-                if opens and text.startswith(prompt[: -len(form.opened)])
-                else "its prompt is not how the answer begins in the chat"
-            )
+        _check_begins(text, prompt, form)
         stop = _common(said, text).rfind(form.end) + len(form.end)
         if stop <= len(prompt):
             raise Unusable("it writes an answer in another way once others follow")
         spans.append((len(prompt), stop))
     return text, spans
+
+
+def check_answer(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Messages,
+    answer: Messages,
+    tools: list[Any] | None = None,
+) -> None:
+    """Raises Unusable unless a chat is what its prompt is and, after it, the whole answer.
+
+    So what is learned of the answer is what it says after that prompt, as text and as tokens.
+    """
+    asked = render(tokenizer, prompt, tools, prompt=True)
+    text = render(tokenizer, [*prompt, *answer], tools)
+    _check_whole(answer, None, text)
+    _check_begins(text, asked, of(tokenizer))
+    check_tokens(tokenizer, text, len(asked))
+
+
+def check_tokens(tokenizer: PreTrainedTokenizerBase, text: str, stop: int) -> None:
+    """Raises Unusable unless the tokens of a text begin with those of its first `stop` signs."""
+    whole, begin = tokenizer([text, text[:stop]], add_special_tokens=False)["input_ids"]
+    if whole[: len(begin)] != begin:
+        raise Unusable("the last token of a prompt runs into the answer")
+
+
+def _check_begins(text: str, prompt: str, form: Template) -> None:
+    if text.startswith(prompt):
+        return
+    opens = form.opened.strip()
+    raise Unusable(
+        f"the prompt opens {opens}, and an answer does not begin with it"
+        if opens and text.startswith(prompt.removesuffix(form.opened))
+        else "its prompt is not how the answer begins in the chat"
+    )
 
 
 def _check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None:

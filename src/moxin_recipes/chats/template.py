@@ -1,5 +1,6 @@
 """Encodes chats as token ids, with labels for the assistant's tokens only."""
 
+import contextlib
 import logging
 from collections.abc import Collection
 from pathlib import Path
@@ -60,7 +61,7 @@ def settle(tokenizer: PreTrainedTokenizerBase, key: str) -> Template:
     if form.inserted:
         log.info("the chat template begins chats without a system turn with %r", form.inserted)
     if form.opened:
-        log.info("prompts open the answer with %r; rewards read it before the answer", form.opened)
+        log.info("prompts open the answer with %r; scores read it, too", form.opened)
     old = tokenizer.eos_token
     if form.end != old:
         written = rendering.render(tokenizer, rendering.example())
@@ -71,19 +72,23 @@ def settle(tokenizer: PreTrainedTokenizerBase, key: str) -> Template:
     return rendering.of(tokenizer)
 
 
-def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
+def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str, pairs: bool = False) -> None:
     """Raises RecipeError, with the recipe `key`, if it is not clear which tokens are the answer's.
 
     They are what the template marks (`{% generation %}`), or TRL's version of a known template;
-    otherwise the chat must begin with the prompt of the answer, as text and as tokens.
+    otherwise, and for `pairs` always, the chat must begin with the prompt of the answer.
     """
     answer = rendering.example()[1]["content"]
     opens = rendering.of(tokenizer).opened
     thought = opens + ("" if "</think>" in opens else "thatiswhy\n</think>\n")
     reasons = []
     for said in (thought + answer, answer) if opens else (answer,):
+        chat = rendering.example(said)
         try:
-            encode(rendering.example(said), tokenizer)
+            if pairs:
+                rendering.check_answer(tokenizer, chat[:1], chat[1:])
+            else:
+                encode(chat, tokenizer)
         except Unusable as error:
             reasons.append(error)
         else:
@@ -91,14 +96,15 @@ def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
     raise _refused(key, reasons[0])
 
 
-def opened(tokenizer: PreTrainedTokenizerBase) -> str:
+def opened(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> str:
     """Returns what a prompt already says of the answer, such as `<think>` and a new line; or "".
 
-    The completion lacks it, and whoever reads the answer needs it. Special tokens are left out, as
-    in the completion. A tokenizer without a usable template opens nothing.
+    `options` are variables of the template (TRL's `chat_template_kwargs`). The completion lacks it,
+    and whoever reads the answer needs it. Special tokens are left out, as in the completion. A
+    tokenizer without a usable template opens nothing.
     """
     try:
-        text = rendering.of(tokenizer).opened
+        text = rendering.of(tokenizer, options).opened
     except Unusable:
         return ""
     for token in tokenizer.all_special_tokens:
@@ -116,10 +122,8 @@ def ends(
     named = config.eos_token_id
     ids = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     if chat and tokenizer.chat_template:
-        try:
+        with contextlib.suppress(Unusable):  # then the other two are all that there is
             ids.insert(0, tokenizer.convert_tokens_to_ids(rendering.of(tokenizer).end))
-        except Unusable as error:
-            log.warning("what ends a turn is not clear from the chat template: %s", error)
     return [end for end in dict.fromkeys(ids) if end is not None]
 
 
@@ -145,9 +149,7 @@ def encode(
     for start, stop in _learned(messages, spans, unlearned):
         inside = [i for i, (left, right) in enumerate(offsets) if left < stop and right > start]
         if not form.marked:
-            prompt = tokenizer(text[:start], add_special_tokens=False)["input_ids"]
-            if not inside or ids[: inside[0]] != prompt:
-                raise Unusable("the last token of a prompt runs into the answer")
+            rendering.check_tokens(tokenizer, text, start)
         for place in range(inside[0], inside[-1] + 1) if inside else ():
             labels[place] = ids[place]
     return ids, labels

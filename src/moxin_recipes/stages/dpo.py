@@ -27,7 +27,7 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     run.args.include_num_input_tokens_seen = "non_padding"
     dpo = PostTraining(run)
     template.settle(dpo.tokenizer, "model_name_or_path")
-    template.check_learnable(dpo.tokenizer, "model_name_or_path")
+    template.check_learnable(dpo.tokenizer, "model_name_or_path", pairs=True)
     pairs = read_pairs(run, dpo, run.keys.dataset_train_split)
     test_split = run.keys.dataset_test_split
     tests = read_pairs(run, dpo, test_split) if test_split else None

@@ -32,7 +32,7 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     model = PostTraining(run)
     template.settle(model.tokenizer, "model_name_or_path")
     problems = model.rows(["problem", "answer"])
-    opened = template.opened(model.tokenizer)
+    opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)
     run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
     solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
