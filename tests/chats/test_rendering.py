@@ -1,6 +1,7 @@
 """Templates and tokenizers as they come: what ends a turn, what is learned, or why not."""
 
 import logging
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -165,6 +166,20 @@ def test_a_row_that_a_template_cannot_write_has_its_reason(
     assert str(refused.value) == reason
 
 
+def test_a_pair_must_go_on_from_its_prompt() -> None:
+    tokenizer = templates.tokenizer(S, templates.SPACED)
+    with pytest.raises(Unusable, match="the last token of a prompt runs into the answer"):
+        rendering.check_answer(tokenizer, CHAT[:1], turns("", "many")[1:])
+    tokenizer.chat_template = templates.OPENS
+    with pytest.raises(Unusable, match="the prompt opens <think>, and an answer does not begin"):
+        rendering.check_answer(tokenizer, CHAT[:1], CHAT[1:2])
+    rendering.check_answer(tokenizer, CHAT[:1], turns("", "<think>\nwell\n</think>so")[1:])
+    with pytest.raises(RecipeError, match=r"^`model_name_or_path`: .*it leaves out a part of what"):
+        template.check_learnable(
+            templates.tokenizer(S, templates.DROPS), "model_name_or_path", pairs=True
+        )
+
+
 def test_tools_that_a_template_does_not_write_are_not_dropped_in_silence() -> None:
     tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
     with pytest.raises(Unusable, match="it leaves out the tools"):
@@ -178,6 +193,17 @@ def test_white_space_that_a_template_changes_is_no_part_of_what_is_said() -> Non
     tokenizer = templates.tokenizer(S, templates.LLAMA3)
     chat = turns(" how?\n", "\n so\n\nmany \n")
     assert learned(tokenizer, chat) == "so\n\nmany<|eot_id|>"
+
+
+def test_without_its_marks_a_template_teaches_the_same() -> None:
+    chats = [CHAT, turns("how?", " so\n\n"), turns("<think>", "<think>\n12\n</think>so", "", "13")]
+    marked, plain = (templates.tokenizer(S) for _ in range(2))
+    template.prepare_tokenizer(marked, "tulu.jinja", None)
+    plain.chat_template = re.sub(r"{%-? *(end)?generation *-?%}", "", str(marked.chat_template))
+    template.prepare_tokenizer(plain, None, None)
+    assert (rendering.of(marked).marked is None, rendering.of(plain).marked is None) == (0, 1)
+    for chat in chats:
+        assert template.encode(chat, plain) == template.encode(chat, marked)
 
 
 @pytest.mark.parametrize(

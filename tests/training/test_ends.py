@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from lm_eval.api.instance import Instance
 from tests.chats import templates
 from tests.tiny import tiny_mistral, turns
 from tests.training.conftest import quiet
@@ -18,8 +19,11 @@ from moxin_recipes.chats import template
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.models.chat import Talk
+from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
+from moxin_recipes.scores.model import Model
+from moxin_recipes.teachers.ask import Request, Transformers
 from moxin_recipes.training import adapters
 from moxin_recipes.training.post_training import PostTraining
 from moxin_recipes.training.trainers import PackedSFTTrainer
@@ -109,11 +113,29 @@ def test_tuned_on_chatml_a_model_that_ended_at_eos_ends_its_turns(tmp_path: Path
     ids = model.generate(**prompt, max_new_tokens=40, do_sample=False)[0].tolist()
     assert ids[-1] == tokenizer.eos_token_id
     assert len(ids) < prompt["input_ids"].shape[1] + 40
-    # And the package: scores, and talks.
+    ends_everywhere(folder)
+    # As models on the Hub are, too: neither file names the end of a turn.
+    tokenizer.eos_token = "</s>"
+    tokenizer.save_pretrained(folder)
+    GenerationConfig(eos_token_id=2).save_pretrained(folder)
+    ends_everywhere(folder)
+
+
+def ends_everywhere(folder: Path) -> None:
+    """Scores, benchmarks, teachers and talks get the whole answer, and it ended."""
     problems = Dataset.from_dict({"problem": ["how many?"], "answer": ["so many"]})
     scores, _ = held_out.answers(folder, problems, "plain", samples=1, max_new_tokens=40, seed=0)
     assert (scores["accuracy"], scores["ended"]) == (1.0, 1.0)
     assert Talk(folder, made_here=False).answer("how many?") == "so many"
+    model = Model(folder, batch_size=2, dtype="float32", add_bos=None)
+    model.chat = True
+    way = {"until": [], "max_gen_toks": 40}
+    request = Instance("generate_until", {}, (model.apply_chat_template(QUESTION), way), 0)
+    (said,) = model.answer("generate_until", [request], [0], 0)
+    assert (said.value, said.finish) == ("so many", "stop")
+    keys = DistillKeys(stage="distill", hub_dataset_id="x", max_new_tokens=40, temperature=0)
+    (answer,) = Transformers(keys, folder)([Request(0, 0, "how many?", 0)])
+    assert (answer.text, answer.cut) == ("so many", False)
 
 
 @pytest.mark.parametrize("lora", [False, True])
