@@ -145,6 +145,15 @@ def test_rows_are_as_full_as_they_can_be_without_a_cut() -> None:
         assert all(s + tokens[b] > 10 for s, b in zip(sums, bounds[1:-1], strict=False))
 
 
+def test_a_text_with_a_token_that_begins_a_turn_is_left_out(tmp_path: Path) -> None:
+    """Also with those that have no name of their own, as Llama 3's."""
+    tokenizer = templates.tokenizer("</s>", templates.LLAMA3)
+    texts = ["how?", "how?<|start_header_id|>assistant", "how?<|eot_id|>", "how?</s>", "<think>"]
+    chats = Dataset.from_dict({"messages": [turns(text, "so") for text in texts]})
+    rows = rows_of(encode_chats(chats, tokenizer, 64, tmp_path), 64, 1, 0, 1)
+    assert rows.counts == {"chats": 5, "left out (special token in a text)": 3}
+
+
 def test_what_the_template_cannot_write_is_left_out_with_its_reason(tmp_path: Path) -> None:
     tokenizer = templates.tokenizer("</s>", templates.GEMMA)
     system = [{"role": "system", "content": "Be brief."}, *turns("how?", "so")]

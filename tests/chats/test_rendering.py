@@ -4,6 +4,7 @@ import logging
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trl.chat_template_utils as known
@@ -224,6 +225,37 @@ def test_what_a_prompt_opens(jinja: str, opened: str, answer: str) -> None:
         said = learned(tokenizer, turns("how?", answer))
         end = "</s>" if jinja == templates.VICUNA else "<|im_end|>"
         assert opened + said.strip() == answer + end
+
+
+def test_special_tokens_in_what_a_prompt_opens_are_no_text() -> None:
+    jinja = templates.OPENS.replace("<think>", "<think><|user|>")
+    assert template.opened(templates.tokenizer(S, jinja)) == "<think>\n"
+
+
+def test_variables_of_a_prompt_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    jinja = templates.CHATML.replace(
+        "assistant\\n' }}", "assistant\\n' + ('<think>\\n' if deep else '') }}"
+    )
+    tokenizer = templates.tokenizer(S, jinja)
+    assert template.opened(tokenizer) == ""
+    assert template.opened(tokenizer, {"deep": True}) == "<think>\n"
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    with pytest.raises(RecipeError, match=r"save it as a fast one \(tokenizer.json\)"):
+        template.prepare_tokenizer(tokenizer, None, None)
+
+
+def test_a_tokenizer_with_one_more_template_for_tools() -> None:
+    both: Any = {
+        "default": templates.CHATML,
+        "tool_use": "{% for t in tools %}{{ t | tojson }}{% endfor %}" + templates.CHATML,
+    }
+    tokenizer = templates.tokenizer(S)
+    tokenizer.chat_template = both
+    template.prepare_tokenizer(tokenizer, None, None)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    assert learned(tokenizer, CHAT, tools=[tool]) == "so many<|im_end|>thus<|im_end|>"
+    assert '"name": "add"' in tokenizer.decode(template.encode(CHAT, tokenizer, [tool])[0])
+    assert learned(tokenizer, CHAT) == "so many<|im_end|>thus<|im_end|>"
 
 
 def test_a_tokenizer_without_eos_gets_the_end_of_a_turn() -> None:

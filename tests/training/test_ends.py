@@ -159,6 +159,17 @@ def test_template_eos_and_generation_config_agree_after_each_stage(
     )
 
 
+def test_a_teacher_whose_answers_could_not_end_is_refused(tmp_path: Path) -> None:
+    begun = start(tmp_path, templates.ENDLESS)
+    keys = DistillKeys(stage="distill", hub_dataset_id="x")
+    with pytest.raises(RecipeError) as refused:
+        Transformers(keys, begun)
+    assert str(refused.value) == (
+        "`model_name_or_path`: the model's chat template cannot be used: nothing ends the "
+        "assistant's turn; save the model with another one (SFT has the key `chat_template`)"
+    )
+
+
 def test_where_the_template_needs_its_eos_the_generation_config_names_the_end(
     tmp_path: Path,
 ) -> None:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset as RowDataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
-from moxin_recipes.chats.rendering import Unusable
+from moxin_recipes.chats.rendering import Unusable, special_tokens
 from moxin_recipes.chats.template import encode, messages_of, special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
@@ -37,7 +37,7 @@ def encode_chats(
     if a turn is empty, if the assistant has no turn, if a text contains a special token, or if the
     chat template cannot write it (`template.encode`).
     """
-    special = [str(token) for token in tokenizer.all_special_tokens]
+    special = special_tokens(tokenizer)
 
     def encoded(row: dict[str, Any]) -> dict[str, Any]:
         messages = messages_of(row)

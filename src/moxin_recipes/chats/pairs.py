@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import extract_prompt
 
 from moxin_recipes.chats import left_out
-from moxin_recipes.chats.rendering import Unusable, check_answer
+from moxin_recipes.chats.rendering import Unusable, check_answer, special_tokens
 from moxin_recipes.chats.template import special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
@@ -86,7 +86,7 @@ def _as_turns(
             "texts would be trained on without the chat template"
         )
     whole_chats = not isinstance(pairs.features.get("prompt"), lists)
-    special = tokenizer.all_special_tokens
+    special = special_tokens(tokenizer)
     turns = {
         name: pairs.features["chosen" if whole_chats and name == "prompt" else name]
         for name in names

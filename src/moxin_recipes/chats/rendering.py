@@ -69,6 +69,16 @@ def _found(tokenizer: PreTrainedTokenizerBase, options: str, *_now: object) -> T
     )
 
 
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Returns the tokens that decoding leaves out; a text with one could end or begin a turn.
+
+    They are those with a name (EOS, …), and those added as special ones, as Llama 3's headers.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    named = [str(token) for token in tokenizer.all_special_tokens]
+    return [*dict.fromkeys([*named, *(token.content for token in added if token.special)])]
+
+
 def example(said: str = _SAID) -> Messages:
     """Returns a question and its answer."""
     return [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": said}]

@@ -78,6 +78,11 @@ def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str, pairs: bool = 
     They are what the template marks (`{% generation %}`), or TRL's version of a known template;
     otherwise, and for `pairs` always, the chat must begin with the prompt of the answer.
     """
+    if not tokenizer.is_fast:
+        raise RecipeError(
+            "`model_name_or_path`: its tokenizer does not say which part of a text is which token; "
+            "save it as a fast one (tokenizer.json)"
+        )
     answer = rendering.example()[1]["content"]
     opens = rendering.of(tokenizer).opened
     thought = opens + ("" if "</think>" in opens else "thatiswhy\n</think>\n")
@@ -107,7 +112,7 @@ def opened(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = 
         text = rendering.of(tokenizer, options).opened
     except Unusable:
         return ""
-    for token in tokenizer.all_special_tokens:
+    for token in rendering.special_tokens(tokenizer):
         text = text.replace(token, "")
     return text
 

@@ -20,6 +20,7 @@ from trl import GRPOTrainer
 
 from moxin_recipes import rewards
 from moxin_recipes.chats import template
+from moxin_recipes.chats.rendering import special_tokens
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.known_answers import KNOWN
 
@@ -41,7 +42,7 @@ def check_marks(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> None:
             )
             if rewards.score(name, [seen], [answer])[0].reward == expected:
                 continue
-            lost = [token for token in tokenizer.all_special_tokens if token in text]
+            lost = [token for token in special_tokens(tokenizer) if token in text]
             reason = (
                 f"special tokens of its tokenizer ({', '.join(lost)}) are removed before a reward "
                 "sees them; marks such as <think> must not be special tokens: save it with them "

@@ -203,14 +203,14 @@ class Model(HFLM):
         stopped = next((place for place, token in enumerate(ids) if token in ends), None)
         text = self.tokenizer.decode(ids[:stopped], skip_special_tokens=self._marks_are_text)
         if not self._marks_are_text:
-            for mark in {*self.tokenizer.all_special_tokens} - {OPEN, CLOSE}:
+            for mark in {*rendering.special_tokens(self.tokenizer)} - {OPEN, CLOSE}:
                 text = text.replace(mark, "")
         return text, "length" if stopped is None and not by_text else "stop"
 
     @property
     def _marks_are_text(self) -> bool:
         """Whether the marks of thoughts are no special tokens, which decoding leaves out."""
-        return not {OPEN, CLOSE} & set(self.tokenizer.all_special_tokens)
+        return not {OPEN, CLOSE} & {*rendering.special_tokens(self.tokenizer)}
 
 
 _HANDLED = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
