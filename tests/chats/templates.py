@@ -55,6 +55,7 @@ VICUNA = (
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 SPACED = VICUNA.replace("'ASSISTANT:' }}", "'ASSISTANT: ' }}")  # its prompt ends with a space
+OTHER = VICUNA.replace("'ASSISTANT:' }}", "'ASSISTANT:\\n' }}")  # answers begin otherwise
 PHI = (  # writes the EOS, too, at the end of all
     "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}{% endfor %}"
     "{{ '<|assistant|>\\n' if add_generation_prompt else eos_token }}"
@@ -68,6 +69,15 @@ FORGETS = CHATML.replace(
     "{{ '<|im_end|>' }}",
 )
 DROPS = OPENS.replace("{{ m.content +", "{{ m.content.split('</think>')[-1] +")
+# It ends the last answer in another way than those before, as gpt-oss does, or begins it so.
+LAST = CHATML.replace(
+    _PLAIN, "{{ m.content + ('<|im_end|>' if loop.last or m.role == 'user' else '<|end|>') }}"
+)
+APART = CHATML.replace(
+    "{{ '<|im_start|>assistant\\n' }}", "{{ '<|im_start|>assistant\\nThink.\\n' }}"
+)
+LLAMA2 = MISTRAL.replace("{{ bos_token }}", "").replace("'[INST] '", "bos_token + '[INST] '")
+ALWAYS = CHATML.replace("{% if add_generation_prompt %}", "{% if true %}")  # whoever asks
 ENDLESS = (
     "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"

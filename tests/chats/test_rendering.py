@@ -54,6 +54,8 @@ WORKS = [
     (templates.VICUNA, S, S, " so many</s> thus</s>"),
     (templates.VICUNA, BARE, S, " so many</s> thus</s>"),
     (templates.PHI, S, "<|end|>", "so many<|end|>thus<|end|>"),
+    (templates.LLAMA2, S, S, " so many</s> thus</s>"),
+    (templates.ALWAYS, S, IM, "so many<|im_end|>thus<|im_end|>"),
     (templates.FORGETS, S, IM, "so many<|im_end|>thus<|im_end|>"),
 ]
 
@@ -66,7 +68,8 @@ def test_the_answers_and_their_ends_are_learned(jinja: str, kind: str, end: str,
     assert learned(tokenizer, CHAT) == said
     ids, _ = template.encode(CHAT, tokenizer)
     assert ids == tokenizer.apply_chat_template(CHAT, return_dict=True)["input_ids"]
-    assert ids.count(tokenizer.bos_token_id) == ("bos_token" in jinja)  # never twice
+    begins = 2 if jinja == templates.LLAMA2 else "bos_token" in jinja  # it writes one a question
+    assert ids.count(tokenizer.bos_token_id) == begins
     second = said[said.index(end) + len(end) :]
     assert learned(tokenizer, CHAT, unlearned=(1,)) == second
     assert learned(tokenizer, CHAT, unlearned=[1, 3]) == ""
@@ -98,6 +101,7 @@ def test_the_answers_and_their_ends_are_learned(jinja: str, kind: str, end: str,
         ),
         (templates.PARTS, S, "it refuses the chat ('str object' has no attribute 'text'); give"),
         (templates.BROKEN, S, "it refuses the chat (Unexpected end of template."),
+        (templates.OTHER, S, "its prompt is not how the answer begins in the chat; give a file"),
         (templates.DROPS, S, "it leaves out a part of what the assistant says; give a file"),
     ],
 )
@@ -145,6 +149,8 @@ def test_without_any_template_the_line_says_what_to_do() -> None:
             [*CHAT, {"role": "tool", "content": "12"}, *CHAT],
             "it leaves out a part of what the tool says",
         ),
+        (templates.LAST, CHAT, "it writes an answer in another way once others follow"),
+        (templates.APART, CHAT, "the prompt opens Think., and an answer does not begin with it"),
         (templates.SPACED, CHAT, "the last token of a prompt runs into the answer"),
         (
             templates.CHATML,

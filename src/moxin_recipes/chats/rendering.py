@@ -156,10 +156,10 @@ def prefix_spans(
         prompt = render(tokenizer, messages[:place], tools, prompt=True)
         said = render(tokenizer, messages[: place + 1], tools)
         _check_begins(text, prompt, form)
-        stop = _common(said, text).rfind(form.end) + len(form.end)
-        if stop <= len(prompt):
+        end = _common(said, text).rfind(form.end, len(prompt))
+        if end < 0:
             raise Unusable("it writes an answer in another way once others follow")
-        spans.append((len(prompt), stop))
+        spans.append((len(prompt), end + len(form.end)))
     return text, spans
 
 
