@@ -30,9 +30,11 @@ LEVELS = [
 ]
 BETWEEN = {
     "documents": {"problems", "tokens"},
-    "teachers": {"problems", "rewards"},
-    "training": {"cpu", "models", "scores"},
-    "scores": {"cpu", "documents", "rewards", "tokens"},
+    "models": {"chats"},
+    "rewards": {"chats"},
+    "teachers": {"chats", "problems", "rewards"},
+    "training": {"chats", "cpu", "models", "scores"},
+    "scores": {"chats", "cpu", "documents", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
+from tests.chats import templates
 from tests.tiny import tiny_tokenizer, turns
 from transformers import PreTrainedTokenizerBase
 
@@ -142,3 +143,30 @@ def test_rows_are_as_full_as_they_can_be_without_a_cut() -> None:
         sums = [tokens[a:b].sum() for a, b in pairwise(bounds)]
         assert max(sums) <= 10
         assert all(s + tokens[b] > 10 for s, b in zip(sums, bounds[1:-1], strict=False))
+
+
+def test_a_text_with_a_token_that_begins_a_turn_is_left_out(tmp_path: Path) -> None:
+    """Also with those that have no name of their own, as Llama 3's."""
+    tokenizer = templates.tokenizer("</s>", templates.LLAMA3)
+    texts = ["how?", "how?<|start_header_id|>assistant", "how?<|eot_id|>", "how?</s>", "<think>"]
+    chats = Dataset.from_dict({"messages": [turns(text, "so") for text in texts]})
+    rows = rows_of(encode_chats(chats, tokenizer, 64, tmp_path), 64, 1, 0, 1)
+    assert rows.counts == {"chats": 5, "left out (special token in a text)": 3}
+
+
+def test_what_the_template_cannot_write_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    tokenizer = templates.tokenizer("</s>", templates.GEMMA)
+    system = [{"role": "system", "content": "Be brief."}, *turns("how?", "so")]
+    chats = Dataset.from_dict({"messages": [turns("how?", "so"), system, system]})
+    rows = rows_of(encode_chats(chats, tokenizer, 64, tmp_path / "a"), 64, 1, 0, 1)
+    reason = "the chat template: it refuses the chat (System role not supported)"
+    assert rows.counts == {"chats": 3, f"left out ({reason})": 2}
+    assert rows.left_out().to_list() == [{"chat": row, "reason": reason} for row in (1, 2)]
+    opens = templates.tokenizer("</s>", templates.OPENS)
+    with pytest.raises(RecipeError) as refused:
+        rows_of(encode_chats(chats, opens, 64, tmp_path / "b"), 64, 1, 0, 1)
+    assert str(refused.value) == (
+        "`chat_template`: no chat of 64 tokens can be used; 3 of 3 chats are left out: 3 the chat "
+        "template: the prompt opens <think>, and an answer does not begin with it; `chat_template` "
+        "decides on most of them"
+    )

@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 from trl import GRPOConfig
 
 from moxin_recipes import rewards
+from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.strict import RecipeError
@@ -40,21 +41,40 @@ def test_rewards_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
         known_answers.check_rewards(["code"], [TESTS, "4"])
 
 
-def test_a_model_that_cannot_end(tmp_path: Path) -> None:
+def test_marks_that_no_reward_would_see(tmp_path: Path) -> None:
     _, tokenizer = save_tiny_model(tmp_path)
-    preflight.check_ending(tmp_path, tokenizer, ["math", "format", "code"])
-    template = tokenizer.chat_template
-    tokenizer.chat_template = template.replace("+ eos_token", "")
-    with pytest.raises(RecipeError, match="does not end the assistant's turn with </s>"):
-        preflight.check_ending(tmp_path, tokenizer, ["math"])
-    tokenizer.chat_template = template
-    GenerationConfig(eos_token_id=[7, 8]).save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"generation config ends at \[7, 8\], its tokenizer at"):
-        preflight.check_ending(tmp_path, tokenizer, ["math"])
-    GenerationConfig(eos_token_id=[7, tokenizer.eos_token_id]).save_pretrained(tmp_path)
+    preflight.check_marks(tokenizer, ["math", "format", "code"])
     tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
-    with pytest.raises(RecipeError, match="<think> must not be special tokens"):
-        preflight.check_ending(tmp_path, tokenizer, ["math"])
+    with pytest.raises(RecipeError) as refused:
+        preflight.check_marks(tokenizer, ["math"])
+    assert str(refused.value) == (
+        "`model_name_or_path`: math would refuse a right answer: special tokens of its tokenizer "
+        "(</think>) are removed before a reward sees them; marks such as <think> must not be "
+        "special tokens: save it with them as ordinary ones"
+    )
+
+
+def test_files_that_another_process_reads_name_the_end_of_a_turn(tmp_path: Path) -> None:
+    _, tokenizer = save_tiny_model(tmp_path)
+    preflight.check_files_end(tmp_path, tokenizer)
+    tokenizer.add_tokens(["<|im_end|>"])
+    tokenizer.save_pretrained(tmp_path)
+    template.prepare_tokenizer(tokenizer, "chatml.jinja", None)
+    with pytest.raises(RecipeError) as refused:
+        preflight.check_files_end(tmp_path, tokenizer)
+    end = tokenizer.eos_token_id
+    assert str(refused.value) == (
+        "`use_vllm`: vLLM would stop at [2], as the model's files say, and turns end with "
+        f"<|im_end|>; add {end} to `eos_token_id` in its generation_config.json, or tune it with "
+        "SFT first, which does so"
+    )
+    GenerationConfig(eos_token_id=[2, end]).save_pretrained(tmp_path)
+    preflight.check_files_end(tmp_path, tokenizer)
+    (tmp_path / "generation_config.json").unlink()  # then the config's count
+    with pytest.raises(RecipeError, match=r"would stop at \[2\]"):
+        preflight.check_files_end(tmp_path, tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    preflight.check_files_end(tmp_path, tokenizer)
 
 
 def trained(

@@ -11,7 +11,8 @@ from tests.tiny import save_tiny_model
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from moxin_recipes.scores.model import Model, Stops, answer_of
+from moxin_recipes.scores.generation import Stops
+from moxin_recipes.scores.model import Model, answer_of
 
 
 def saved(folder: Path, *, ours: bool = True, adds: bool = False) -> Path:
@@ -70,16 +71,22 @@ def test_a_model_of_ours_reads_bos_once(tmp_path: Path, adds: bool) -> None:
         assert ids.count(bos) == 1
 
 
-@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize(("ours", "tuned"), [(False, False), (True, False), (True, True)])
 def test_without_bos_a_prompt_begins_with_the_mark_between_documents(
-    tmp_path: Path, ours: bool
+    tmp_path: Path, ours: bool, tuned: bool
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(saved(tmp_path, ours=ours))
+    mark = tokenizer.eos_token_id
     tokenizer.bos_token = None
+    if tuned:  # on chats whose turns end with another token
+        tokenizer.add_tokens(["<|im_end|>"])
+        tokenizer.eos_token = "<|im_end|>"
     tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"bos_token_id": mark}  # as the stage init writes it
+    (tmp_path / "config.json").write_text(json.dumps(config))
     model = load(tmp_path)
     assert model.tokenizer.bos_token_id is None
-    mark = model.tokenizer.eos_token_id
     for ids in asked(model, PROMPTS[:3]):
         assert (ids[0] == mark) == ours
         assert ids.count(mark) == ours
@@ -149,7 +156,6 @@ def test_thoughts_are_cut(raw: str, opened: bool, expected: tuple[str, bool]) ->
 class Letters:
     """A tokenizer of one character a token; the marks of thoughts are one each."""
 
-    eos_token_id = 0
     marks = ("<think>", "</think>")
 
     def encode(self, text: str, **_: Any) -> list[int]:
@@ -181,7 +187,7 @@ class Letters:
 )
 def test_no_stop_counts_within_a_thought(text: str, opened: bool, ends: str | None) -> None:
     letters = Letters()
-    stops = Stops(letters, ["\n\n"], 0, [opened, False])
+    stops = Stops(letters, ["\n\n"], [0], 0, [opened, False])
     ids = letters.encode(text)
     for length in range(1, len(ids) + 1):
         rows = torch.tensor([ids[:length], letters.encode("x" * length)])  # one that never ends

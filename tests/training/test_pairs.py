@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
+from tests.chats import templates
 from tests.tiny import turns
 from tests.training.conftest import Tiny, quiet
 from trl import DPOConfig, DPOTrainer
@@ -107,3 +108,17 @@ def test_plain_texts_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     texts = [{"prompt": "how many?", "chosen": "12", "rejected": "13"}]
     with pytest.raises(RecipeError, match="`chosen` and `rejected` must be lists of turns"):
         trained(tiny, tmp_path, texts, 1)
+
+
+def test_a_pair_that_the_template_cannot_write_has_its_reason(tmp_path: Path) -> None:
+    """The prompt opens a thought, and TRL would train answers after a prompt without it."""
+    tokenizer = templates.tokenizer("</s>", templates.OPENS)
+    rows = [
+        whole_chats("how?", f"<think>\nwell\n</think>{right}", "<think>\nno\n</think>13")
+        for right in ("12", "so")
+    ]
+    rows.insert(1, whole_chats("how?", "12", "<think>\nno\n</think>13"))
+    pairs = Pairs(Dataset.from_list(rows), tokenizer, tmp_path, "dataset_name")
+    reason = "the chat template: the prompt opens <think>, and an answer does not begin with it"
+    assert pairs.counts == {"pairs": 3, f"left out ({reason})": 1}
+    assert pairs.left_out().to_list() == [{"pair": 1, "reason": reason}]

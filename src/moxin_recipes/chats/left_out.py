@@ -14,6 +14,7 @@ _KEYS = {
     "last batch not full": "global_batch_size",
 }
 BATCH_NOT_FULL = "last batch not full"
+TEMPLATE = "the chat template"  # a reason that begins so has what it does after a colon
 
 
 def counted(row_name: str, reasons: np.ndarray) -> dict[str, int]:
@@ -41,5 +42,6 @@ def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> los
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(rows[index])) for index in indices] if rows else []
-    key = f"`{_KEYS.get(most, 'dataset_name')}`"
+    default = "chat_template" if most.startswith(TEMPLATE) else "dataset_name"
+    key = f"`{_KEYS.get(most, default)}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset as RowDataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.rendering import Unusable, special_tokens
 from moxin_recipes.chats.template import encode, messages_of, special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
@@ -33,9 +34,10 @@ def encode_chats(
     """Returns one row a chat (`_COLUMNS`), from Arrow files below `folder`.
 
     A second call reads these files again. A chat is left out if it is longer than `length` tokens,
-    if a turn is empty, if the assistant has no turn, or if a text contains a special token.
+    if a turn is empty, if the assistant has no turn, if a text contains a special token, or if the
+    chat template cannot write it (`template.encode`).
     """
-    special = [str(token) for token in tokenizer.all_special_tokens]
+    special = special_tokens(tokenizer)
 
     def encoded(row: dict[str, Any]) -> dict[str, Any]:
         messages = messages_of(row)
@@ -43,7 +45,11 @@ def encode_chats(
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
         if special_token_in(messages, special):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "special token in a text"}
-        ids, labels = encode(messages, tokenizer)
+        try:
+            ids, labels = encode(messages, tokenizer)
+        except Unusable as error:
+            reason = f"{left_out.TEMPLATE}: {error}"
+            return {"ids": [], "spoken": [], "tokens": 0, "left_out": reason}
         spoken = [label != -100 for label in labels]
         reason = "too long" if len(ids) > length else "" if any(spoken) else "no answer"
         usable = reason == ""

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import extract_prompt
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.rendering import Unusable, check_answer, special_tokens
 from moxin_recipes.chats.template import special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
@@ -85,7 +86,7 @@ def _as_turns(
             "texts would be trained on without the chat template"
         )
     whole_chats = not isinstance(pairs.features.get("prompt"), lists)
-    special = tokenizer.all_special_tokens
+    special = special_tokens(tokenizer)
     turns = {
         name: pairs.features["chosen" if whole_chats and name == "prompt" else name]
         for name in names
@@ -96,7 +97,8 @@ def _as_turns(
         if whole_chats:
             ends = {name: pair[name] for name in ("chosen", "rejected")}
             pair = extract_prompt(ends) if all(ends.values()) else {**pair, "prompt": []}
-        return {**pair, "pair": place, "left_out": _reason(pair, special)}
+        reason = _reason(pair, special) or _of_template(pair, tokenizer)
+        return {**pair, "pair": place, "left_out": reason}
 
     folder.mkdir(parents=True, exist_ok=True)
     return pairs.map(
@@ -122,6 +124,16 @@ def _reason(pair: dict[str, list[dict[str, str]]], special: list[str]) -> str:
     if not all(turn["content"] for turn in turns):
         return "empty turn"
     return "special token in a text" if special_token_in(turns, special) else ""
+
+
+def _of_template(pair: dict[str, list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Returns why the chat template cannot write a pair as a prompt with two answers, or ""."""
+    try:
+        for name in ("chosen", "rejected"):
+            check_answer(tokenizer, pair["prompt"], pair[name])
+    except Unusable as error:
+        return f"{left_out.TEMPLATE}: {error}"
+    return ""
 
 
 def _longer(pairs: Dataset, length: int) -> int:

@@ -1,12 +1,19 @@
 """Encodes chats as token ids, with labels for the assistant's tokens only."""
 
+import contextlib
+import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from moxin_recipes.chats import rendering
+from moxin_recipes.chats.rendering import Messages, Template, Unusable
 from moxin_recipes.recipe.base import TEMPLATES
 from moxin_recipes.recipe.strict import RecipeError
+
+log = logging.getLogger(__name__)
 
 
 def prepare_tokenizer(
@@ -14,8 +21,9 @@ def prepare_tokenizer(
 ) -> None:
     """Sets the chat template (a file of templates/, or a path) and the padding token, if given.
 
-    Raises RecipeError if the tokenizer then has no template, no end-of-text token or no padding
-    token, or if it pads with its end-of-text token: the end of a text would be masked.
+    The token that ends the template's turns becomes the EOS, as in `settle`. Raises RecipeError if
+    the tokenizer then has no usable template (`settle`, `check_learnable`), or no padding token, or
+    if it pads with its EOS: the end of a text would be masked.
     """
     if template:
         path = TEMPLATES / template if (TEMPLATES / template).exists() else Path(template)
@@ -26,24 +34,151 @@ def prepare_tokenizer(
         tokenizer.pad_token = pad_token
     if tokenizer.chat_template is None:
         raise RecipeError("`chat_template`: the model has none; give a file, such as tulu.jinja")
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and "eos_token" in str(tokenizer.chat_template):
         raise RecipeError(
             "`model_name_or_path`: the tokenizer has no EOS, with which an answer ends; give it "
             "one (`tokenizer.eos_token = …`) and save it again"
         )
+    settle(tokenizer, "chat_template")
+    check_learnable(tokenizer, "chat_template")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         raise RecipeError("`pad_token`: the tokenizer has none of its own; give one, such as <unk>")
 
 
+def settle(tokenizer: PreTrainedTokenizerBase, key: str) -> Template:
+    """Makes a tokenizer agree with its chat template, and says what the template does by itself.
+
+    The token that ends a turn becomes its EOS, unless the template writes the EOS elsewhere, too.
+    A template that writes today's date writes one date from here on: results do not depend on the
+    day. Raises RecipeError, with the recipe `key`, where no answer could be asked for or end.
+    """
+    if date := rendering.fix_date(tokenizer):
+        log.info("the chat template writes today's date; here it is always %s", date)
+    try:
+        form = rendering.of(tokenizer)
+    except Unusable as error:
+        raise _refused(key, error) from error
+    if form.inserted:
+        log.info("the chat template begins chats without a system turn with %r", form.inserted)
+    if form.opened:
+        log.info("prompts open the answer with %r; scores read it, too", form.opened)
+    old = tokenizer.eos_token
+    if form.end != old:
+        written = rendering.render(tokenizer, rendering.example())
+        tokenizer.add_special_tokens({"eos_token": form.end})  # or decoding would keep it
+        if rendering.render(tokenizer, rendering.example()) != written:
+            tokenizer.eos_token = old
+        log.info("the chat template ends turns with %s, not with %s: so do answers", form.end, old)
+    return rendering.of(tokenizer)
+
+
+def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str, pairs: bool = False) -> None:
+    """Raises RecipeError, with the recipe `key`, if it is not clear which tokens are the answer's.
+
+    They are what the template marks (`{% generation %}`), or TRL's version of a known template;
+    otherwise, and for `pairs` always, the chat must begin with the prompt of the answer.
+    """
+    if not tokenizer.is_fast:
+        raise RecipeError(
+            "`model_name_or_path`: its tokenizer does not say which part of a text is which token; "
+            "save it as a fast one (tokenizer.json)"
+        )
+    answer = rendering.example()[1]["content"]
+    opens = rendering.of(tokenizer).opened
+    thought = opens + ("" if "</think>" in opens else "thatiswhy\n</think>\n")
+    reasons = []
+    for said in (thought + answer, answer) if opens else (answer,):
+        chat = rendering.example(said)
+        try:
+            if pairs:
+                rendering.check_answer(tokenizer, chat[:1], chat[1:])
+            else:
+                encode(chat, tokenizer)
+        except Unusable as error:
+            reasons.append(error)
+        else:
+            return
+    raise _refused(key, reasons[0])
+
+
+def opened(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> str:
+    """Returns what a prompt already says of the answer, such as `<think>` and a new line; or "".
+
+    `options` are variables of the template (TRL's `chat_template_kwargs`). The completion lacks it,
+    and whoever reads the answer needs it. Special tokens are left out, as in the completion. A
+    tokenizer without a usable template opens nothing.
+    """
+    try:
+        text = rendering.of(tokenizer, options).opened
+    except Unusable:
+        return ""
+    for token in rendering.special_tokens(tokenizer):
+        text = text.replace(token, "")
+    return text
+
+
+def ends(
+    tokenizer: PreTrainedTokenizerBase, config: GenerationConfig, chat: bool = True
+) -> list[int]:
+    """Returns the ids that end an answer: the tokenizer's EOS, then those of `config`.
+
+    In a `chat` the end of the assistant's turn is the first one, whatever these two say.
+    """
+    named = config.eos_token_id
+    ids = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+    if chat and tokenizer.chat_template:
+        with contextlib.suppress(Unusable):  # then the other two are all that there is
+            ids.insert(0, tokenizer.convert_tokens_to_ids(rendering.of(tokenizer).end))
+    return [end for end in dict.fromkeys(ids) if end is not None]
+
+
 def encode(
-    messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase
+    messages: Messages,
+    tokenizer: PreTrainedTokenizerBase,
+    tools: list[Any] | None = None,
+    unlearned: Collection[int] = (),
 ) -> tuple[list[int], list[int]]:
-    """Returns the ids of a chat, and labels that are -100 for all tokens but the assistant's."""
-    encoded = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    """Returns the ids of a chat, and labels that are -100 for all tokens but the assistant's.
+
+    `tools` are JSON schemas; `unlearned` are the places in `messages` of answers that are no
+    labels. The end of a turn is a label where its answer is one. Raises Unusable, whose message is
+    the reason, if the template cannot write the chat, leaves out a part of it, or does not say
+    which tokens are the answer's.
+    """
+    form = rendering.of(tokenizer)
+    find = rendering.marked_spans if form.marked else rendering.prefix_spans
+    text, spans = find(tokenizer, messages, tools, form)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
+    labels = [-100] * len(ids)
+    for start, stop in _learned(messages, spans, unlearned):
+        inside = [i for i, (left, right) in enumerate(offsets) if left < stop and right > start]
+        if not form.marked:
+            rendering.check_tokens(tokenizer, text, start)
+        for place in range(inside[0], inside[-1] + 1) if inside else ():
+            labels[place] = ids[place]
+    return ids, labels
+
+
+def _learned(
+    messages: Messages, spans: list[tuple[int, int]], unlearned: Collection[int]
+) -> list[tuple[int, int]]:
+    """The spans of the answers that are labels."""
+    if not unlearned:
+        return spans
+    answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
+    if len(answers) != len(spans):
+        raise Unusable("it marks an answer in several parts, so none can be left unlearned")
+    return [span for place, span in zip(answers, spans, strict=True) if place not in set(unlearned)]
+
+
+def _refused(key: str, error: Unusable) -> RecipeError:
+    way = (
+        "give a file that suits the tokenizer, such as tulu.jinja, which ends with its EOS"
+        if key == "chat_template"
+        else "save the model with another one (SFT has the key `chat_template`)"
     )
-    ids, spoken = encoded["input_ids"], encoded["assistant_masks"]
-    return ids, [token if mask else -100 for token, mask in zip(ids, spoken, strict=True)]
+    return RecipeError(f"`{key}`: the model's chat template cannot be used: {error}; {way}")
 
 
 def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:

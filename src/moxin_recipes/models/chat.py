@@ -15,6 +15,7 @@ from transformers import (
     TextStreamer,
 )
 
+from moxin_recipes.chats import template
 from moxin_recipes.hub import pull
 from moxin_recipes.recipe.fields import Reference
 
@@ -46,8 +47,9 @@ class Talk:
         self._model = model.to("cuda") if torch.cuda.is_available() else model
         self._begin = None
         if made_here:
-            bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-            self._begin = eos if bos is None else bos  # tokens/framing.py
+            marks = [self._tokenizer.bos_token_id, getattr(model.config, "bos_token_id", None)]
+            marks = [mark for mark in marks if mark is not None]
+            self._begin = next(iter(marks), self._tokenizer.eos_token_id)  # tokens/framing.py
         self._positions = getattr(model.config, "max_position_embeddings", None) or 1 << 20
         self._turns: list[dict[str, str]] = []
 
@@ -74,11 +76,9 @@ class Talk:
         config = GenerationConfig.from_dict(self._model.generation_config.to_dict())
         config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
         config.update(max_new_tokens=tokens, max_length=None, use_cache=True)
-        if config.eos_token_id is None:
-            config.eos_token_id = self._tokenizer.eos_token_id
-        if config.pad_token_id is None:
-            ends = config.eos_token_id
-            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+        config.eos_token_id = template.ends(self._tokenizer, config) or None
+        if config.pad_token_id is None and config.eos_token_id:
+            config.pad_token_id = config.eos_token_id[0]
         return config
 
     def _prompt(self, room: int) -> BatchEncoding:

@@ -66,15 +66,16 @@ def score(name: str, completions: Sequence[str], answers: Sequence[str]) -> list
     return scores
 
 
-def for_trl(name: str) -> Callable[..., list[float]]:
+def for_trl(name: str, opened: str = "") -> Callable[..., list[float]]:
     """Returns the reward as a function for TRL, which passes the dataset's columns as keywords.
 
-    It needs the column `answer`, and reads completions as texts or as turns. It logs the share of
-    verifier time-outs, and the reasons as a column of the completions table.
+    It needs the column `answer`, and reads completions as texts or as turns, each after what the
+    prompt has `opened`, such as `<think>`. It logs the share of verifier time-outs, and the reasons
+    as a column of the completions table.
     """
 
     def reward(completions: list[Any], answer: list[str], **columns: Any) -> list[float]:
-        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        texts = [opened + (c if isinstance(c, str) else c[-1]["content"]) for c in completions]
         scores = score(name, texts, answer)
         if "log_metric" in columns:
             timeouts = sum(verdict.reason == TIMED_OUT for verdict in scores)

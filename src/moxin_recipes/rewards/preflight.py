@@ -1,4 +1,4 @@
-"""Checks, before GRPO spends anything, that the model ends its turns and rewards give a signal."""
+"""Checks, before GRPO spends anything, that samples end and that rewards see them and differ."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoConfig,
+    AutoTokenizer,
     GenerationConfig,
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -17,6 +19,8 @@ from transformers import (
 from trl import GRPOTrainer
 
 from moxin_recipes import rewards
+from moxin_recipes.chats import template
+from moxin_recipes.chats.rendering import special_tokens
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.known_answers import KNOWN
 
@@ -25,37 +29,47 @@ log = logging.getLogger(__name__)
 PROBED_GROUPS = 128  # if 1 group in 20 has a signal, all of them miss it once in 700 runs
 
 
-def check_ending(model: Path, tokenizer: PreTrainedTokenizerBase, names: list[str]) -> None:
-    """Raises RecipeError unless turns end with EOS, generation stops there, and marks survive.
+def check_marks(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> None:
+    """Raises RecipeError unless the rewards `names` see the marks that they need.
 
-    TRL decodes completions without special tokens before the reward sees them. So marks such as
+    TRL decodes completions without special tokens before a reward sees them. So marks such as
     `<think>` must not be special tokens.
     """
-    eos = tokenizer.eos_token_id
-    turns = [{"role": "user", "content": "x"}]
-    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    turns.append({"role": "assistant", "content": "y"})
-    ended = tokenizer.apply_chat_template(turns, tokenize=False)
-    if not ended.startswith(prompt) or tokenizer.eos_token not in ended[len(prompt) :]:
-        raise RecipeError(
-            f"`model_name_or_path`: its chat template does not end the assistant's turn with "
-            f"{tokenizer.eos_token}; completions would never end"
-        )
-    end_ids = GenerationConfig.from_pretrained(model).eos_token_id
-    if eos not in (end_ids if isinstance(end_ids, list) else [end_ids]):
-        raise RecipeError(
-            f"`model_name_or_path`: its generation config ends at {end_ids}, its tokenizer at {eos}"
-        )
     for name in names:
         for text, answer, expected in KNOWN.get(name, [])[:1]:
             seen = tokenizer.decode(
                 tokenizer(text, add_special_tokens=False)["input_ids"], skip_special_tokens=True
             )
-            if rewards.score(name, [seen], [answer])[0].reward != expected:
-                raise RecipeError(
-                    f"`model_name_or_path`: {name} would see {seen!r} for {text!r}; marks such as "
-                    "<think> must not be special tokens"
-                )
+            if rewards.score(name, [seen], [answer])[0].reward == expected:
+                continue
+            lost = [token for token in special_tokens(tokenizer) if token in text]
+            reason = (
+                f"special tokens of its tokenizer ({', '.join(lost)}) are removed before a reward "
+                "sees them; marks such as <think> must not be special tokens: save it with them "
+                "as ordinary ones"
+                if lost
+                else f"its tokenizer gives {text!r} back as {seen!r}"
+            )
+            raise RecipeError(f"`model_name_or_path`: {name} would refuse a right answer: {reason}")
+
+
+def check_files_end(model: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises RecipeError unless whoever reads the files in `model` stops where a turn ends.
+
+    vLLM reads them by itself, and not what this process has put right.
+    """
+    try:
+        config = GenerationConfig.from_pretrained(model)
+    except OSError:  # an older model has the ends in its config only
+        config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
+    named = template.ends(AutoTokenizer.from_pretrained(model), config, chat=False)
+    end = template.ends(tokenizer, config)[0]
+    if end not in named:
+        raise RecipeError(
+            f"`use_vllm`: vLLM would stop at {named}, as the model's files say, and "
+            f"turns end with {tokenizer.decode(end)}; add {end} to `eos_token_id` in its "
+            "generation_config.json, or tune it with SFT first, which does so"
+        )
 
 
 class Probe(TrainerCallback):

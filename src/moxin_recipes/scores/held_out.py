@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes import rewards
+from moxin_recipes.chats import template
 from moxin_recipes.cpu.rollouts import Sampling, sample
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
@@ -41,7 +42,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, Tokenizer]:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model said, special tokens removed, and whether it ended by itself (EOS)."""
+    """What a model said, special tokens removed, and whether it ended by itself."""
 
     text: str
     ended: bool
@@ -58,7 +59,7 @@ def generate(
     """One completion a prompt: greedy, or sampled at temperature 1 when a seed is given."""
     if sample_seed is not None:
         torch.manual_seed(sample_seed)
-    completions = {}
+    completions, ends = {}, template.ends(tokenizer, model.generation_config)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
@@ -68,12 +69,12 @@ def generate(
             given,
             max_new_tokens,
             Sampling(temperature=0.0 if sample_seed is None else 1.0),
-            [tokenizer.eos_token_id],
+            ends,
             tokenizer.pad_token_id,
         )
         for i, ids in zip(part, said, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
-            completions[i] = Completion(text, ids[-1] == tokenizer.eos_token_id)
+            completions[i] = Completion(text, ids[-1] in ends)
     return [completions[i] for i in range(len(prompts))]
 
 
@@ -112,10 +113,11 @@ def answers(
     model, tokenizer = load(folder)
     prompts = asked(problems, tokenizer, suffix)
     wanted = list(problems["answer"])
-    reward = REWARDS_OF_FORMAT[answer_format]
+    reward, opened = REWARDS_OF_FORMAT[answer_format], template.opened(tokenizer)
 
     def run(texts: list[str], sample_seed: int | None = None) -> list[Completion]:
-        return generate(model, tokenizer, texts, max_new_tokens, sample_seed)
+        said = generate(model, tokenizer, texts, max_new_tokens, sample_seed)
+        return [Completion(opened + completion.text, completion.ended) for completion in said]
 
     greedy = run(prompts)
     rounds = [run(prompts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
@@ -150,10 +152,11 @@ def asked(problems: Dataset, tokenizer: Tokenizer, suffix: str) -> list[str]:
 def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: int) -> list[float]:
     """1 or 0 for each problem: greedy, with the full chain (`chain_prefix`) begun for the model."""
     model, tokenizer = load(folder)
-    starts = list(problems["chain_prefix"])
+    opened = template.opened(tokenizer)
+    starts = [start.removeprefix(opened) for start in problems["chain_prefix"]]
     prompts = [p + s for p, s in zip(asked(problems, tokenizer, suffix), starts, strict=True)]
     said = generate(model, tokenizer, prompts, max_new_tokens)
-    completions = [start + c.text for start, c in zip(starts, said, strict=True)]
+    completions = [opened + start + c.text for start, c in zip(starts, said, strict=True)]
     return chain_rewards(completions, list(problems["answer"]))
 
 

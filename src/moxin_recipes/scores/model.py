@@ -4,7 +4,6 @@ Likelihoods are lm-eval's own. Text is written here, because lm-eval does not sa
 cut, how an answer ended, or what was thought before it.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -17,18 +16,15 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LogitsProcessor,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
-    TopPLogitsWarper,
 )
 
+from moxin_recipes.chats import rendering, template
 from moxin_recipes.hub.manifest import MANIFEST
+from moxin_recipes.scores.generation import CLOSE, OPEN, Draws, Stops
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it explains itself at length
-OPEN, CLOSE = "<think>", "</think>"
-_HEAD = 8  # tokens within which a thought begins
 
 
 class Response(NamedTuple):
@@ -53,14 +49,18 @@ class Model(HFLM):
         device = f"cuda:{torch.cuda.current_device()}" if gpu else "cpu"
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
+        rendering.fix_date(tokenizer)
         super().__init__(
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size, add_bos_token=add_bos
         )
         self.chat = False
         self._asked_bos = add_bos
         self._ours = (folder / MANIFEST).exists()
-        begin = tokenizer.bos_token_id  # an EOS alone is a beginning, too (tokens/framing.py)
-        self._begin = tokenizer.eos_token_id if begin is None and self._ours else begin
+        begin = tokenizer.bos_token_id
+        if begin is None and self._ours:  # an EOS alone is a beginning, too (tokens/framing.py)
+            begin = getattr(model.config, "bos_token_id", None)
+            begin = tokenizer.eos_token_id if begin is None else begin
+        self._begin = self.custom_prefix_token_id = begin
         self._rolling = False
         self._cut: list[bool] = []
 
@@ -171,7 +171,8 @@ class Model(HFLM):
     ) -> list[tuple[str, str]]:
         """(text, finish) of each prompt; ids are padded on the left."""
         width = max(map(len, prompts))
-        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        pad = self.tokenizer.pad_token_id
+        ends = template.ends(self.tokenizer, self.model.generation_config, self.chat)
         padded = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
         seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
         rest = {k: v for k, v in way.items() if k not in _HANDLED}
@@ -179,7 +180,7 @@ class Model(HFLM):
         drawn = []
         if way["do_sample"] and heat > 0:
             drawn.append(Draws(heat, way.get("top_p"), prompts, noise, self.device))
-        stops = Stops(self.tokenizer, way["until"], width, opened)
+        stops = Stops(self.tokenizer, way["until"], ends, width, opened)
         made = self.model.generate(
             input_ids=padded.to(self.device),
             attention_mask=seen.to(self.device),
@@ -192,9 +193,8 @@ class Model(HFLM):
             use_cache=True,
             **rest,
         )
-        ends = {eos, *_as_list(self.model.generation_config.eos_token_id)}
         return [
-            self._ended(ids[width:], ends, stopped)
+            self._ended(ids[width:], set(ends), stopped)
             for ids, stopped in zip(made.tolist(), stops.done, strict=True)
         ]
 
@@ -203,21 +203,17 @@ class Model(HFLM):
         stopped = next((place for place, token in enumerate(ids) if token in ends), None)
         text = self.tokenizer.decode(ids[:stopped], skip_special_tokens=self._marks_are_text)
         if not self._marks_are_text:
-            for mark in {*self.tokenizer.all_special_tokens} - {OPEN, CLOSE}:
+            for mark in {*rendering.special_tokens(self.tokenizer)} - {OPEN, CLOSE}:
                 text = text.replace(mark, "")
         return text, "length" if stopped is None and not by_text else "stop"
 
     @property
     def _marks_are_text(self) -> bool:
         """Whether the marks of thoughts are no special tokens, which decoding leaves out."""
-        return not {OPEN, CLOSE} & set(self.tokenizer.all_special_tokens)
+        return not {OPEN, CLOSE} & {*rendering.special_tokens(self.tokenizer)}
 
 
 _HANDLED = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
-
-
-def _as_list(value: Any) -> list[int]:
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def answer_of(raw: str, opened: bool) -> tuple[str, bool]:
@@ -231,69 +227,3 @@ def answer_of(raw: str, opened: bool) -> tuple[str, bool]:
         return after.lstrip(), False
     unclosed = opened or raw.lstrip().startswith(OPEN)
     return ("" if unclosed else raw), unclosed
-
-
-class Draws(LogitsProcessor):
-    """Samples as the largest of noisy logits, with noise of each prompt's own.
-
-    Logits over the temperature plus Gumbel noise have their largest value at a token with its
-    probability. The noise comes of the seed, the round, the prompt and the position alone: so a
-    sample does not depend on what else is in its batch, or on which process draws it.
-    """
-
-    def __init__(
-        self,
-        temperature: float,
-        top_p: float | None,
-        prompts: list[list[int]],
-        noise: list[tuple[int, int]],
-        device: Any,
-    ) -> None:
-        self._temperature = temperature
-        self._nucleus = TopPLogitsWarper(top_p) if top_p is not None and top_p < 1 else None
-        self._generators = []
-        for ids, (seed, sample) in zip(prompts, noise, strict=True):
-            digest = hashlib.sha256(json.dumps([seed, sample, ids]).encode()).digest()
-            generator = torch.Generator(device)
-            self._generators.append(generator.manual_seed(int.from_bytes(digest[:7])))
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Logits [batch, vocabulary] with one step's noise."""
-        scores = scores.float() / self._temperature
-        if self._nucleus is not None:
-            scores = self._nucleus(input_ids, scores)
-        rows = [
-            torch.empty_like(row).exponential_(generator=generator)
-            for row, generator in zip(scores, self._generators, strict=True)
-        ]
-        return scores - torch.stack(rows).log()
-
-
-class Stops(StoppingCriteria):
-    """Ends a text at EOS or at a stop; no stop counts within a thought.
-
-    `done` says which texts a stop ended.
-    """
-
-    def __init__(self, tokenizer: Any, stops: list[str], start: int, opened: list[bool]) -> None:
-        self._tokenizer, self._start = tokenizer, start
-        self._stops = [stop for stop in stops if stop]
-        lengths = [len(tokenizer.encode(s, add_special_tokens=False)) for s in (*stops, CLOSE)]
-        self._window = max(lengths) + 2  # a stop may be written in other tokens than its own
-        self._thinks = list(opened)
-        self.done = [False] * len(opened)
-
-    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """Which rows of ids [batch, length] have ended."""
-        new = input_ids[:, self._start :]
-        if new.shape[1] <= _HEAD:
-            for i, head in enumerate(self._tokenizer.batch_decode(new)):
-                self._thinks[i] |= head.lstrip().startswith(OPEN) and CLOSE not in head
-        if self._stops:
-            for i, tail in enumerate(self._tokenizer.batch_decode(new[:, -self._window :])):
-                _, closed, after = tail.rpartition(CLOSE)
-                self._thinks[i] &= not closed
-                text = after if closed else tail
-                self.done[i] |= not self._thinks[i] and any(s in text for s in self._stops)
-        ended: torch.Tensor = new[:, -1] == self._tokenizer.eos_token_id
-        return ended | torch.tensor(self.done, device=input_ids.device)

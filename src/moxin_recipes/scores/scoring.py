@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lm_eval.api.task import Task
 
+from moxin_recipes.chats import rendering
 from moxin_recipes.hub.pull import Parent, Pull
 from moxin_recipes.hub.session import AwayError
 from moxin_recipes.ranks import Ranks
@@ -124,6 +125,11 @@ class Scoring:
             questions.prove(leaf, asked)  # what no dataset would mend is said first
             raise TaskFailed(f"its dataset {leaf.repository[0]} is not on this Hub")
         model.chat = asked.chat
+        if asked.chat:
+            try:
+                rendering.of(model.tokenizer)
+            except rendering.Unusable as error:  # it is scored as whoever loads it finds it
+                log.warning("%s: its chat template: %s; answers end at EOS", unit.model, error)
         commit = dataset.commit if dataset else None
         with loading.loaded_once(self._ranks, unit.key, place / "problems"):
             task = questions.build(leaf, asked, commit, self._pull, place / "problems")

@@ -13,6 +13,7 @@ import functools
 from trl import DPOConfig, DPOTrainer
 from trl.trainer import dpo_trainer
 
+from moxin_recipes.chats import template
 from moxin_recipes.chats.pairs import Pairs
 from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.recipe.strict import RecipeError
@@ -25,6 +26,8 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
     # This count is kept in checkpoints; TRL's own is not.
     run.args.include_num_input_tokens_seen = "non_padding"
     dpo = PostTraining(run)
+    template.settle(dpo.tokenizer, "model_name_or_path")
+    template.check_learnable(dpo.tokenizer, "model_name_or_path", pairs=True)
     pairs = read_pairs(run, dpo, run.keys.dataset_train_split)
     test_split = run.keys.dataset_test_split
     tests = read_pairs(run, dpo, test_split) if test_split else None

@@ -14,6 +14,7 @@ from datasets import Dataset
 from trl import GRPOConfig
 
 from moxin_recipes import rewards
+from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
 from moxin_recipes.recipe import lost
@@ -29,8 +30,10 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     """Chooses problems, looks before it starts, reinforces."""
     keys = run.keys
     model = PostTraining(run)
+    template.settle(model.tokenizer, "model_name_or_path")
     problems = model.rows(["problem", "answer"])
-    run.ranks.once("the test of the rewards", lambda: test_rewards(keys, model, problems))
+    opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)
+    run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
     solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
@@ -43,7 +46,7 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     trainer = model.trainer(
         CpuGRPOTrainer,
         str(model.folder),  # by name: the reference model is loaded from there too
-        reward_funcs=[rewards.for_trl(name) for name in keys.rewards],
+        reward_funcs=[rewards.for_trl(name, opened) for name in keys.rewards],
         train_dataset=asked,
         callbacks=[probe],
     )
@@ -59,10 +62,12 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))
 
 
-def test_rewards(keys: GrpoKeys, model: PostTraining, problems: Dataset) -> None:
-    """RecipeError unless the rewards tell right from wrong, and the model can end."""
-    known_answers.check_rewards(keys.rewards, problems["answer"])
-    preflight.check_ending(model.folder, model.tokenizer, keys.rewards)
+def test_rewards(run: Run[GrpoKeys, GRPOConfig], model: PostTraining, problems: Dataset) -> None:
+    """RecipeError unless the rewards tell right from wrong, see all marks, and samples can end."""
+    known_answers.check_rewards(run.keys.rewards, problems["answer"])
+    preflight.check_marks(model.tokenizer, run.keys.rewards)
+    if run.args.use_vllm:
+        preflight.check_files_end(model.folder, model.tokenizer)
 
 
 def last_reward(log: list[dict[str, float]]) -> dict[str, float]:

@@ -46,14 +46,17 @@ class Transformers:
 
     def __init__(self, keys: DistillKeys, folder: Path) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
+
+        from moxin_recipes.chats import template
 
         self._keys = keys
+        self._tokenizer = _tokenizer(folder)
         gpu = torch.cuda.is_available()
         dtype = torch.bfloat16 if gpu else torch.float32
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         self._model = model.to("cuda" if gpu else "cpu")
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._ends = template.ends(self._tokenizer, model.generation_config)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Answers batch by batch; each request has a seed of its own.
@@ -92,13 +95,13 @@ class Transformers:
                 max_new_tokens=keys.max_new_tokens,
                 do_sample=False,
                 logits_processor=LogitsProcessorList(drawn),
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=self._ends,
                 pad_token_id=tokenizer.pad_token_id,
             )[:, inputs["input_ids"].shape[1] :]
         prompt_counts = inputs["attention_mask"].sum(1).tolist()
         answers = []
         for request, prompt_tokens, ids in zip(batch, prompt_counts, output.tolist(), strict=True):
-            ended = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else None
+            ended = next((at + 1 for at, token in enumerate(ids) if token in self._ends), None)
             completion = ids[:ended]
             text = as_chain(tokenizer.decode(completion, skip_special_tokens=True))
             counts = (prompt_tokens, len(completion))
@@ -121,6 +124,12 @@ class Vllm:
         except ImportError as error:
             raise RecipeError("`teacher: vllm` needs the extra: pip install '.[vllm]'") from error
         self._keys, self._vllm = keys, vllm
+        from transformers import GenerationConfig
+
+        from moxin_recipes.chats import template
+
+        # Beside those that the model's own files name, which vLLM reads.
+        self._ends = template.ends(_tokenizer(folder), GenerationConfig())
         self._model: Any = vllm.LLM(model=str(folder), seed=keys.seed)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -133,6 +142,7 @@ class Vllm:
                     top_p=keys.top_p,
                     max_tokens=keys.max_new_tokens,
                     seed=request.seed,
+                    stop_token_ids=self._ends,
                 )
                 for request in batch
             ]
@@ -144,3 +154,16 @@ class Vllm:
                 yield Answer(
                     request.problem, request.sample, as_chain(completion.text), *counts, cut=cut
                 )
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a teacher, with a chat template that can ask and a token to pad with."""
+    from transformers import AutoTokenizer
+
+    from moxin_recipes.chats import template
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    template.settle(tokenizer, "model_name_or_path")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

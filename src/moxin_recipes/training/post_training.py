@@ -4,17 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from peft import PeftModel
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
 )
-from trl import get_peft_config
+from trl import GRPOTrainer, get_peft_config
 
+from moxin_recipes.chats import template
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import checkpoints
 from moxin_recipes.training.job import Job
@@ -51,17 +56,27 @@ class PostTraining:
         What the result is scored on at the end is proven first.
         """
         run = self._run
-        run.ranks.once(
-            "the problems to score on at the end",
-            lambda: held_out.prove(run.pull, run.keys, self.tokenizer),
-        )
-        return kind(
+        run.ranks.once("the problems to score on, and the ends of turns", self._prove)
+        made = kind(
             model=model,
             args=self._run.args,
             processing_class=self.tokenizer,
             peft_config=get_peft_config(self._run.model_config),
             **options,
         )
+        stop_where_turns_end(made, self.tokenizer)
+        return made
+
+    def _prove(self) -> None:
+        held_out.prove(self._run.pull, self._run.keys, self.tokenizer)
+        config = AutoConfig.from_pretrained(self.folder).get_text_config()
+        end = template.ends(self.tokenizer, GenerationConfig())[0]
+        if end >= config.vocab_size:
+            raise RecipeError(
+                f"`model_name_or_path`: its chat template ends turns with the token {end} "
+                f"({self.tokenizer.decode(end)}), and the model has {config.vocab_size:,}: save it "
+                "with more (`resize_token_embeddings`), or give SFT another `chat_template`"
+            )
 
     def train(self, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
         """Trains to the end, from the last checkpoint if there is one; the manifest's facts."""
@@ -88,3 +103,19 @@ class PostTraining:
         scored["metrics"] |= metrics or {}
         facts |= scored | {"summary": f"{summary} (`{run.recipe.name}`)."}
         run.finish({"hub_model_id": (run.folder, facts)})
+
+
+def stop_where_turns_end(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Names the end of a turn in the generation config of a trainer's model, which is saved.
+
+    GRPO's samples end there, too. What already names it stays as it is.
+    """
+    peft = isinstance(trainer.model, PeftModel)
+    config = (trainer.model.get_base_model() if peft else trainer.model).generation_config
+    ends = template.ends(tokenizer, config)
+    named = config.eos_token_id
+    if set(ends) != set(named if isinstance(named, list) else [named]):
+        config.eos_token_id = ends
+    if isinstance(trainer, GRPOTrainer) and set(trainer.eos_token_ids) != set(ends):
+        trainer.eos_token_ids = ends
+        trainer.generation_config.eos_token_id = ends
