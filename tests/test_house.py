@@ -31,7 +31,7 @@ LEVELS = [
 BETWEEN = {
     "documents": {"problems", "tokens"},
     "teachers": {"problems", "rewards"},
-    "training": {"cpu", "models", "scores"},
+    "training": {"cpu", "documents", "models", "scores"},
     "scores": {"cpu", "documents", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}

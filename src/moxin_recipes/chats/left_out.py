@@ -12,6 +12,7 @@ _KEYS = {
     "too long": "max_length",
     "prompt too long": "max_length",
     "last batch not full": "global_batch_size",
+    "contaminated": "decontaminate",  # what follows says of which set
 }
 BATCH_NOT_FULL = "last batch not full"
 
@@ -41,5 +42,5 @@ def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> los
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(rows[index])) for index in indices] if rows else []
-    key = f"`{_KEYS.get(most, 'dataset_name')}`"
+    key = f"`{_KEYS.get(most.partition(':')[0], 'dataset_name')}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)

@@ -1,5 +1,6 @@
 """Encodes chats once, on disk, and packs them into rows: each is a function of (seed, index)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,19 @@ def encode_chats(
     length: int,
     folder: Path,
     processes: int | None = None,
+    excluded: Sequence[str] = (),
 ) -> Dataset:
     """Returns one row a chat (`_COLUMNS`), from Arrow files below `folder`.
 
     A second call reads these files again. A chat is left out if it is longer than `length` tokens,
-    if a turn is empty, if the assistant has no turn, or if a text contains a special token.
+    if a turn is empty, if the assistant has no turn, or if a text contains a special token; before
+    that, if `excluded` has a reason for it (one a chat, "" for none).
     """
     special = [str(token) for token in tokenizer.all_special_tokens]
 
-    def encoded(row: dict[str, Any]) -> dict[str, Any]:
+    def encoded(row: dict[str, Any], place: int) -> dict[str, Any]:
+        if excluded and excluded[place]:
+            return {"ids": [], "spoken": [], "tokens": 0, "left_out": excluded[place]}
         messages = messages_of(row)
         if not all(message["content"] for message in messages):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
@@ -57,6 +62,7 @@ def encode_chats(
     folder.mkdir(parents=True, exist_ok=True)
     return chats.map(
         encoded,
+        with_indices=True,
         features=_COLUMNS,
         remove_columns=chats.column_names,
         num_proc=processes,

@@ -31,6 +31,8 @@ _INPUTS = (
 )
 # Keys of ours that came later; they had no part in it.
 _LATER: tuple[str, ...] = ()
+# Those that only some stages had then: key → these stages.
+_LATER_ELSEWHERE = {"decontaminate": ("data",)}
 
 
 def key(recipe: "Recipe[Any]", payloads: Sequence[tuple[str, str]], files: dict[str, str]) -> str:
@@ -38,7 +40,9 @@ def key(recipe: "Recipe[Any]", payloads: Sequence[tuple[str, str]], files: dict[
     values = {
         name: value
         for name, value in recipe.resolved.items()
-        if not _LEFT_OUT.match(name) and name not in (*_INPUTS, *_LATER)
+        if not _LEFT_OUT.match(name)
+        and name not in (*_INPUTS, *_LATER)
+        and recipe.stage in _LATER_ELSEWHERE.get(name, (recipe.stage,))
     }
     text = json.dumps([_canonical(values), payloads, files], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -60,10 +60,16 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
 
 
 def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -> Pairs:
-    """The pairs of a split, read once by one process of a machine."""
+    """The pairs of a split, read once by one process of a machine.
+
+    Those to train on hold no evaluation item; those that are only scored stay as they are.
+    """
     pairs = tuning.rows(["chosen", "rejected"], split)
+    trained_on = split == run.keys.dataset_train_split
+    excluded = tuning.excluded(pairs, "pair") if trained_on else ()
     with run.ranks.in_turn(f"the pairs of {split}"):
-        return Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name")
+        folder = run.state / "pairs" / split
+        return Pairs(pairs, tuning.tokenizer, folder, "dataset_name", excluded)
 
 
 def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:

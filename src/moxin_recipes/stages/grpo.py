@@ -31,13 +31,14 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     model = PostTraining(run)
     problems = model.rows(["problem", "answer"])
     run.ranks.once("the test of the rewards", lambda: test_rewards(keys, model, problems))
+    clean = prompts.without(problems, model.excluded(problems, "problem"))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
-    solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
+    solvable = prompts.with_a_signal(clean, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
         solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
     )
     if run.is_main:
-        lost.warn(prompts.left_out(problems, solvable, asked))
+        lost.warn(prompts.left_out(problems, clean, solvable, asked))
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(
@@ -53,7 +54,8 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     facts = model.train(trainer)
     facts["counts"] = {
         "problems": len(problems),
-        "left out (pass rate)": len(problems) - len(solvable),
+        **({"left out (contaminated)": gone} if (gone := len(problems) - len(clean)) else {}),
+        "left out (pass rate)": len(clean) - len(solvable),
         "left out (prompt too long)": len(solvable) - len(asked),
     }
     model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))

@@ -45,10 +45,10 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     args, tokenizer = run.args, tuning.tokenizer
     chats = tuning.rows(["messages|conversations"])
+    excluded = tuning.excluded(chats, "chat")
     with run.ranks.in_turn("the encoded chats"):
-        encoded = encode_chats(
-            chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
-        )
+        folder, processes = run.state / "chats", args.dataset_num_proc
+        encoded = encode_chats(chats, tokenizer, args.max_length, folder, processes, excluded)
     rows = PackedRows(
         encoded,
         args.max_length,
