@@ -90,7 +90,7 @@ def _index(folder: str) -> Index:
 
 
 def _hits(index: str, row: Row) -> Row:
-    hits = _index(index).hits("\n".join(texts(row)))
+    hits = _index(index).hits("\n".join(texts({**row})))  # a row of `map` is no dict
     return {"texts": [text for text, _ in hits], "rules": [rule for _, rule in hits]}
 
 
