@@ -110,7 +110,8 @@ def _within(text: str) -> Iterator[str]:
         except (ValueError, RecursionError):
             pass
         else:
-            # JSON may hold halves of signs, which no text can.
-            yield from (one.encode(errors="replace").decode() for one in lost.texts(value))
+            for inner in lost.texts(value):
+                # JSON may hold halves of signs, which no text can.
+                yield from _within(inner.encode(errors="replace").decode())
             return
     yield text
