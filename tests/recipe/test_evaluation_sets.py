@@ -7,6 +7,7 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
+from moxin_recipes.recipe import old_keys
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import Recipe, read
@@ -95,6 +96,17 @@ def test_sets_decide_the_result_and_none_leave_it_as_it_was(tmp_path: Path) -> N
     ]
     assert len({bare[0], *(new for new, _ in searched)}) == 4
     assert bare[1] not in {old for _, old in searched}  # nor is it done by a run without
+
+
+def test_a_later_key_counts_where_it_changes_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, asked = ladder(tmp_path / "bare"), ladder(tmp_path / "asked", prompt_suffix=" Why?")
+    before = keys(read(bare))[1], keys(read(asked))[1]
+    monkeypatch.setattr(old_keys, "_LATER", ("prompt_suffix",))
+    now = keys(read(bare))[1], keys(read(asked))[1]
+    assert now[0] != before[0]  # the default has no part
+    assert now[1] != now[0]  # and what was done without it is not done with it
 
 
 @pytest.mark.parametrize(

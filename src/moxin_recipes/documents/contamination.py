@@ -141,9 +141,9 @@ def report(folder: Path, matches: Sequence[Row], sources: list[str]) -> tuple[li
 
     `folder` has the index; a match has `source`, `id` of the document, `set`, `item` and `rule`.
 
-    A row counts `documents` (or chats, pairs, problems) that were taken out, by rule (a document may hold items by several)
-    and in all, and the `found_items` of the set's `items`, of which `too_short` were not looked
-    for. A set that nothing was found of has rows, too.
+    A row counts `documents` (or chats, pairs, problems) that were taken out, by rule (one may hold
+    items by several) and in all, and the `found_items` of the set's `items`, of which `too_short`
+    were not looked for. A set that nothing was found of has rows, too.
     """
     items = pq.read_table(folder / "items.parquet").to_pylist()
     total = Counter(item["set"] for item in items)

@@ -4,8 +4,9 @@
       --config recipes/moxin-nano/31-dpo.yaml
 
 Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
-where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
-in `left_out.parquet` beside it, those of the test split in `left_out_test.parquet`.
+where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used, or hold an
+item of the evaluation sets (`decontaminate`), are listed in `left_out.parquet` beside it, those of
+the test split in `left_out_test.parquet`.
 """
 
 import functools

@@ -4,8 +4,8 @@
       --config recipes/moxin-nano/42-grpo.yaml
 
 Needs: the CoT model, problems (`problem`, `answer`). It starts only where the rewards tell right
-from wrong, the model can end, and some group of completions gives a signal. Pushes: the Reasoning
-model.
+from wrong, the model can end, and some group of completions gives a signal. Problems that hold an
+item of the evaluation sets (`decontaminate`) are left out. Pushes: the Reasoning model.
 """
 
 import logging
