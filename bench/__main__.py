@@ -11,6 +11,7 @@ BENCHMARKS = (
     "grpo_step",
     "resume",
     "checkpoints",
+    "contaminated_rows",
     "hub_transfer",
     "evaluation",
     "answers",

@@ -33,7 +33,7 @@ BETWEEN = {
     "models": {"chats"},
     "rewards": {"chats"},
     "teachers": {"chats", "problems", "rewards"},
-    "training": {"chats", "cpu", "models", "scores"},
+    "training": {"chats", "cpu", "documents", "models", "scores"},
     "scores": {"chats", "cpu", "documents", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}

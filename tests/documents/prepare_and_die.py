@@ -20,7 +20,8 @@ from moxin_recipes.documents.contamination import Item
 from moxin_recipes.documents.executors import Local
 from moxin_recipes.documents.pipeline import Documents, cut
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe.keys.data import Bloom, DocumentKeys, EvaluationSet, Minhash, Source
+from moxin_recipes.recipe.evaluation_sets import EvaluationSet
+from moxin_recipes.recipe.keys.data import Bloom, DocumentKeys, Minhash, Source
 from moxin_recipes.tokens.write import _Shards as Shards
 from moxin_recipes.tokens.write import train_tokenizer
 

@@ -15,11 +15,11 @@ from datatrove.pipeline.dedup.minhash import MinhashConfig
 from moxin_recipes.documents import contamination, local_text
 from moxin_recipes.documents.columns import Removed
 from moxin_recipes.documents.contamination import Item
-from moxin_recipes.documents.decontaminate import Index
 from moxin_recipes.documents.dedup.bloom import BloomDedup
 from moxin_recipes.documents.dedup.minhash import Signature
 from moxin_recipes.documents.filters.lines import Lines
 from moxin_recipes.documents.filters.short import Short
+from moxin_recipes.documents.index import Index
 from moxin_recipes.documents.normalize import Normalize
 from moxin_recipes.documents.readers import Reader
 from moxin_recipes.recipe.keys.data import Source

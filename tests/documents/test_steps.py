@@ -15,7 +15,8 @@ from moxin_recipes.documents.prepare import first_texts, prepare
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.recipe.keys.data import DataKeys, EvaluationSet, Source
+from moxin_recipes.recipe.evaluation_sets import EvaluationSet
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.write import train_tokenizer
 

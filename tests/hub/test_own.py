@@ -9,8 +9,9 @@ from moxin_recipes import environment
 from moxin_recipes.hub import own, pull, session
 from moxin_recipes.hub.session import HubError, MissingError
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.recipe.evaluation_sets import EvaluationSet
 from moxin_recipes.recipe.fields import Reference, references
-from moxin_recipes.recipe.keys.data import DataKeys, EvaluationSet, Source
+from moxin_recipes.recipe.keys.data import DataKeys, Source
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 

@@ -51,10 +51,12 @@ def test_what_distillation_refused_most_is_shown(tmp_path: Path) -> None:
 
 def test_what_grpo_leaves_out_most_is_shown() -> None:
     problems = Dataset.from_list([{"problem": "p" * n} for n in range(1, 11)])
-    line = prompts.left_out(problems, problems.select(range(4)), problems.select(range(3)))
+    line = prompts.left_out(
+        problems, problems, problems.select(range(4)), problems.select(range(3))
+    )
     assert (line.gone, line.key) == (7, "`min_pass_rate`, `max_pass_rate`")
     assert line.is_loud
     assert line.examples[0] == "p" * 5
-    line = prompts.left_out(problems, problems, problems.select(range(2)))
+    line = prompts.left_out(problems, problems, problems, problems.select(range(2)))
     assert (line.gone, line.key) == (8, "`max_prompt_length`")
     assert line.examples[0] == "p" * 10

@@ -12,6 +12,7 @@ _KEYS = {
     "too long": "max_length",
     "prompt too long": "max_length",
     "last batch not full": "global_batch_size",
+    "contaminated": "decontaminate",  # what follows says of which set
 }
 BATCH_NOT_FULL = "last batch not full"
 TEMPLATE = "the chat template"  # a reason that begins so has what it does after a colon
@@ -43,5 +44,5 @@ def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> los
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(rows[index])) for index in indices] if rows else []
     default = "chat_template" if most.startswith(TEMPLATE) else "dataset_name"
-    key = f"`{_KEYS.get(most, default)}`"
+    key = f"`{_KEYS.get(most.partition(':')[0], default)}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)

@@ -1,5 +1,6 @@
 """Encodes chats once, on disk, and packs them into rows: each is a function of (seed, index)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,20 @@ def encode_chats(
     length: int,
     folder: Path,
     processes: int | None = None,
+    excluded: Sequence[str] = (),
 ) -> Dataset:
     """Returns one row a chat (`_COLUMNS`), from Arrow files below `folder`.
 
     A second call reads these files again. A chat is left out if it is longer than `length` tokens,
     if a turn is empty, if the assistant has no turn, if a text contains a special token, or if the
-    chat template cannot write it (`template.encode`).
+    chat template cannot write it (`template.encode`); before that, if `excluded` has a reason for
+    it (one a chat, "" for none).
     """
     special = special_tokens(tokenizer)
 
-    def encoded(row: dict[str, Any]) -> dict[str, Any]:
+    def encoded(row: dict[str, Any], place: int) -> dict[str, Any]:
+        if excluded and excluded[place]:
+            return {"ids": [], "spoken": [], "tokens": 0, "left_out": excluded[place]}
         messages = messages_of(row)
         if not all(message["content"] for message in messages):
             return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
@@ -63,6 +68,7 @@ def encode_chats(
     folder.mkdir(parents=True, exist_ok=True)
     return chats.map(
         encoded,
+        with_indices=True,
         features=_COLUMNS,
         remove_columns=chats.column_names,
         num_proc=processes,

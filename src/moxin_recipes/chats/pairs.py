@@ -1,5 +1,6 @@
 """Reads preference pairs of both layouts as turns, and lists the pairs that it leaves out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,18 @@ class Pairs:
     """
 
     def __init__(
-        self, pairs: Dataset, tokenizer: PreTrainedTokenizerBase, folder: Path, key: str
+        self,
+        pairs: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+        key: str,
+        excluded: Sequence[str] = (),
     ) -> None:
-        """Reads `pairs`, the dataset of the recipe key `key`, into Arrow files below `folder`."""
-        self._read = _as_turns(pairs, tokenizer, folder, key)
+        """Reads `pairs`, the dataset of the recipe key `key`, into Arrow files below `folder`.
+
+        `excluded` has a reason for each pair that is left out whatever it says, "" for the others.
+        """
+        self._read = _as_turns(pairs, tokenizer, folder, key, excluded)
         self._reasons = np.array(self._read["left_out"][:], dtype=object)
         self._truncated: dict[str, int] = {}
         if not len(self.usable()):
@@ -76,7 +85,11 @@ class Pairs:
 
 
 def _as_turns(
-    pairs: Dataset, tokenizer: PreTrainedTokenizerBase, folder: Path, key: str
+    pairs: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    key: str,
+    excluded: Sequence[str],
 ) -> Dataset:
     """Returns one row a pair: three lists of turns, its index, and why it is left out, or ""."""
     names, lists = ("prompt", "chosen", "rejected"), (List, LargeList)
@@ -97,7 +110,8 @@ def _as_turns(
         if whole_chats:
             ends = {name: pair[name] for name in ("chosen", "rejected")}
             pair = extract_prompt(ends) if all(ends.values()) else {**pair, "prompt": []}
-        reason = _reason(pair, special) or _of_template(pair, tokenizer)
+        reason = (excluded[place] if excluded else "") or _reason(pair, special)
+        reason = reason or _of_template(pair, tokenizer)
         return {**pair, "pair": place, "left_out": reason}
 
     folder.mkdir(parents=True, exist_ok=True)

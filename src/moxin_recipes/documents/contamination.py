@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moxin_recipes.documents.decontaminate import ANY, COVERED, SHORTEST, SIZES, WHOLE, words
 from moxin_recipes.documents.grams import gram_hashes, word_hashes
+from moxin_recipes.documents.index import ANY, COVERED, SHORTEST, SIZES, WHOLE, words
 
 FOUND, NOT_FOUND, TOO_SHORT = "found", "not found", "too short to look for"
 SHOWN = 500  # characters of an item in the published list
@@ -125,17 +125,27 @@ def cell(row: Row, column: str) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def report(folder: Path, hits: Iterable[Path], sources: list[str]) -> tuple[list[Row], list[Row]]:
+def names_of(folder: Path) -> list[tuple[str, str]]:
+    """(set, item) of each text of the index in `folder`, in the order of their numbers."""
+    columns = pq.read_table(folder / "texts.parquet", columns=["set", "item"]).to_pydict()
+    return list(zip(columns["set"], columns["item"], strict=True))
+
+
+def reason(name: str, rule: str) -> str:
+    """Why a document or a row goes: it holds an item of the set `name`, as `rule` says."""
+    return f"contaminated: {name} ({rule})"
+
+
+def report(folder: Path, matches: Sequence[Row], sources: list[str]) -> tuple[list[Row], list[Row]]:
     """Rows by source and set, and all items with what the search says of each (`status`).
 
-    `folder` has the index, `hits` are the files of what was found.
+    `folder` has the index; a match has `source`, `id` of the document, `set`, `item` and `rule`.
 
-    A row counts `documents` that were taken out, by rule (a document may hold items by several)
-    and in all, and the `found_items` of the set's `items`, of which `too_short` were not looked
-    for. A set that nothing was found of has rows, too.
+    A row counts `documents` (or chats, pairs, problems) that were taken out, by rule (one may hold
+    items by several) and in all, and the `found_items` of the set's `items`, of which `too_short`
+    were not looked for. A set that nothing was found of has rows, too.
     """
     items = pq.read_table(folder / "items.parquet").to_pylist()
-    matches = [row for file in hits for row in _rows(file)]
     total = Counter(item["set"] for item in items)
     short = Counter(item["set"] for item in items if not item["looked_for"])
     rows = []
@@ -160,7 +170,7 @@ def report(folder: Path, hits: Iterable[Path], sources: list[str]) -> tuple[list
     return rows, list(_items(items, matches))
 
 
-def _items(items: list[Row], matches: list[Row]) -> Iterator[Row]:
+def _items(items: list[Row], matches: Sequence[Row]) -> Iterator[Row]:
     documents: dict[tuple[str, str], set[str]] = {}
     rules: dict[tuple[str, str], set[str]] = {}
     for hit in matches:
@@ -176,8 +186,3 @@ def _items(items: list[Row], matches: list[Row]) -> Iterator[Row]:
             "rules": sorted(rules.get(key, ())),
             "documents": len(documents.get(key, ())),
         }
-
-
-def _rows(file: Path) -> list[Row]:
-    rows: list[Row] = pq.read_table(file).to_pylist()
-    return rows

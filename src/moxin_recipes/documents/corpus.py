@@ -67,7 +67,7 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
 
 def _contamination(documents: Documents, folder: Path) -> list[Row]:
     """Writes the report and the lists of evaluation items; the rows of the report."""
-    hits = [file for step in documents.steps for file in _hits(step)]
+    hits = [row for step in documents.steps for row in _hits(step)]
     index = next(step for step in documents.steps if "digests" in step.facts)
     report, items = contamination.report(index.folder / "index", hits, list(documents.files))
     write_split(folder / "contamination", "train", report)
@@ -80,8 +80,9 @@ def _contamination(documents: Documents, folder: Path) -> list[Row]:
     return report
 
 
-def _hits(step: Step) -> list[Path]:
-    return sorted((step.folder / "hits").glob("*.parquet"))
+def _hits(step: Step) -> Iterator[Row]:
+    for file in sorted((step.folder / "hits").glob("*.parquet")):
+        yield from pq.read_table(file).to_pylist()
 
 
 def _parts(documents: Documents, declared: dict[str, set[str]]) -> Iterator[licences.Part]:

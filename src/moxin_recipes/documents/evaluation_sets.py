@@ -1,6 +1,6 @@
 """Evaluation sets of a recipe → items to look for in the documents."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,24 @@ from datasets import get_dataset_config_names
 
 from moxin_recipes.documents.contamination import Item, cell
 from moxin_recipes.hub.manifest import sha256_file
-from moxin_recipes.hub.pull import Parent, Pull
+from moxin_recipes.hub.pull import Parent
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe.keys.data import EvaluationSet
+from moxin_recipes.recipe.evaluation_sets import EvaluationSet
 from moxin_recipes.recipe.strict import RecipeError
 
 Row = dict[str, Any]
 
 
 def items(
-    sets: list[EvaluationSet],
-    pull: Pull,
-    problems: Path | None,
-    heldout: Callable[[], Iterable[Row]],
+    sets: Sequence[EvaluationSet],
+    pull: Callable[[str], Path],
+    problems: Path | None = None,
+    heldout: Callable[[], Iterable[Row]] = list,
 ) -> Iterator[Item]:
     """The items of all sets, each named by its place: `CONFIG/SPLIT/ROW`, or a document's id.
 
-    `problems` holds the problem sets of this stage, `heldout` gives its held-out documents.
+    `pull` gives the folder of a dataset by its key (`keys`), `problems` holds the problem sets of
+    this stage, `heldout` gives its held-out documents.
     """
     for position, wanted in enumerate(sets):
         key = f"decontaminate[{position}]"
@@ -41,6 +42,11 @@ def items(
         for name, row in rows:
             parts = [_cell(row, column, key) for column in wanted.columns]
             yield Item(wanted.name, name, parts, tuple(wanted.rules), tuple(wanted.columns))
+
+
+def keys(sets: Sequence[EvaluationSet]) -> list[str]:
+    """The key of each input: `decontaminate[0]`."""
+    return [f"decontaminate[{position}]" for position in range(len(sets))]
 
 
 def reads(

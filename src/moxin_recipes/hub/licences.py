@@ -43,31 +43,12 @@ _NAMES = {
     "the unlicense (unlicense)": "Unlicense",
 }
 # Those that a card may name as its `license` (huggingface.co/docs/hub/repositories-licenses).
-_OF_THE_HUB = set(
-    [
-        "apache-2.0",
-        "mit",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "isc",
-        "mpl-2.0",
-        "unlicense",
-        "odc-by",
-        "cc0-1.0",
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "gpl-2.0",
-        "gpl-3.0",
-        "lgpl-2.1",
-        "lgpl-3.0",
-        "agpl-3.0",
-        "unknown",
-    ]
-)
+_HUBS = """
+apache-2.0 mit bsd-2-clause bsd-3-clause isc mpl-2.0 unlicense odc-by cc0-1.0 cc-by-3.0 cc-by-4.0
+cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 agpl-3.0
+unknown
+"""
+_OF_THE_HUB = frozenset(_HUBS.split())
 _NOTHING = {"", "unknown", "other", "none", "null", "n/a", "unlicensed", "license", "licence"}
 _NON_COMMERCIAL = re.compile(
     r"\bNC\b|non-?\s?commercial|research[- ](?:only|purposes?)|academic|evaluation[- ]only", re.I

@@ -1,5 +1,6 @@
 """Selects problems that can give a signal, and turns them into prompts for GRPO."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
@@ -8,6 +9,22 @@ from transformers import PreTrainedTokenizerBase
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
+
+
+def without(problems: Dataset, excluded: Sequence[str]) -> Dataset:
+    """Returns the problems that `excluded` has no reason for; it has one for each, or is empty.
+
+    Raises RecipeError if no problem is left.
+    """
+    if not any(excluded):
+        return problems
+    kept_rows = [index for index, reason in enumerate(excluded) if not reason]
+    if not kept_rows:
+        raise RecipeError(
+            f"`decontaminate`: each of the {len(problems)} problems of `dataset_name` holds an "
+            "item of an evaluation set"
+        )
+    return problems.select(kept_rows)
 
 
 def with_a_signal(problems: Dataset, rates: Path | None, least: float, most: float) -> Dataset:
@@ -49,19 +66,24 @@ def as_prompts(
     return Dataset.from_list(rows)
 
 
-def left_out(problems: Dataset, solvable: Dataset, asked: Dataset) -> lost.Line:
+def left_out(problems: Dataset, clean: Dataset, solvable: Dataset, asked: Dataset) -> lost.Line:
     """Returns what the stage says if it leaves out more than half of the problems.
 
-    `solvable` are those with a signal, `asked` those of them with a prompt that is short enough.
+    `clean` are those without an evaluation item, `solvable` those of them with a signal, `asked`
+    those of these with a prompt that is short enough.
     """
     reasons = {
-        "pass rate": len(problems) - len(solvable),
+        "contaminated": len(problems) - len(clean),
+        "pass rate": len(clean) - len(solvable),
         "prompt too long": len(solvable) - len(asked),
     }
     most = max(reasons, key=lambda reason: reasons[reason])
-    if most == "pass rate":
-        key, stay = "`min_pass_rate`, `max_pass_rate`", set(solvable["problem"])
+    if most == "contaminated":
+        key, stay = "`decontaminate`", set(clean["problem"])
         gone = [text for text in problems["problem"] if text not in stay]
+    elif most == "pass rate":
+        key, stay = "`min_pass_rate`, `max_pass_rate`", set(solvable["problem"])
+        gone = [text for text in clean["problem"] if text not in stay]
     else:
         key = "`max_prompt_length`"
         gone = sorted(solvable["problem"], key=len, reverse=True)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.bounds import AtLeastZero, Positive
+from moxin_recipes.recipe.evaluation_sets import EvaluationSet, check_published
 from moxin_recipes.recipe.fields import (
     DATASET_INPUT,
     HARMLESS,
@@ -144,6 +145,9 @@ class PostTrainingKeys(TrainingKeys):
     model_name_or_path: str = field(metadata=MODEL_INPUT)
     dataset_config: str | None = None
     dataset_train_split: str = "train"
+    # Rows to train on that hold an item of these sets are left out. Or the recipe of a data stage
+    # with such a list, a path from this file: its list, but for the held-out documents.
+    decontaminate: list[EvaluationSet] = field(default_factory=list, metadata=MEASURE)
     problems_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     problems_config: str | None = "problems"  # null: the only one of its repository
     prompt_suffix: str = ""  # after each problem, in GRPO's prompts and in held-out ones
@@ -154,6 +158,11 @@ class PostTrainingKeys(TrainingKeys):
     eval_rows: Positive = 400
     eval_samples: Positive = 1  # above 1: sampled pass@1 at temperature 1
     eval_max_new_tokens: Positive = 64
+
+    def check(self) -> None:
+        """The evaluation sets are datasets, each with its own name."""
+        super().check()
+        check_published(self.decontaminate)
 
     def positions(self, args: Any) -> dict[str, int]:
         """A sequence of training, and an answer that is scored."""

@@ -7,7 +7,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 EXAMPLES = 3
-_NO_TEXT = ("role", "from", "left_out")
+_NO_TEXT = ("role", "from", "type", "left_out")
 _SHOWN = 100  # characters of an example
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from moxin_recipes.recipe.fields import defaults
+
 if TYPE_CHECKING:
     from moxin_recipes.recipe.reading import Recipe
 
@@ -29,19 +31,29 @@ _INPUTS = (
     "models",
     "datasets",
 )
-# Keys of ours that came later; they had no part in it.
+# Keys of ours that came later; their defaults had no part in it.
 _LATER: tuple[str, ...] = ("accept_parts",)
+# Those that only some stages had then: key → these stages.
+_LATER_ELSEWHERE = {"decontaminate": ("data",)}
 
 
 def key(recipe: "Recipe[Any]", payloads: Sequence[tuple[str, str]], files: dict[str, str]) -> str:
     """sha256 (hex) of the values that counted then, the payloads and the user's own files."""
+    usual = defaults(recipe.keys)
     values = {
         name: value
         for name, value in recipe.resolved.items()
-        if not _LEFT_OUT.match(name) and name not in (*_INPUTS, *_LATER)
+        if not _LEFT_OUT.match(name)
+        and name not in _INPUTS
+        # With another value it is no result of then.
+        and not (_is_later(name, recipe.stage) and value == usual[name])
     }
     text = json.dumps([_canonical(values), payloads, files], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_later(name: str, stage: str) -> bool:
+    return name in _LATER or stage not in _LATER_ELSEWHERE.get(name, (stage,))
 
 
 def _canonical(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from moxin_recipes import environment
-from moxin_recipes.recipe import fields
+from moxin_recipes.recipe import evaluation_sets, fields
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.keys import keys_of, stages
@@ -20,7 +20,7 @@ class Recipe(Generic[K]):
     """One recipe with the command line's keys on top.
 
     `keys` are those of our own, typed. `values` is all that was written, as plain data: the file,
-    what it extends, and the command line.
+    what it extends, the command line, and the evaluation sets that another recipe lists.
     """
 
     path: Path
@@ -98,6 +98,7 @@ def read(path: Path, overrides: list[str] | None = None) -> Recipe[StageKeys]:
     values = _with_base(path) | _command_line(overrides or [])
     if values.get("stage") not in stages():
         raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
+    _list_sets(path, values)
     kind = keys_of(values["stage"])
     names = {field.name for field in dataclasses.fields(kind)}
     try:
@@ -128,6 +129,19 @@ def _with_base(path: Path) -> dict[str, Any]:
     return whole | values
 
 
+def _list_sets(path: Path, values: dict[str, Any]) -> None:
+    """Puts the sets that another recipe lists in the place of that recipe's name."""
+    other = values.get(evaluation_sets.KEY)
+    if not isinstance(other, str) or values["stage"] == "data":
+        return
+    try:
+        listed = evaluation_sets.listed_in(_with_base(Path(other)), Path(other))
+    except RecipeError as error:
+        within = "" if str(error).startswith("`") else f"`{evaluation_sets.KEY}`: "
+        raise RecipeError(f"{path}: {within}{error}".replace("\0", "")) from error
+    values[evaluation_sets.KEY] = listed
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         values = parse(path.read_text(encoding="utf-8"))
@@ -138,6 +152,9 @@ def _content(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: {reason}{hint}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
+    other = values.get(evaluation_sets.KEY)
+    if isinstance(other, str):  # beside the file that says so
+        values[evaluation_sets.KEY] = str(path.parent / other)
     return values
 
 

@@ -4,8 +4,9 @@
       --config recipes/moxin-nano/31-dpo.yaml
 
 Needs: the SFT model, which is the reference too, and pairs (`chosen`, `rejected`, and `prompt`
-where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used are listed
-in `left_out.parquet` beside it, those of the test split in `left_out_test.parquet`.
+where these do not begin with it). Pushes: the Instruct model. Pairs that cannot be used, or hold an
+item of the evaluation sets (`decontaminate`), are listed in `left_out.parquet` beside it, those of
+the test split in `left_out_test.parquet`.
 """
 
 import functools
@@ -63,10 +64,16 @@ def main(run: Run[DpoKeys, DPOConfig]) -> None:
 
 
 def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -> Pairs:
-    """The pairs of a split, read once by one process of a machine."""
+    """The pairs of a split, read once by one process of a machine.
+
+    Those to train on hold no evaluation item; those that are only scored stay as they are.
+    """
     pairs = tuning.rows(["chosen", "rejected"], split)
+    trained_on = split == run.keys.dataset_train_split
+    excluded = tuning.excluded(pairs, "pair") if trained_on else ()
     with run.ranks.in_turn(f"the pairs of {split}"):
-        return Pairs(pairs, tuning.tokenizer, run.state / "pairs" / split, "dataset_name")
+        folder = run.state / "pairs" / split
+        return Pairs(pairs, tuning.tokenizer, folder, "dataset_name", excluded)
 
 
 def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:

@@ -4,8 +4,8 @@
       --config recipes/moxin-nano/42-grpo.yaml
 
 Needs: the CoT model, problems (`problem`, `answer`). It starts only where the rewards tell right
-from wrong, the model can end, and some group of completions gives a signal. Pushes: the Reasoning
-model.
+from wrong, the model can end, and some group of completions gives a signal. Problems that hold an
+item of the evaluation sets (`decontaminate`) are left out. Pushes: the Reasoning model.
 """
 
 import logging
@@ -34,13 +34,14 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     problems = model.rows(["problem", "answer"])
     opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)
     run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
+    clean = prompts.without(problems, model.excluded(problems, "problem"))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
-    solvable = prompts.with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
+    solvable = prompts.with_a_signal(clean, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
         solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
     )
     if run.is_main:
-        lost.warn(prompts.left_out(problems, solvable, asked))
+        lost.warn(prompts.left_out(problems, clean, solvable, asked))
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(
@@ -56,7 +57,8 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     facts = model.train(trainer)
     facts["counts"] = {
         "problems": len(problems),
-        "left out (pass rate)": len(problems) - len(solvable),
+        **({"left out (contaminated)": gone} if (gone := len(problems) - len(clean)) else {}),
+        "left out (pass rate)": len(clean) - len(solvable),
         "left out (prompt too long)": len(solvable) - len(asked),
     }
     model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))

@@ -5,7 +5,8 @@
 
 Needs: a model, chats (`messages`), problems to score on. Pushes: the tuned model. Only what the
 assistant says is learned; chats are packed whole, without seeing each other, in an order that is a
-function of the seed. Those that cannot be used are listed in `left_out.parquet` beside the model.
+function of the seed. Those that cannot be used, or hold an item of the evaluation sets
+(`decontaminate`), are listed in `left_out.parquet` beside the model.
 
 The loss is the mean over the answer tokens of the global batch. Tülu 3 sums instead: its gradient
 is ours times the number of those tokens. AdamW's step does not change with that factor (tests:
@@ -45,10 +46,10 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     args, tokenizer = run.args, tuning.tokenizer
     chats = tuning.rows(["messages|conversations"])
+    excluded = tuning.excluded(chats, "chat")
     with run.ranks.in_turn("the encoded chats"):
-        encoded = encode_chats(
-            chats, tokenizer, args.max_length, run.state / "chats", args.dataset_num_proc
-        )
+        folder, processes = run.state / "chats", args.dataset_num_proc
+        encoded = encode_chats(chats, tokenizer, args.max_length, folder, processes, excluded)
     rows = PackedRows(
         encoded,
         args.max_length,

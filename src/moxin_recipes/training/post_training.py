@@ -1,5 +1,7 @@
 """What SFT, DPO and GRPO share: the model they start from, the training, the push of the result."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from transformers import (
 from trl import GRPOTrainer, get_peft_config
 
 from moxin_recipes.chats import template
+from moxin_recipes.documents import contaminated, evaluation_sets
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import checkpoints
 from moxin_recipes.training.job import Job
+
+log = logging.getLogger(__name__)
 
 
 class PostTraining:
@@ -32,12 +37,36 @@ class PostTraining:
         self._run = run
         self.folder: Path = run.pull("model_name_or_path")
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+        self._overlap: tuple[str, contaminated.Contaminated] | None = None
 
     def rows(self, columns: list[str], split: str | None = None) -> Dataset:
         """A split of the recipe's dataset, by default the one to train on, with these columns."""
         keys, key = self._run.keys, "dataset_name"
         split = split or keys.dataset_train_split
         return load_split(self._run.pull(key), keys.dataset_config, split, columns, key)
+
+    def excluded(self, rows: Dataset, row_name: str) -> Sequence[str]:
+        """Why each of the `rows` to train on is left out: `contaminated: SET (rule)`, or "".
+
+        Empty without `decontaminate`. A row goes if its texts hold an item of one of these sets;
+        `push` reports them, and lists them under `row_name` (`chat`, `pair`, `problem`).
+        """
+        run, sets = self._run, self._run.keys.decontaminate
+        if not sets:
+            return ()
+        folders = {key: run.pull(key) for key in evaluation_sets.keys(sets)}
+        with run.ranks.in_turn(f"the evaluation items in each {row_name}"):
+            found = contaminated.search(
+                rows,
+                run.keys.dataset_name,
+                evaluation_sets.items(sets, folders.__getitem__),
+                run.state / "contamination",
+                getattr(run.args, "dataset_num_proc", None),
+            )
+        if run.is_main:
+            log.info("%s", found.line(row_name))
+        self._overlap = row_name, found
+        return found.reasons
 
     def model(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
         """The weights in the recipe's dtype; `config` stands in for the model's own."""
@@ -92,11 +121,16 @@ class PostTraining:
         """Scores the model on held-out problems, and pushes it with the stage's facts, on rank 0.
 
         `metrics` are those of the stage itself. Each further argument is a list of rows that were
-        not trained on; it is saved beside the model as NAME.parquet.
+        not trained on; it is saved beside the model as NAME.parquet. So are the evaluation items
+        in the rows that `excluded` was asked for, as contaminated.parquet.
         """
         run = self._run
         if not run.is_main:
             return
+        if self._overlap:
+            row_name, found = self._overlap
+            left_out["contaminated"] = found.listed(row_name)
+            facts["contamination"] = found.report
         for name, rows in left_out.items():
             rows.to_parquet(run.folder / f"{name}.parquet")
         scored = held_out.held_out(run.folder, run.pull, run.keys)

@@ -13,8 +13,14 @@ from jinja2.sandbox import SandboxedEnvironment
 from moxin_recipes.recipe import limits
 from moxin_recipes.recipe.base import StageKeys, need
 from moxin_recipes.recipe.bounds import Bounds, Count, Positive, PositiveShare, Share
+from moxin_recipes.recipe.evaluation_sets import (
+    EVALUATION_INPUT,
+    MADE_HERE,
+    EvaluationSet,
+    check_distinct,
+    check_sets,
+)
 from moxin_recipes.recipe.fields import (
-    DATASET_INPUT,
     DATASET_OUTPUT,
     HARMLESS,
     MEASURE,
@@ -25,11 +31,8 @@ from moxin_recipes.recipe.strict import RecipeError, near
 
 # Within and across the sources that name them; in this order, whatever the order given.
 DedupName = Literal["exact", "bloom", "minhash"]
-RuleName = Literal["8-gram", "13-gram", "whole"]  # documents/contamination.py says what they find
-MADE_HERE = ("local", "problems", "heldout")  # what is no repository under the key `dataset`
 Operations = Annotated[int, Bounds(1, 8)]  # of a generated problem
 SMALLEST_VOCABULARY = 256 + 4
-_DATASET = {**DATASET_INPUT, "made_here": MADE_HERE}
 
 
 @dataclass(kw_only=True)
@@ -41,7 +44,7 @@ class Source:
 
     name: str
     # Or REPOSITORY[@REVISION] on the Hub, or a file or folder of this machine: ./my-texts
-    dataset: str = field(default="local", metadata=_DATASET)
+    dataset: str = field(default="local", metadata=EVALUATION_INPUT)
     files: list[str] = field(default_factory=lambda: ["*"])  # patterns; kinds.py has what is read
     encoding: str | None = None  # of files that are neither UTF-8 nor begin with a mark: cp1252
     # What stands between the documents of a .txt or .md file; without it each file is one.
@@ -92,19 +95,6 @@ class Model:
 
 
 @dataclass(kw_only=True)
-class EvaluationSet:
-    """Items that no training document may hold; the first column is the question."""
-
-    name: str
-    # REPOSITORY[@REVISION]; `problems`: those of this stage; `heldout`: its documents
-    dataset: str = field(metadata=_DATASET)
-    configs: list[str] | None = None  # ["*"]: all of the repository
-    split: str = "test"
-    columns: list[str] = field(default_factory=lambda: ["text"])  # `choices.text`: a field in one
-    rules: list[RuleName] = field(default_factory=lambda: ["8-gram", "13-gram"])
-
-
-@dataclass(kw_only=True)
 class DocumentKeys:
     """Keys from raw documents to clean ones."""
 
@@ -123,23 +113,18 @@ class DocumentKeys:
 
     def check_documents(self, has_problems: bool) -> None:
         """Each source, step and evaluation set has what it needs; names are distinct and known."""
-        _distinct("sources", [source.name for source in self.sources])
+        check_distinct("sources", [source.name for source in self.sources])
         for position, source in enumerate(self.sources):
             self._check_source(f"sources[{position}]", source)
-        _distinct("decontaminate", [wanted.name for wanted in self.decontaminate])
+        check_sets(self.decontaminate)
         for position, wanted in enumerate(self.decontaminate):
+            key = f"decontaminate[{position}].dataset"
             if wanted.dataset == "problems" and not has_problems:
-                raise RecipeError(
-                    f"`decontaminate[{position}].dataset`: problems, but there is no "
-                    "`hub_problems_id`"
-                )
-            for key in ("columns", "rules"):
-                if not getattr(wanted, key):
-                    raise RecipeError(f"`decontaminate[{position}].{key}` is empty: name one")
+                raise RecipeError(f"`{key}`: problems, but there is no `hub_problems_id`")
             if wanted.dataset == "local":
                 raise RecipeError(
-                    f"`decontaminate[{position}].dataset`: local text is no evaluation set; name a "
-                    "dataset, or `problems` or `heldout` of this stage"
+                    f"`{key}`: local text is no evaluation set; name a dataset, or `problems` or "
+                    "`heldout` of this stage"
                 )
         if self.executor == "slurm" and not self.slurm_partition:
             raise RecipeError("`slurm_partition` is missing: `executor: slurm` needs it")
@@ -276,9 +261,3 @@ def _known(key: str, name: str, place: str, what: str) -> None:
         raise RecipeError(
             f"`{key}`: there is no {what} {name}{near(name, known)} (there are {', '.join(known)})"
         )
-
-
-def _distinct(key: str, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecipeError(f"`{key}`: {twice[0]} is named twice")
