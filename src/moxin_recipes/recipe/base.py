@@ -150,7 +150,11 @@ class PostTrainingKeys(TrainingKeys):
     decontaminate: list[EvaluationSet] = field(default_factory=list, metadata=MEASURE)
     problems_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     problems_config: str | None = "problems"  # null: the only one of its repository
-    prompt_suffix: str = ""  # after each problem, in GRPO's prompts and in held-out ones
+    # After each problem, in GRPO's prompts and in held-out ones, and after each turn of the user in
+    # SFT's chats that an answer follows (not twice). A mixture of chats may not want it.
+    prompt_suffix: str = ""
+    # Before problems and before chats without a system turn of their own.
+    system_prompt: str | None = None
     # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     answer_format: Literal["plain", "chain"] = "plain"
     eval_split: str = "test"

@@ -32,7 +32,7 @@ _INPUTS = (
     "datasets",
 )
 # Keys of ours that came later; their defaults had no part in it.
-_LATER: tuple[str, ...] = ("accept_parts",)
+_LATER: tuple[str, ...] = ("accept_parts", "messages_column", "system_prompt")
 # Those that only some stages had then: key → these stages.
 _LATER_ELSEWHERE = {"decontaminate": ("data",)}
 
