@@ -89,10 +89,10 @@ class Layout:
         return Chat(turns, tools, unlearned)
 
     def _turns(self, row: Mapping[str, Any]) -> tuple[Messages, list[int]]:
-        name = next((name for name in self.turns if row[name]), None)
-        if name:
-            return _weighed(_read(row[name], name))
-        if not set(SPLIT) <= {*self.columns}:
+        for name in self.turns:
+            if given := parsed(row[name]):
+                return _weighed(_read(given, name))
+        if not any(name in self.columns and row[name] for name in SPLIT):
             raise Unusable("no turns")
         prompt, completion = (
             _read(row[name], name, role)
@@ -163,11 +163,11 @@ def _read(value: Any, where: str, role: str | None = None) -> Messages:
         listed = [{"role": role, "content": value}]
     if not isinstance(listed, list):
         kind = "a text that is not JSON" if isinstance(listed, str) else "no list of turns"
-        raise Unusable(f"no turns in {where}" if listed is None else f"{where} is {kind}")
+        raise Unusable("no turns" if listed is None else f"{where} is {kind}")
     turns = [_turn(turn, where) for turn in listed]
     kept = [turn for turn in turns if turn["role"] != "system" or turn["content"].strip()]
     if not kept:
-        raise Unusable(f"no turns in {where}")
+        raise Unusable("no turns")
     return kept
 
 
