@@ -27,6 +27,7 @@ QUIZ = [
 ]
 FRUIT, CAPITAL = (row["question"] for row in QUIZ[:2])
 HELD = "contaminated: quiz (8-gram)", "contaminated: quiz (whole)"
+PLAIN = {"messages_column": None, "system_prompt": None, "prompt_suffix": ""}
 SETS = [EvaluationSet(name="quiz", dataset="some/quiz", columns=["question", "answers"])]
 
 
@@ -52,10 +53,7 @@ def job(tiny: Tiny, folder: Path, rows: list[dict[str, Any]], **keys: Any) -> An
             global_batch_size=1,
             problems_name=None,
             seed=0,
-            messages_column=None,
-            system_prompt=None,
-            prompt_suffix="",
-            **{"decontaminate": SETS, **keys},
+            **{"decontaminate": SETS, **PLAIN, **keys},
         ),
         args=SimpleNamespace(max_length=64, num_train_epochs=1, dataset_num_proc=None),
         pull=(folders | {"decontaminate[0]": folder / "quiz"}).__getitem__,

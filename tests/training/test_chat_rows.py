@@ -1,0 +1,93 @@
+"""SFT reads chats as they come: from its recipe's keys to packed rows, and what it says of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.tiny import turns
+from tests.training.conftest import Tiny
+from tests.training.test_overlap import job
+
+from moxin_recipes.chats.pack import PackedRows
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.stages import sft
+from moxin_recipes.training.post_training import PostTraining
+
+
+def packed(tiny: Tiny, folder: Path, rows: list[dict[str, Any]], **keys: Any) -> PackedRows:
+    folder.mkdir(exist_ok=True)
+    run = job(tiny, folder, rows, **{"decontaminate": [], **keys})
+    return sft.packed_chats(run, PostTraining(run))
+
+
+def texts(tiny: Tiny, rows: PackedRows) -> set[str]:
+    ids = [token for row in rows for token in row["input_ids"].tolist()]
+    return {
+        text.replace("<pad>", "").strip() for text in tiny.tokenizer.decode(ids).split("<s>")[1:]
+    }
+
+
+def test_the_keys_of_the_recipe_reach_the_chats(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = [
+        {"chat": turns("how many?", "12"), "id": 1},
+        {"chat": json.dumps(turns("how?", "so")), "id": "two", "system": "Count."},
+        {"chat": [{"from": "human", "value": [{"type": "text", "text": "12"}]}], "id": 3},
+    ]
+    keys = {"messages_column": "chat", "system_prompt": "Be.", "prompt_suffix": " Box it."}
+    chats = packed(tiny, tmp_path, rows, **keys)
+    tags = "<|system|>\n{}\n<|user|>\n{} Box it.\n<|assistant|>\n{}</s>"
+    said = {tags.format("Be.", "how many?", "12"), tags.format("Count.", "how?", "so")}
+    assert texts(tiny, chats) == said
+    assert chats.counts == {"chats": 3, "left out (no answer)": 1}
+    (line,) = caplog.messages
+    assert line == "`dataset_name`: chats are read from `chat`, with `system`; not read: id"
+
+
+def test_where_most_chats_cannot_be_read_a_line_says_why(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange = [{"messages": [{"role": "critic", "content": "so"}, *turns("how?", "12")]}] * 3
+    chats = packed(tiny, tmp_path / "a", [*strange, {"messages": turns("how?", "so")}])
+    assert chats.left_out()["reason"][:] == ["unknown role critic"] * 3
+    (line,) = caplog.messages
+    assert line == (
+        "3 of 4 chats are left out: 3 unknown role critic; `dataset_name` decides on most of them; "
+        "such as “so how? 12” · “so how? 12” · “so how? 12”"
+    )
+    with pytest.raises(RecipeError) as refused:
+        packed(tiny, tmp_path / "b", strange)
+    assert str(refused.value) == (
+        "`dataset_name`: no chat of 64 tokens can be used; 3 of 3 chats are left out: 3 unknown "
+        "role critic; `dataset_name` decides on most of them"
+    )
+
+
+def test_a_wrong_column_ends_the_stage_before_a_model_is_loaded(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostTraining, "model", None)
+    for place, (row, key, line) in enumerate(
+        [
+            ({"instruction": "how?", "output": "12"}, None, "nor both `prompt` and `completion`"),
+            (
+                {"messages": turns("how?", "so")},
+                "chat",
+                "`messages_column`: the dataset has no col",
+            ),
+        ]
+    ):
+        with pytest.raises(RecipeError, match=line):
+            packed(tiny, tmp_path / str(place), [row], messages_column=key)
+
+
+def test_tools_that_the_template_does_not_write_leave_the_chat_out(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    row = {"messages": turns("how many?", "12"), "tools": [{"name": "count"}]}
+    other = {"messages": turns("how?", "so"), "tools": "[]"}
+    chats = packed(tiny, tmp_path, [row, other])
+    assert chats.left_out()["reason"][:] == ["the chat template: it leaves out the tools"]
