@@ -5,7 +5,9 @@ another file, has a list of parts for a text, it writes these as JSON, and the t
 quotes; a text that happens to be JSON it takes for its value. Chats are such rows.
 """
 
+import itertools
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ def load(folder: Path, config: str | None, split: str, key: str) -> Dataset | No
     files = [Path(file) for file in builder.config.data_files[wanted]]
     names: dict[str, None] = {}
     for file in files:
-        for row in _checked(file, folder, key):
+        for row in _checked(file, f"`{key}`: {_shown(file, folder)}"):
             names |= dict.fromkeys(row)
     if not names:
         raise RecipeError(f"`{key}`: {_shown(files[0], folder)} holds no rows")
@@ -51,6 +53,19 @@ def load(folder: Path, config: str | None, split: str, key: str) -> Dataset | No
     return rows.select(range(part.from_, part.to))
 
 
+def is_json(name: str) -> bool:
+    """Returns whether a file's name says that it is JSON, packed or not."""
+    return re.search(r"\.(json|jsonl|ndjson)(\.\w+)?$", name) is not None
+
+
+def head(file: Path, name: str, key: str, count: int) -> list[dict[str, Any]]:
+    """Returns the first `count` rows of a JSON file as they stand there.
+
+    Raises RecipeError as `load` does, of these rows; `name` is the file's in the error.
+    """
+    return list(itertools.islice(_checked(file, f"`{key}`: {name}"), count))
+
+
 def _texts(
     names: tuple[str, ...], files: tuple[tuple[str, int, int], ...]
 ) -> Iterator[dict[str, Any]]:
@@ -65,9 +80,8 @@ def _text(value: Any) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def _checked(file: Path, folder: Path, key: str) -> Iterator[dict[str, Any]]:
+def _checked(file: Path, where: str) -> Iterator[dict[str, Any]]:
     """The rows of a file, each an object; what is none is an error that says where it is."""
-    where = f"`{key}`: {_shown(file, folder)}"
     try:
         for line, row in _rows(file):
             if not isinstance(row, dict):

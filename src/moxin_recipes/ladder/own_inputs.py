@@ -6,18 +6,20 @@ from moxin_recipes.hub.own import Own
 from moxin_recipes.ladder.order import Recipes
 from moxin_recipes.recipe.fields import Reference, is_path
 from moxin_recipes.recipe.keys.data import DataKeys
+from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 
 
 def proven(recipes: Recipes) -> list[Own]:
-    """What the recipes name that are paths; those that sources read have text in them.
+    """What the recipes name that are paths: texts where sources read them, chats where SFT does.
 
     Raises:
-        RecipeError: no text can be read of a source's files; a kind of file is not read.
+        RecipeError: no text can be read of a source's files, or no chat; a kind of file is none
+            that is read.
         MissingError: there is no such path, or no file in it.
     """
     for recipe in recipes:
-        if isinstance(recipe.keys, DataKeys):
+        if isinstance(recipe.keys, DataKeys | SftKeys):
             try:
                 _prove(recipe.keys)
             except RecipeError as error:
@@ -25,7 +27,14 @@ def proven(recipes: Recipes) -> list[Own]:
     return own.all_of(reference for recipe in recipes for reference in recipe.references)
 
 
-def _prove(keys: DataKeys) -> None:
+def _prove(keys: DataKeys | SftKeys) -> None:
+    if isinstance(keys, SftKeys):
+        if is_path(keys.dataset_name):
+            from moxin_recipes.chats import heads as chat_heads  # loads trl
+
+            reference = Reference("dataset_name", own.TYPE, keys.dataset_name, "main")
+            chat_heads.prove(keys, own.of(reference).files)
+        return
     for position, source in enumerate(keys.sources):
         if is_path(source.dataset):
             key = f"sources[{position}]"
