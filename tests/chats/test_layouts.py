@@ -309,6 +309,19 @@ def test_special_tokens_in_calls_tools_and_thoughts_are_no_text(tmp_path: Path) 
     assert encoded["left_out"][:] == ["special token in a text"] * 3 + [""]
 
 
+def test_calls_that_a_template_does_not_write_are_not_dropped(tmp_path: Path) -> None:
+    """Though it writes the tools, where the name of the called one stands."""
+    jinja = "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}" + templates.CHATML
+    calls = [
+        {"role": "assistant", "content": text, "tool_calls": [{"name": "f"}]} for text in ("", "Ho")
+    ]
+    rows = [{"messages": [*HI, turn], "tools": [{"name": "f"}]} for turn in (*calls, *HO)]
+    reason = "the chat template: it leaves out calls of tools"
+    for place, (template, reasons) in enumerate(((jinja, [reason, reason, ""]), (TOOLS, [""] * 3))):
+        _, encoded = packed(rows, template, tmp_path / str(place))
+        assert encoded["left_out"][:] == reasons
+
+
 def test_a_template_that_refuses_leaves_the_chat_out(tmp_path: Path) -> None:
     rows = [{"messages": HI + HI + HO}, {"messages": HI + HO}]
     _, encoded = packed(rows, templates.MISTRAL, tmp_path / "a")

@@ -170,3 +170,18 @@ def test_what_the_template_cannot_write_is_left_out_with_its_reason(tmp_path: Pa
         "template: the prompt opens <think>, and an answer does not begin with it; `chat_template` "
         "decides on most of them"
     )
+
+
+def test_reasons_that_are_many_are_counted_together(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    roles = ["user", "user", *(f"guest {number}" for number in range(200)), *["critic"] * 3]
+    chats = [[{"role": role, "content": "how?"}, *turns("so?", "so")[1:]] for role in roles]
+    encoded = encode_chats(Dataset.from_dict({"messages": chats}), tokenizer, 64, tmp_path)
+    rows = rows_of(encoded, 64, 1, 0, 1)
+    assert len(rows.counts) == 32
+    assert rows.counts["left out (unknown role critic)"] == 3
+    assert rows.counts["left out (unknown role guest 3)"] == 1
+    assert rows.counts["left out (other reasons)"] == 171
+    assert sum(count for name, count in rows.counts.items() if name != "chats") == 203
+    assert len(rows.left_out()) == 203

@@ -16,6 +16,7 @@ _KEYS = {
     "last batch not full": "global_batch_size",
     "contaminated": "decontaminate",  # what follows says of which set
 }
+_REASONS = 30  # that are counted one by one
 BATCH_NOT_FULL = "last batch not full"
 TEMPLATE = "the chat template"  # a reason that begins so has what it does after a colon
 
@@ -25,7 +26,7 @@ def counted(row_name: str, reasons: np.ndarray) -> dict[str, int]:
 
     `reasons` holds one reason a row; "" means that the row is trained on.
     """
-    counts = Counter(str(reason) for reason in reasons if reason)
+    counts = _counted(reasons)
     return {
         f"{row_name}s": len(reasons),
         **{f"left out ({reason})": count for reason, count in sorted(counts.items())},
@@ -41,13 +42,21 @@ def listed(row_name: str, reasons: np.ndarray) -> Dataset:
 
 def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> lost.Line:
     """Returns what the stage says if it leaves out more than half; `rows` are for examples."""
-    counts = Counter(str(reason) for reason in reasons if reason)
+    counts = _counted(reasons)
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(_read(rows[index]))) for index in indices] if rows else []
     default = "chat_template" if most.startswith(TEMPLATE) else "dataset_name"
     key = f"`{_KEYS.get(most.partition(':')[0], default)}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)
+
+
+def _counted(reasons: np.ndarray) -> Counter[str]:
+    """How many rows a reason has; rare ones together, where each row has its own words in it."""
+    counts = Counter(str(reason) for reason in reasons if reason)
+    kept = Counter(dict(counts.most_common(_REASONS)))
+    others = counts.total() - kept.total()
+    return kept + Counter({"other reasons": others})
 
 
 def _read(row: dict[str, Any]) -> dict[str, Any]:

@@ -176,8 +176,23 @@ def check_answer(
     asked = render(tokenizer, prompt, tools, prompt=True)
     text = render(tokenizer, [*prompt, *answer], tools)
     _check_whole(answer, None, text)
+    check_calls(tokenizer, [*prompt, *answer], tools)
     _check_begins(text, asked, of(tokenizer))
     check_tokens(tokenizer, text, len(asked))
+
+
+def check_calls(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Any) -> None:
+    """Raises Unusable if a chat with calls of tools is written as it is without them."""
+    silent = [{key: turn[key] for key in turn if key != "tool_calls"} for turn in messages]
+    if silent == messages:
+        return
+    written = render(tokenizer, messages, tools)
+    try:
+        said = render(tokenizer, silent, tools)
+    except Unusable:  # it needs them
+        return
+    if said == written:
+        raise Unusable("it leaves out calls of tools")
 
 
 def check_tokens(tokenizer: PreTrainedTokenizerBase, text: str, stop: int) -> None:
@@ -199,7 +214,7 @@ def _check_begins(text: str, prompt: str, form: Template) -> None:
 
 
 def _check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None:
-    """Raises Unusable if something that was said, called or offered is not in a chat's text.
+    """Raises Unusable if something that was said or offered is not in a chat's text.
 
     White space does not count: templates strip it, and set thoughts apart.
     """
@@ -208,9 +223,6 @@ def _check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None
         for said in _words(message):
             if _squeezed(said) not in written and _squeezed(json.dumps(said)[1:-1]) not in written:
                 raise Unusable(f"it leaves out a part of what the {message['role']} says")
-        for call in message.get("tool_calls") or []:
-            if str(call.get("function", call).get("name")) not in text:
-                raise Unusable("it leaves out calls of tools")
     for tool in tools or []:
         if str(tool.get("function", tool).get("name")) not in text:
             raise Unusable("it leaves out the tools")

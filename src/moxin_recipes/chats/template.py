@@ -149,6 +149,7 @@ def encode(
     form = rendering.of(tokenizer)
     find = rendering.marked_spans if form.marked else rendering.prefix_spans
     text, spans = find(tokenizer, messages, tools, form)
+    rendering.check_calls(tokenizer, messages, tools)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
     labels = [-100] * len(ids)
