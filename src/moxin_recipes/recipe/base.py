@@ -150,7 +150,13 @@ class PostTrainingKeys(TrainingKeys):
     decontaminate: list[EvaluationSet] = field(default_factory=list, metadata=MEASURE)
     problems_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     problems_config: str | None = "problems"  # null: the only one of its repository
-    prompt_suffix: str = ""  # after each problem, in GRPO's prompts and in held-out ones
+    eval_problem_column: str = "problem"  # of `problems_name`
+    eval_answer_column: str = "answer"
+    # Before each problem that is asked, of GRPO and held out; and before chats and pairs without
+    # a system turn of their own.
+    system_prompt: str | None = None
+    # After each problem that is asked, and after each user's turn that a chat or a pair answers.
+    prompt_suffix: str = ""
     # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     answer_format: Literal["plain", "chain"] = "plain"
     eval_split: str = "test"
