@@ -30,13 +30,6 @@ def test_the_prompt_is_how_a_chat_begins(tokenizer: PreTrainedTokenizerBase) -> 
     assert chat == f"{prompt}so</s>"
 
 
-def test_turns_in_the_sharegpt_way(tokenizer: PreTrainedTokenizerBase) -> None:
-    conversation = [{"from": "human", "value": "how?"}, {"from": "gpt", "value": "so"}]
-    expected = turns("how?", "so")
-    assert template.messages_of({"conversations": conversation, "label": "x"}) == expected
-    assert template.messages_of({"messages": expected}) == expected
-
-
 def test_role_tags_are_text_and_the_end_is_learned_once(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:

@@ -52,6 +52,9 @@ def job(tiny: Tiny, folder: Path, rows: list[dict[str, Any]], **keys: Any) -> An
             global_batch_size=1,
             problems_name=None,
             seed=0,
+            messages_column=None,
+            system_prompt=None,
+            prompt_suffix="",
             **{"decontaminate": SETS, **keys},
         ),
         args=SimpleNamespace(max_length=64, num_train_epochs=1, dataset_num_proc=None),
@@ -92,7 +95,8 @@ def test_chats_are_left_out_listed_and_counted(
         "left out (contaminated: quiz (8-gram))": 3,
         "left out (contaminated: quiz (whole))": 1,
     }
-    said, loud = caplog.messages
+    read, said, loud = caplog.messages
+    assert read == "`dataset_name`: chats are read from `messages`; not read: id"
     assert said == (
         "`decontaminate`: 4 of 6 chats hold items of evaluation sets and are left out: quiz 4"
     )

@@ -1,10 +1,12 @@
 """Counts and lists the rows of a dataset that training leaves out, with the reasons."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from moxin_recipes.chats.calls import parsed
 from moxin_recipes.recipe import lost
 
 # Reason → the recipe key to change; of the others, the dataset is to blame.
@@ -43,7 +45,12 @@ def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> los
     counts = Counter(str(reason) for reason in reasons if reason)
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
-    examples = [" ".join(lost.texts(rows[index])) for index in indices] if rows else []
+    examples = [" ".join(lost.texts(_read(rows[index]))) for index in indices] if rows else []
     default = "chat_template" if most.startswith(TEMPLATE) else "dataset_name"
     key = f"`{_KEYS.get(most.partition(':')[0], default)}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose columns may be JSON texts."""
+    return {name: parsed(value) for name, value in row.items()}

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset as RowDataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.layouts import Chat, Layout, layout_of
 from moxin_recipes.chats.rendering import Unusable, special_tokens
-from moxin_recipes.chats.template import encode, messages_of, special_token_in
+from moxin_recipes.chats.template import encode, special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -32,38 +33,29 @@ def encode_chats(
     folder: Path,
     processes: int | None = None,
     excluded: Sequence[str] = (),
+    layout: Layout | None = None,
 ) -> Dataset:
     """Returns one row a chat (`_COLUMNS`), from Arrow files below `folder`.
 
-    A second call reads these files again. A chat is left out if it is longer than `length` tokens,
-    if a turn is empty, if the assistant has no turn, if a text contains a special token, or if the
-    chat template cannot write it (`template.encode`); before that, if `excluded` has a reason for
-    it (one a chat, "" for none).
+    A second call reads these files again. A chat is left out if `excluded` has a reason for it (one
+    a chat, "" for none), if its `layout` (default: that of its columns) cannot be read, if a text
+    contains a special token, if the chat template cannot write it (`template.encode`), or if it is
+    longer than `length` tokens.
     """
     special = special_tokens(tokenizer)
+    layout = layout or layout_of(chats.column_names)
 
     def encoded(row: dict[str, Any], place: int) -> dict[str, Any]:
-        if excluded and excluded[place]:
-            return {"ids": [], "spoken": [], "tokens": 0, "left_out": excluded[place]}
-        messages = messages_of(row)
-        if not all(message["content"] for message in messages):
-            return {"ids": [], "spoken": [], "tokens": 0, "left_out": "empty turn"}
-        if special_token_in(messages, special):
-            return {"ids": [], "spoken": [], "tokens": 0, "left_out": "special token in a text"}
-        try:
-            ids, labels = encode(messages, tokenizer)
-        except Unusable as error:
-            reason = f"{left_out.TEMPLATE}: {error}"
-            return {"ids": [], "spoken": [], "tokens": 0, "left_out": reason}
-        spoken = [label != -100 for label in labels]
-        reason = "too long" if len(ids) > length else "" if any(spoken) else "no answer"
-        usable = reason == ""
-        return {
-            "ids": ids if usable else [],
-            "spoken": spoken if usable else [],
-            "tokens": len(ids),
-            "left_out": reason,
-        }
+        tokens, reason = 0, excluded[place] if excluded else ""
+        if not reason:
+            try:
+                ids, spoken = _encoded(layout.chat(row), tokenizer, special)
+                tokens, reason = len(ids), _unfit(ids, spoken, length)
+            except Unusable as error:
+                reason = str(error)
+        if reason:
+            ids, spoken = [], []
+        return {"ids": ids, "spoken": spoken, "tokens": tokens, "left_out": reason}
 
     folder.mkdir(parents=True, exist_ok=True)
     return chats.map(
@@ -78,6 +70,23 @@ def encode_chats(
         new_fingerprint=f"encoded-{len(chats)}-{length}",
         desc="Encoding chats",
     )
+
+
+def _encoded(
+    chat: Chat, tokenizer: PreTrainedTokenizerBase, special: list[str]
+) -> tuple[list[int], list[bool]]:
+    """The ids of a chat, and which of them are labels. Raises Unusable, with the reason."""
+    if special_token_in([chat.messages, chat.tools], special):
+        raise Unusable("special token in a text")
+    try:
+        ids, labels = encode(chat.messages, tokenizer, chat.tools, chat.unlearned)
+    except Unusable as error:
+        raise Unusable(f"{left_out.TEMPLATE}: {error}") from error
+    return ids, [label != -100 for label in labels]
+
+
+def _unfit(ids: list[int], spoken: list[bool], length: int) -> str:
+    return "too long" if len(ids) > length else "" if any(spoken) else "no answer"
 
 
 class PackedRows(RowDataset[dict[str, np.ndarray]]):

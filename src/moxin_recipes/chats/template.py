@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from moxin_recipes.chats import rendering
 from moxin_recipes.chats.rendering import Messages, Template, Unusable
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.base import TEMPLATES
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -181,23 +182,9 @@ def _refused(key: str, error: Unusable) -> RecipeError:
     return RecipeError(f"`{key}`: the model's chat template cannot be used: {error}; {way}")
 
 
-def messages_of(row: dict[str, Any]) -> list[dict[str, str]]:
-    """Returns a chat as turns of `role` and `content`, from `messages` or from `conversations`.
-
-    `conversations` is ShareGPT's layout: turns of `from` (human, gpt, system) and `value`.
-    """
-    if "messages" in row:
-        return list(row["messages"])
-    roles = {"human": "user", "gpt": "assistant"}
-    return [
-        {"role": roles.get(turn["from"], turn["from"]), "content": turn["value"]}
-        for turn in row["conversations"]
-    ]
-
-
-def special_token_in(messages: list[dict[str, str]], special: list[str]) -> bool:
-    """Returns whether a text contains one of the `special` tokens.
+def special_token_in(said: Any, special: list[str]) -> bool:
+    """Returns whether a text in what is `said` (turns, tools) contains one of the `special` tokens.
 
     The tokenizer would encode it as that token, which could end or begin a turn.
     """
-    return any(token in message["content"] for message in messages for token in special)
+    return any(token in text for text in lost.texts(said) for token in special)

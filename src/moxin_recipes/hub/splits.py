@@ -6,6 +6,7 @@ from typing import Any
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetsError
 
+from moxin_recipes.hub import json_rows
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -18,14 +19,24 @@ def write_split(folder: Path, split: str, rows: list[dict[str, Any]]) -> int:
 
 
 def load_split(
-    folder: Path, config: str | None, split: str, columns: list[str], key: str
+    folder: Path,
+    config: str | None,
+    split: str,
+    columns: list[str],
+    key: str,
+    json_as_text: bool = False,
 ) -> Dataset:
     """One split of a downloaded dataset repository; a missing column or split names `key`.
 
-    An entry of `columns` may name several, `a|b`, of which one must be there.
+    An entry of `columns` may name several, `a|b`, of which one must be there. With `json_as_text`
+    the columns of JSON files are texts (`json_rows`), for rows that differ in their kinds.
     """
     try:
-        dataset = load_dataset(str(folder), config, split=split)
+        dataset = json_rows.load(folder, config, split, key) if json_as_text else None
+        if dataset is None:
+            dataset = load_dataset(str(folder), config, split=split)
+    except RecipeError:
+        raise
     except (ValueError, DatasetsError, OSError) as error:
         # What is wrong with a file stands in the cause; the error itself says little.
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None

@@ -152,10 +152,10 @@ class PostTrainingKeys(TrainingKeys):
     problems_config: str | None = "problems"  # null: the only one of its repository
     eval_problem_column: str = "problem"  # of `problems_name`
     eval_answer_column: str = "answer"
-    # Before each problem that is asked, of GRPO and held out; and before chats and pairs without
-    # a system turn of their own.
+    # Before problems that are asked, and before chats and pairs without a system turn of their own.
     system_prompt: str | None = None
-    # After each problem that is asked, and after each user's turn that a chat or a pair answers.
+    # After problems that are asked, and after each turn of the user that a chat or a pair answers
+    # (not twice). A mixture of chats may not want it.
     prompt_suffix: str = ""
     # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     answer_format: Literal["plain", "chain"] = "plain"

@@ -34,7 +34,7 @@ _INPUTS = (
 # Keys of ours that came later; their defaults had no part in it.
 _LATER: tuple[str, ...] = (
     *("accept_parts", "system_prompt", "problem_column", "answer_column"),
-    *("eval_problem_column", "eval_answer_column"),
+    *("eval_problem_column", "eval_answer_column", "messages_column"),
 )
 # Those that only some stages had then: key → these stages.
 _LATER_ELSEWHERE = {"decontaminate": ("data",)}

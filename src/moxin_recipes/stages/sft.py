@@ -3,10 +3,10 @@
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.sft \
       --config recipes/moxin-nano/30-sft.yaml
 
-Needs: a model, chats (`messages`), problems to score on. Pushes: the tuned model. Only what the
-assistant says is learned; chats are packed whole, without seeing each other, in an order that is a
-function of the seed. Those that cannot be used, or hold an item of the evaluation sets
-(`decontaminate`), are listed in `left_out.parquet` beside the model.
+Needs: a model, chats (docs/chats.md: the layouts), problems to score on. Pushes: the tuned model.
+Only what the assistant says is learned; chats are packed whole, without seeing each other, in an
+order that is a function of the seed. Those that cannot be used, or hold an item of the evaluation
+sets (`decontaminate`), are listed in `left_out.parquet` beside the model.
 
 The loss is the mean over the answer tokens of the global batch. Tülu 3 sums instead: its gradient
 is ours times the number of those tokens. AdamW's step does not change with that factor (tests:
@@ -14,15 +14,20 @@ parity), but a limit on the gradient's norm means something else, and where the 
 varies from step to step, a sum gives the fuller steps more say in AdamW's averages.
 """
 
+import logging
+
 from transformers import AutoConfig, PretrainedConfig
 from trl import SFTConfig
 
 from moxin_recipes.chats import template
+from moxin_recipes.chats.layouts import layout_of
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.run import Run, launch
 from moxin_recipes.training.post_training import PostTraining
 from moxin_recipes.training.trainers import PackedSFTTrainer
+
+log = logging.getLogger(__name__)
 
 
 def main(run: Run[SftKeys, SFTConfig]) -> None:
@@ -45,17 +50,25 @@ def main(run: Run[SftKeys, SFTConfig]) -> None:
 def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRows:
     """The recipe's chats: encoded once, by one process of a machine, and packed."""
     args, tokenizer = run.args, tuning.tokenizer
-    chats = tuning.rows(["messages|conversations"])
+    keys = run.keys
+    chats = tuning.rows([], json_as_text=True)
+    layout = layout_of(
+        chats.column_names, keys.messages_column, keys.system_prompt, keys.prompt_suffix
+    )
+    if run.is_main:
+        log.info("`dataset_name`: %s", layout)
     excluded = tuning.excluded(chats, "chat")
     with run.ranks.in_turn("the encoded chats"):
         folder, processes = run.state / "chats", args.dataset_num_proc
-        encoded = encode_chats(chats, tokenizer, args.max_length, folder, processes, excluded)
+        encoded = encode_chats(
+            chats, tokenizer, args.max_length, folder, processes, excluded, layout
+        )
     rows = PackedRows(
         encoded,
         args.max_length,
         args.num_train_epochs,
-        run.keys.seed,
-        run.keys.global_batch_size,
+        keys.seed,
+        keys.global_batch_size,
         tokenizer.pad_token_id,
     )
     if run.is_main:

@@ -39,11 +39,17 @@ class PostTraining:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
         self._overlap: tuple[str, contaminated.Contaminated] | None = None
 
-    def rows(self, columns: list[str], split: str | None = None) -> Dataset:
-        """A split of the recipe's dataset, by default the one to train on, with these columns."""
+    def rows(
+        self, columns: list[str], split: str | None = None, json_as_text: bool = False
+    ) -> Dataset:
+        """A split of the recipe's dataset, by default the one to train on, with these columns.
+
+        With `json_as_text` the columns of JSON files are texts: turns differ from row to row.
+        """
         keys, key = self._run.keys, "dataset_name"
         split = split or keys.dataset_train_split
-        return load_split(self._run.pull(key), keys.dataset_config, split, columns, key)
+        folder = self._run.pull(key)
+        return load_split(folder, keys.dataset_config, split, columns, key, json_as_text)
 
     def excluded(self, rows: Dataset, row_name: str) -> Sequence[str]:
         """Why each of the `rows` to train on is left out: `contaminated: SET (rule)`, or "".

@@ -12,7 +12,7 @@ from moxin_recipes.recipe.user_files import is_ours
 
 @dataclass(kw_only=True)
 class SftKeys(PostTrainingKeys):
-    """Chats in the column `messages`, or `conversations` of `from` and `value`."""
+    """Chats in `messages` or `conversations`, or in `prompt` and `completion` (docs/chats.md)."""
 
     libraries: ClassVar[tuple[str, ...]] = ("trl:ModelConfig", "trl:SFTConfig")
     scores: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -20,6 +20,8 @@ class SftKeys(PostTrainingKeys):
 
     chat_template: str | None = None  # a file of templates/, or a path
     pad_token: str | None = None  # for a tokenizer that has none
+    # The column of the turns, if it is neither `messages` nor `conversations`, or one of both.
+    messages_column: str | None = None
     # Instead of the model's own, where chats are longer than what it was trained on.
     rope_theta: AboveZero | None = None
     sliding_window: Count | None = None  # tokens; 0 is full attention
