@@ -31,10 +31,11 @@ LEVELS = [
 BETWEEN = {
     "documents": {"problems", "tokens"},
     "models": {"chats"},
-    "rewards": {"chats"},
+    "problems": {"chats"},
+    "rewards": {"chats", "problems"},
     "teachers": {"chats", "problems", "rewards"},
     "training": {"chats", "cpu", "documents", "models", "scores"},
-    "scores": {"chats", "cpu", "documents", "rewards", "tokens"},
+    "scores": {"chats", "cpu", "documents", "problems", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}
 

@@ -125,13 +125,13 @@ def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "def short(completions, answers):\n"
         "    return [Score(float(len(c) < 5), 0.0, 'length') for c in completions]\n"
         "def floats(completions, answers):\n"
-        "    return [1.0 for c in completions]\n"
+        "    return [1.0 for c in completions[1:]]\n"
     )
     monkeypatch.chdir(tmp_path)
     scores = rewards.score("own_rewards:short", ["yes", "not at all"], ["", ""])
     assert [score.reward for score in scores] == [1.0, 0.0]
     assert rewards.for_trl("own_rewards:short").__name__ == "own_rewards:short"
-    with pytest.raises(RecipeError, match="must give one Score for each completion"):
+    with pytest.raises(RecipeError, match="must give one Score or number for each of 1 comp"):
         rewards.score("own_rewards:floats", ["yes"], [""])
 
 

@@ -48,7 +48,13 @@ def test_rows_are_scored_in_order(place: Workplace) -> None:
     ("text", "reward", "expected"),
     [
         ('{"completion": "x", "answer": "1"}\n{"completion": "x"}', "math", "rows.jsonl:2: there"),
-        ('\n{"completion": "x", "answer": 1}', "math", "rows.jsonl:2: there is no text `answer`"),
+        (
+            '\n{"completion": "x", "answer": null}',
+            "math",
+            "rows.jsonl:2: there is no text",
+        ),
+        ('{"completion": "x", "answer": true}', "math", "rows.jsonl:1: `answer`: answer is a bool"),
+        ('{"completion": 1, "answer": 1}', "math", "rows.jsonl:1: there is no text `completion`"),
         ("{", "math", "rows.jsonl:1: "),
         ('{"completion": "x", "answer": "1"}', "code", "rows.jsonl:1: the `answer` of a program"),
         ("", "meth", "there is no meth; use math, format, code"),

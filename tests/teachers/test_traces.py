@@ -61,13 +61,15 @@ def test_the_tags_as_they_come_earn_nothing() -> None:
 
 
 def test_both_layouts_are_read_without_doubles() -> None:
-    rows, counts = traces.read([("openr1", OPENR1), ("openthoughts", THOUGHTS)])
+    read = traces.read([("openr1", OPENR1), ("openthoughts", THOUGHTS)])
+    rows = read.usable()
     assert rows["problem"] == ["What  is 1+2?", "Half of 3?"]
-    assert counts == {
-        "left out (no answer to verify by)": 1,
+    assert read.counts == {
+        "problems": 4,
+        "left out (no answer)": 1,
         "left out (problem seen before)": 1,
     }
-    (row,) = traces.read([("openthoughts", THOUGHTS)])[0]
+    (row,) = traces.read([("openthoughts", THOUGHTS)]).usable()
     assert row["answer"] == "3"
     for name in ("math", "format"):
         assert rewards.score(name, row["traces"], ["3"])[0].reward == 1

@@ -2,29 +2,37 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from tests.tiny import turns
 from tests.training.conftest import Tiny, quiet
 from transformers import AutoModelForCausalLM, Trainer
-from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, ModelConfig, SFTConfig
 
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.hub.pull import Parent
+from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import adapters
 from moxin_recipes.training.trainers import PackedSFTTrainer
 
 
-def lora() -> LoraConfig:
-    return LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear")
+def lora(dropout: float = 0.0) -> LoraConfig:
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=4,
+        lora_alpha=8,
+        target_modules="all-linear",
+        lora_dropout=dropout,
+    )
 
 
-def sft(tiny: Tiny, folder: Path, values: dict[str, Any]) -> Trainer:
-    chats = Dataset.from_dict({"messages": [turns("how many?", "12 or 13")] * 4})
+def sft(tiny: Tiny, folder: Path, values: dict[str, Any], dropout: float = 0.0) -> Trainer:
+    chats = Dataset.from_dict({"messages": [turns("how many?", f"{n} or 13") for n in range(16)]})
     encoded = encode_chats(chats, tiny.tokenizer, 32, folder / "chats")
     rows = PackedRows(encoded, 32, 1, 0, 1, tiny.tokenizer.pad_token_id)
     return PackedSFTTrainer(
@@ -32,7 +40,7 @@ def sft(tiny: Tiny, folder: Path, values: dict[str, Any]) -> Trainer:
         args=SFTConfig(**values),
         train_dataset=rows.as_dataset(),
         processing_class=tiny.tokenizer,
-        peft_config=lora(),
+        peft_config=lora(dropout),
     )
 
 
@@ -88,3 +96,76 @@ def test_the_merged_model_is_the_adapted_one(
         start = tiny.model()(input_ids=ids).logits
     torch.testing.assert_close(merged, adapted, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(merged, start, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("named", "targets"),
+    [
+        (["q_proj"], {"q_proj"}),
+        (["q_proj", "v_proj"], {"q_proj", "v_proj"}),
+        (["all-linear"], "all-linear"),
+        ("all-linear", "all-linear"),
+        (r".*layers\.0.*q_proj", r".*layers\.0.*q_proj"),
+    ],
+)
+def test_modules_are_named_as_the_recipe_has_them(tiny: Tiny, named: Any, targets: Any) -> None:
+    listed = list(named) if isinstance(named, list) else named
+    kept = ModelConfig(use_peft=True, lora_target_modules=listed)
+    config = adapters.configuration(kept, {"lora_target_modules": named})
+    assert config is not None
+    assert config.target_modules == targets
+    adapters.check_names(kept, {"lora_target_modules": named}, tiny.folder)
+    adapted = get_peft_model(tiny.model(), config)
+    names = {name.split(".lora_A")[0] for name, _ in adapted.named_parameters() if "lora_A" in name}
+    kinds = {name.rpartition(".")[2] for name in names}
+    assert kinds == (targets if isinstance(targets, set) else kinds)
+    assert names
+
+
+@pytest.mark.parametrize("key", ["lora_target_modules", "lora_modules_to_save"])
+@pytest.mark.parametrize("named", [["W_pack"], ["q_proj", "W_pack"]])
+def test_a_name_that_no_module_has_is_one_line(tiny: Tiny, key: str, named: list[str]) -> None:
+    wanted = ModelConfig(use_peft=True, lora_r=4)
+    line = f"`{key}`: the model has no module W_pack; its matrices are down_proj, gate_proj, k_proj"
+    with pytest.raises(RecipeError, match=line):
+        adapters.check_names(wanted, {key: named}, tiny.folder)
+
+
+def test_in_bfloat16_the_merged_model_is_as_exact_as_the_adapter(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """Both are a rounding away from the sum in float32; the merged one by no more than that."""
+    model = tiny.model().to(torch.bfloat16)
+    torch.manual_seed(0)
+    adapted = get_peft_model(model, lora())
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    adapted.save_pretrained(tmp_path)
+    adapters.merge(SimpleNamespace(model=adapted), tmp_path, tiny.folder)  # type: ignore[arg-type]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    assert merged.dtype == torch.bfloat16
+    ids = torch.arange(4, 24)[None]
+    with torch.no_grad():
+        beside, whole = adapted.eval()(ids).logits.float(), merged(ids).logits.float()
+        exact = adapted.float()(ids).logits
+    off = (whole - exact).abs().mean() / (beside - exact).abs().mean()
+    assert 0.2 < off < 1.5
+    assert (whole - beside).abs().max() > 0  # they are two roundings
+
+
+def test_only_dropout_makes_another_micro_batch_another_result(tiny: Tiny, tmp_path: Path) -> None:
+    losses: dict[float, list[torch.Tensor]] = {}
+    for dropout in (0.0, 0.05):
+        for micro in (1, 4):
+            folder = tmp_path / f"{dropout}-{micro}"
+            values = quiet(folder, per_device_train_batch_size=micro, max_steps=3)
+            values |= {"gradient_accumulation_steps": 4 // micro, "learning_rate": 0.01}
+            trainer = sft(tiny, folder, values, dropout)
+            trainer.train()
+            adapter = [p.detach() for n, p in trainer.model.named_parameters() if "lora_B" in n]
+            losses.setdefault(dropout, []).append(torch.cat([p.flatten() for p in adapter]))
+    differences = {dropout: (a - b).abs().max() for dropout, (a, b) in losses.items()}
+    assert differences[0.0] < 1e-6
+    assert differences[0.05] > 1e-4

@@ -104,10 +104,12 @@ def test_what_is_not_trained_on_is_counted_and_listed(tiny: Tiny, tmp_path: Path
         trained(tiny, tmp_path / "0", rows[2:3], 1)
 
 
-def test_plain_texts_are_refused(tiny: Tiny, tmp_path: Path) -> None:
-    texts = [{"prompt": "how many?", "chosen": "12", "rejected": "13"}]
-    with pytest.raises(RecipeError, match="`chosen` and `rejected` must be lists of turns"):
-        trained(tiny, tmp_path, texts, 1)
+def test_answers_that_the_cut_makes_equal_are_left_out(tiny: Tiny, tmp_path: Path) -> None:
+    same = "many or " * 60
+    rows = [whole_chats("how many?", same + "12", same + "13"), whole_chats("how?", "12", "13")]
+    trainer, pairs = trained(tiny, tmp_path, rows, 1)
+    assert trainer.train_dataset["pair"][:] == [1]
+    assert pairs.left_out().to_list() == [{"pair": 0, "reason": "equal answers when cut"}]
 
 
 def test_a_pair_that_the_template_cannot_write_has_its_reason(tmp_path: Path) -> None:

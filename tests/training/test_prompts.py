@@ -9,6 +9,7 @@ from tests.training.conftest import Tiny
 
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems.prompts import as_prompts
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
 from moxin_recipes.stages.grpo import last_reward
@@ -20,12 +21,17 @@ PROBLEMS = Dataset.from_list(
 
 
 def test_grpo_asks_with_the_suffix_and_leaves_out_what_is_too_long(tiny: Tiny) -> None:
-    prompts = as_prompts(PROBLEMS, tiny.tokenizer, 64, SUFFIX)
+    def problems() -> Problems:
+        return Problems(PROBLEMS, ("problem", "answer"), "dataset_name")
+
+    read = problems()
+    prompts = as_prompts(read, tiny.tokenizer, 64, SUFFIX)
+    assert read.left_out().to_list() == [{"problem": 1, "reason": "prompt too long"}]
     assert prompts.to_list() == [
         {"prompt": [{"role": "user", "content": "12 or 13?" + SUFFIX}], "answer": "12"}
     ]
-    with pytest.raises(RecipeError, match="`max_prompt_length`: no prompt has at most 3 tokens"):
-        as_prompts(PROBLEMS, tiny.tokenizer, 3, SUFFIX)
+    with pytest.raises(RecipeError, match=r"^`max_prompt_length` 3: .* 2 prompt too long"):
+        as_prompts(problems(), tiny.tokenizer, 3, SUFFIX)
 
 
 def test_held_out_problems_are_asked_the_same_way(

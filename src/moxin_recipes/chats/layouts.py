@@ -147,9 +147,12 @@ def layout_of(
     return Layout(turns, read, others, system_prompt, suffix)
 
 
-def turns_of(value: Any, where: str) -> Messages:
-    """Returns the turns of a list in any layout; `where` is its column. Raises Unusable."""
-    turns, _ = _weighed(_read(value, where))
+def turns_of(value: Any, where: str, role: str | None = None) -> Messages:
+    """Returns the turns of a list in any layout; `where` is its column. Raises Unusable.
+
+    With a `role`, a plain text is one turn of it.
+    """
+    turns, _ = _weighed(_read(value, where, role))
     return turns
 
 

@@ -13,6 +13,8 @@ from moxin_recipes.recipe import lost
 _KEYS = {
     "too long": "max_length",
     "prompt too long": "max_length",
+    "equal answers when cut": "max_length",
+    "pass rate": "min_pass_rate`, `max_pass_rate",
     "last batch not full": "global_batch_size",
     "contaminated": "decontaminate",  # what follows says of which set
 }

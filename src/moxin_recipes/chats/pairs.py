@@ -1,4 +1,4 @@
-"""Reads preference pairs of both layouts as turns, and lists the pairs that it leaves out."""
+"""Reads preference pairs as a prompt and two answers, and lists the pairs that it leaves out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,25 +6,31 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, Features, LargeList, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedTokenizerBase
-from trl import extract_prompt
 
 from moxin_recipes.chats import left_out
-from moxin_recipes.chats.rendering import Unusable, check_answer, special_tokens
+from moxin_recipes.chats.preferences import Preferences
+from moxin_recipes.chats.rendering import Messages, Unusable, check_answer, special_tokens
 from moxin_recipes.chats.template import special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
+
+_TURNS = List({"role": Value("string"), "content": Value("string")})
+_COLUMNS = Features(
+    {
+        **dict.fromkeys(("prompt", "chosen", "rejected"), _TURNS),
+        "pair": Value("int64"),
+        "left_out": Value("string"),  # the reason, or ""
+    }
+)
 
 
 class Pairs:
     """The pairs of a split, with the reasons why some of them are left out.
 
-    `chosen` and `rejected` are lists of turns. If `prompt` is such a list too, they follow it.
-    Otherwise they are whole chats, as in Tülu 3, and the prompt is the beginning that both share;
-    a string in `prompt` only repeats its last turn. As in SFT, a pair is left out if a turn is
-    empty or if a text contains a special token. It is also left out if it has no answer, or if its
-    chats begin differently.
+    `preferences.py` reads them. As in SFT, a pair is left out if a turn is empty, or if a text
+    contains a special token; and if its answers are equal, also after they are cut.
     """
 
     def __init__(
@@ -33,13 +39,14 @@ class Pairs:
         tokenizer: PreTrainedTokenizerBase,
         folder: Path,
         key: str,
+        layout: Preferences | None = None,
         excluded: Sequence[str] = (),
     ) -> None:
         """Reads `pairs`, the dataset of the recipe key `key`, into Arrow files below `folder`.
 
         `excluded` has a reason for each pair that is left out whatever it says, "" for the others.
         """
-        self._read = _as_turns(pairs, tokenizer, folder, key, excluded)
+        self._read = _as_turns(pairs, tokenizer, folder, layout or Preferences(), excluded)
         self._reasons = np.array(self._read["left_out"][:], dtype=object)
         self._truncated: dict[str, int] = {}
         if not len(self.usable()):
@@ -57,14 +64,18 @@ class Pairs:
         Several processes would repeat other pairs instead. TRL drops pairs whose prompt alone has
         `length` tokens, and cuts answers at `length`.
         """
+        usable = np.flatnonzero(self._reasons == "")
+        self._reasons[np.setdiff1d(usable, np.array(prepared["pair"][:], int))] = "prompt too long"
+        if length:
+            equal = _equal_when_cut(prepared, length)
+            self._reasons[np.array(prepared["pair"][:], int)[equal]] = "equal answers when cut"
+            prepared = prepared.select(np.setdiff1d(np.arange(len(prepared)), equal))
         pair_indices = np.array(prepared["pair"][:], int)
         full = len(pair_indices) // batch * batch
         if not full:
             raise RecipeError(
                 f"`global_batch_size`: {batch} pairs, but only {len(pair_indices)} can be used"
             )
-        usable = np.flatnonzero(self._reasons == "")
-        self._reasons[np.setdiff1d(usable, pair_indices)] = "prompt too long"
         self._reasons[pair_indices[full:]] = left_out.BATCH_NOT_FULL
         trained = prepared.select(range(full))
         self._truncated = {"truncated": _longer(trained, length) if length else 0}
@@ -88,30 +99,21 @@ def _as_turns(
     pairs: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    key: str,
+    layout: Preferences,
     excluded: Sequence[str],
 ) -> Dataset:
     """Returns one row a pair: three lists of turns, its index, and why it is left out, or ""."""
-    names, lists = ("prompt", "chosen", "rejected"), (List, LargeList)
-    if not all(isinstance(pairs.features[name], lists) for name in names[1:]):
-        raise RecipeError(
-            f"`{key}`: `chosen` and `rejected` must be lists of turns (`role`, `content`); plain "
-            "texts would be trained on without the chat template"
-        )
-    whole_chats = not isinstance(pairs.features.get("prompt"), lists)
     special = special_tokens(tokenizer)
-    turns = {
-        name: pairs.features["chosen" if whole_chats and name == "prompt" else name]
-        for name in names
-    }
 
     def read(row: dict[str, Any], place: int) -> dict[str, Any]:
-        pair = {name: row.get(name) or [] for name in names}
-        if whole_chats:
-            ends = {name: pair[name] for name in ("chosen", "rejected")}
-            pair = extract_prompt(ends) if all(ends.values()) else {**pair, "prompt": []}
-        reason = (excluded[place] if excluded else "") or _reason(pair, special)
-        reason = reason or _of_template(pair, tokenizer)
+        pair: dict[str, Messages] = {"prompt": [], "chosen": [], "rejected": []}
+        reason = excluded[place] if excluded else ""
+        if not reason:
+            try:
+                pair = layout.pair(row)
+                reason = _reason(pair, special, tokenizer)
+            except Unusable as error:
+                reason = str(error)
         return {**pair, "pair": place, "left_out": reason}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def _as_turns(
         read,
         with_indices=True,
         remove_columns=pairs.column_names,
-        features=Features({**turns, "pair": Value("int64"), "left_out": Value("string")}),
+        features=_COLUMNS,
         cache_file_name=str(folder / "pairs.arrow"),
         load_from_cache_file=True,
         # The folder belongs to one recipe and its inputs, so a short fingerprint is enough.
@@ -128,19 +130,17 @@ def _as_turns(
     )
 
 
-def _reason(pair: dict[str, list[dict[str, str]]], special: list[str]) -> str:
-    """Returns why a pair cannot be trained on, or ""."""
-    turns = pair["prompt"] + pair["chosen"] + pair["rejected"]
-    if not pair["chosen"] or not pair["rejected"]:
-        return "no answer"
-    if not pair["prompt"]:
-        return "no shared prompt"
-    if not all(turn["content"] for turn in turns):
-        return "empty turn"
-    return "special token in a text" if special_token_in(turns, special) else ""
+def _reason(
+    pair: dict[str, Messages], special: list[str], tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """Returns why a pair that was read cannot be trained on, or ""."""
+    turns = [turn for name in ("prompt", "chosen", "rejected") for turn in pair[name]]
+    if special_token_in(turns, special):
+        return "special token in a text"
+    return _of_template(pair, tokenizer)
 
 
-def _of_template(pair: dict[str, list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase) -> str:
+def _of_template(pair: dict[str, Messages], tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns why the chat template cannot write a pair as a prompt with two answers, or ""."""
     try:
         for name in ("chosen", "rejected"):
@@ -160,3 +160,14 @@ def _longer(pairs: Dataset, length: int) -> int:
         )
         count += int((prompt + np.maximum(chosen, rejected) > length).sum())
     return count
+
+
+def _equal_when_cut(pairs: Dataset, length: int) -> np.ndarray:
+    """The places of prepared pairs whose answers are the same up to `length` tokens in all."""
+    equal = []
+    names = ["prompt_ids", "chosen_ids", "rejected_ids"]
+    for place, row in enumerate(pairs.select_columns(names)):
+        room = length - len(row["prompt_ids"])
+        if row["chosen_ids"][:room] == row["rejected_ids"][:room]:
+            equal.append(place)
+    return np.array(equal, int)

@@ -1,90 +1,79 @@
 """Selects problems that can give a signal, and turns them into prompts for GRPO."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from moxin_recipes.chats import left_out
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.recipe import lost
+from moxin_recipes.problems.rows import Problems, beside
 from moxin_recipes.recipe.strict import RecipeError
 
-
-def without(problems: Dataset, excluded: Sequence[str]) -> Dataset:
-    """Returns the problems that `excluded` has no reason for; it has one for each, or is empty.
-
-    Raises RecipeError if no problem is left.
-    """
-    if not any(excluded):
-        return problems
-    kept_rows = [index for index, reason in enumerate(excluded) if not reason]
-    if not kept_rows:
-        raise RecipeError(
-            f"`decontaminate`: each of the {len(problems)} problems of `dataset_name` holds an "
-            "item of an evaluation set"
-        )
-    return problems.select(kept_rows)
+PASS_RATE, TOO_LONG = "pass rate", "prompt too long"
+# Names that TRL gives a reward by itself, or reads as something else.
+_OF_TRL = frozenset(
+    (
+        *("prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"),
+        *("log_extra", "log_metric", "environments", "image", "images", "problem", "answer"),
+    )
+)
 
 
-def with_a_signal(problems: Dataset, rates: Path | None, least: float, most: float) -> Dataset:
-    """Returns the problems whose pass rate lies between `least` and `most`, or is not known.
+def keep_with_a_signal(problems: Problems, rates: Path | None, least: float, most: float) -> None:
+    """Leaves out problems whose pass rate is known and not between `least` and `most`.
 
-    `rates` is the folder of a distilled dataset with `problem` and `pass_rate`; without it all
-    problems stay. Raises RecipeError if no problem is left.
+    `rates` is the folder of a distilled dataset with `problem` and `pass_rate`. Raises RecipeError
+    if no problem is left.
     """
     if rates is None:
-        return problems
+        return
     columns = ["problem", "pass_rate"]
     table = load_split(rates, "pass_rates", "train", columns, "pass_rates_name")
     rate_of = dict(zip(table["problem"], table["pass_rate"], strict=True))
-    kept_rows = [
-        index
-        for index, problem in enumerate(problems["problem"])
-        if problem not in rate_of or least <= rate_of[problem] <= most
-    ]
-    if not kept_rows:
-        raise RecipeError("`min_pass_rate`, `max_pass_rate`: no problem lies between them")
-    return problems.select(kept_rows)
+
+    def why(problem: str, _: str) -> str:
+        known = rate_of.get(problem)
+        return "" if known is None or least <= known <= most else PASS_RATE
+
+    problems.leave_out_where(why)
+
+
+def turns(problem: str, system: str | None, suffix: str) -> list[dict[str, str]]:
+    """A problem as it is asked: the system prompt, if there is one, and the user's turn."""
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": problem + suffix}]
 
 
 def as_prompts(
-    problems: Dataset, tokenizer: PreTrainedTokenizerBase, longest: int, suffix: str = ""
+    problems: Problems,
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int,
+    suffix: str = "",
+    system: str | None = None,
 ) -> Dataset:
-    """Returns rows of `prompt` (one user turn) and `answer`, up to `longest` prompt tokens.
+    """Returns rows of `prompt` (turns), `answer` and the dataset's further columns.
 
-    Raises RecipeError if no prompt is short enough.
+    Leaves out problems whose prompt has more than `longest` tokens, or that the chat template
+    refuses. Raises RecipeError if none is left.
     """
-    rows = []
-    for row in problems:
-        prompt = [{"role": "user", "content": row["problem"] + suffix}]
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
-        if len(ids["input_ids"]) <= longest:
-            rows.append({"prompt": prompt, "answer": row["answer"]})
-    if not rows:
-        raise RecipeError(f"`max_prompt_length`: no prompt has at most {longest} tokens")
-    return Dataset.from_list(rows)
 
+    def why(problem: str, _: str) -> str:
+        prompt = turns(problem, system, suffix)
+        try:
+            ids = tokenizer.apply_chat_template(
+                prompt, add_generation_prompt=True, return_dict=True
+            )["input_ids"]
+        except (TemplateError, ValueError, TypeError) as error:
+            return f"{left_out.TEMPLATE}: {' '.join(str(error).split())[:100]}"
+        return TOO_LONG if len(ids) > longest else ""
 
-def left_out(problems: Dataset, clean: Dataset, solvable: Dataset, asked: Dataset) -> lost.Line:
-    """Returns what the stage says if it leaves out more than half of the problems.
-
-    `clean` are those without an evaluation item, `solvable` those of them with a signal, `asked`
-    those of these with a prompt that is short enough.
-    """
-    reasons = {
-        "contaminated": len(problems) - len(clean),
-        "pass rate": len(clean) - len(solvable),
-        "prompt too long": len(solvable) - len(asked),
-    }
-    most = max(reasons, key=lambda reason: reasons[reason])
-    if most == "contaminated":
-        key, stay = "`decontaminate`", set(clean["problem"])
-        gone = [text for text in problems["problem"] if text not in stay]
-    elif most == "pass rate":
-        key, stay = "`min_pass_rate`, `max_pass_rate`", set(solvable["problem"])
-        gone = [text for text in clean["problem"] if text not in stay]
-    else:
-        key = "`max_prompt_length`"
-        gone = sorted(solvable["problem"], key=len, reverse=True)
-    return lost.Line("problems", len(problems), reasons, key, gone[: lost.EXAMPLES])
+    try:
+        problems.leave_out_where(why)
+    except RecipeError as error:
+        raise RecipeError(f"`max_prompt_length` {longest}: {error}") from error
+    rows = problems.usable()
+    asked = [turns(problem, system, suffix) for problem in rows["problem"]]
+    made = Dataset.from_dict({"prompt": asked, "answer": rows["answer"][:]})
+    return beside(made, rows, [name for name in rows.column_names if name not in _OF_TRL])

@@ -150,11 +150,13 @@ class PostTrainingKeys(TrainingKeys):
     decontaminate: list[EvaluationSet] = field(default_factory=list, metadata=MEASURE)
     problems_name: str | None = field(default=None, metadata={**DATASET_INPUT, **MEASURE})
     problems_config: str | None = "problems"  # null: the only one of its repository
-    # After each problem, in GRPO's prompts and in held-out ones, and after each turn of the user in
-    # SFT's chats that an answer follows (not twice). A mixture of chats may not want it.
-    prompt_suffix: str = ""
-    # Before problems and before chats without a system turn of their own.
+    eval_problem_column: str = "problem"  # of `problems_name`
+    eval_answer_column: str = "answer"
+    # Before problems that are asked, and before chats and pairs without a system turn of their own.
     system_prompt: str | None = None
+    # After problems that are asked, and after each turn of the user that a chat or a pair answers
+    # (not twice). A mixture of chats may not want it.
+    prompt_suffix: str = ""
     # plain: 27+5=32, or just 32; chain: <think>…</think>\boxed{}
     answer_format: Literal["plain", "chain"] = "plain"
     eval_split: str = "test"

@@ -32,7 +32,11 @@ _INPUTS = (
     "datasets",
 )
 # Keys of ours that came later; their defaults had no part in it.
-_LATER: tuple[str, ...] = ("accept_parts", "messages_column", "system_prompt")
+_LATER: tuple[str, ...] = (
+    *("accept_parts", "system_prompt", "problem_column", "answer_column"),
+    *("eval_problem_column", "eval_answer_column", "messages_column"),
+    *("prompt_column", "chosen_column", "rejected_column"),
+)
 # Those that only some stages had then: key → these stages.
 _LATER_ELSEWHERE = {"decontaminate": ("data",)}
 

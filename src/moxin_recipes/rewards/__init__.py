@@ -5,12 +5,14 @@ a `Score` for each. `math` and `code` work in processes that can be killed (`poo
 """
 
 import importlib
+import math as arithmetic
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import own
 from moxin_recipes.rewards.answers import form, math
 from moxin_recipes.rewards.pool import TIMED_OUT, Unavailable
 from moxin_recipes.rewards.programs import code
@@ -18,7 +20,7 @@ from moxin_recipes.rewards.score import Score
 
 __all__ = ["REWARDS", "TIMED_OUT", "Score", "Unavailable", "check", "find", "for_trl", "score"]
 
-Reward = Callable[[Sequence[str], Sequence[str]], list[Score]]
+Reward = Callable[..., list[Score]]
 
 REWARDS: dict[str, Reward] = {"math": math, "format": form, "code": code}
 
@@ -56,17 +58,23 @@ def check(names: Sequence[str]) -> None:
         find(name)
 
 
-def score(name: str, completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
-    """Returns one score for each completion, in the same way as training computes it."""
+def score(
+    name: str, completions: Sequence[Any], answers: Sequence[str], **columns: Any
+) -> list[Score]:
+    """Returns one score for each completion, in the same way as training computes it.
+
+    Completions are texts or turns. `columns` are further columns, for a reward of one's own that
+    has the form of TRL's (`own.py`).
+    """
     if len(completions) != len(answers):
         raise ValueError(f"{len(completions)} completions, but {len(answers)} answers")
-    scores = find(name)(completions, answers)
-    if len(scores) != len(completions) or not all(isinstance(verdict, Score) for verdict in scores):
-        raise RecipeError(f"`rewards`: {name} must give one Score for each completion")
-    return scores
+    function = find(name)
+    if name in REWARDS:
+        return function([own.text_of(one) for one in completions], answers)
+    return own.scored(name, function, completions, {**columns, "answer": list(answers)})
 
 
-def for_trl(name: str, opened: str = "") -> Callable[..., list[float]]:
+def for_trl(name: str, opened: str = "") -> Callable[..., list[float | None]]:
     """Returns the reward as a function for TRL, which passes the dataset's columns as keywords.
 
     It needs the column `answer`, and reads completions as texts or as turns, each after what the
@@ -74,15 +82,24 @@ def for_trl(name: str, opened: str = "") -> Callable[..., list[float]]:
     as a column of the completions table.
     """
 
-    def reward(completions: list[Any], answer: list[str], **columns: Any) -> list[float]:
-        texts = [opened + (c if isinstance(c, str) else c[-1]["content"]) for c in completions]
-        scores = score(name, texts, answer)
+    def reward(completions: list[Any], answer: list[str], **columns: Any) -> list[float | None]:
+        whole = [_after(opened, completion) for completion in completions]
+        scores = score(name, whole, answer, **columns)
         if "log_metric" in columns:
             timeouts = sum(verdict.reason == TIMED_OUT for verdict in scores)
             columns["log_metric"](f"rewards/{name}/timeouts", timeouts / len(scores))
         if "log_extra" in columns:
             columns["log_extra"](f"{name}_reason", [verdict.reason for verdict in scores])
-        return [verdict.reward for verdict in scores]
+        return [None if arithmetic.isnan(verdict.reward) else verdict.reward for verdict in scores]
 
     reward.__name__ = name
     return reward
+
+
+def _after(opened: str, completion: Any) -> Any:
+    """A completion with what its prompt has opened before it."""
+    if not opened:
+        return completion
+    if isinstance(completion, str):
+        return opened + completion
+    return [*completion[:-1], {**completion[-1], "content": opened + completion[-1]["content"]}]

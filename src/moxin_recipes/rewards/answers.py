@@ -22,7 +22,7 @@ SECONDS_AN_ANSWER = 5.0
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}$")
 _DECIMAL = re.compile(r"[-+]?([0-9]{1,18}\.[0-9]{1,18})$")
 _TOGETHER = 64  # comparisons that one worker gets at a time, at most
-_Pair = tuple[str, str]  # the candidate and the right answer
+_Pair = tuple[str | None, str]  # the candidate (None: can it be read?) and the right answer
 _LONGEST_ANSWER = 1000  # characters; a longer boxed answer is wrong without a comparison
 
 
@@ -87,6 +87,14 @@ def _compared(pairs: list[_Pair]) -> list[Score]:
         for results in job_results
         for result in results
     ]
+
+
+def understood(answers: Sequence[str]) -> list[bool]:
+    """Of each right answer, whether it can be read; a completion can only equal one that can."""
+    plain = [_INTEGER.match(answer) or _DECIMAL.match(answer) for answer in answers]
+    asked = [answer for answer, known in zip(answers, plain, strict=True) if not known]
+    read = iter(_compared([(None, answer) for answer in asked]))
+    return [bool(known) or next(read).reward == 1 for known in plain]
 
 
 def _plainly(candidate: str, answer: str) -> str:

@@ -3,11 +3,14 @@
 import math
 
 from moxin_recipes import rewards
+from moxin_recipes.problems.rows import Problems
+from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import answers as answering
 from moxin_recipes.rewards.pool import Job
 
 _HOSTILE = ("<think></think>\\boxed{" + "(" * 300, "</think>" * 1000, "\\boxed{" * 1000, "", "\0")
+NOT_READ = "answer is not understood"
 _TESTS = '{"inputs": ["2"], "outputs": ["4"]}'
 # Reward → known completions, each with its answer and its score.
 KNOWN: dict[str, list[tuple[str, str, float]]] = {
@@ -27,6 +30,34 @@ KNOWN: dict[str, list[tuple[str, str, float]]] = {
         ("<think>twice</think>\n```python\nwhile True:\n    import os; os.fork()\n```", _TESTS, 0),
     ],
 }
+
+
+MOST = 0.1  # share of a set's answers that the verifier may fail to understand
+
+
+def try_answers(names: list[str], problems: Problems) -> list[str]:
+    """Returns one reason a row: the verifier cannot read the answer, or "".
+
+    No solution of such a problem would be right. Raises RecipeError where they are more than `MOST`
+    of all.
+    """
+    reasons = [""] * len(problems.reasons)
+    if "math" not in names:
+        return reasons
+    places = problems.places()
+    answers = list(dict.fromkeys(str(problems.answers[place]) for place in places))
+    read = dict(zip(answers, answering.understood(answers), strict=True))
+    unread = [place for place in places if not read[str(problems.answers[place])]]
+    for place in unread:
+        reasons[place] = NOT_READ
+    if len(unread) > MOST * len(places):
+        shown = [f"row {place}: {lost.excerpt(str(problems.answers[place]))}" for place in unread]
+        raise RecipeError(
+            f"`{problems.key}`: `math` can read {len(places) - len(unread)} of {len(places)} "
+            f"answers ({'; '.join(shown[: lost.EXAMPLES])}); an answer is what stands in the box: "
+            "name the column that holds it (`answer_column`), or use another reward (`rewards`)"
+        )
+    return reasons
 
 
 def check_rewards(names: list[str], answers: list[str]) -> None:

@@ -1,12 +1,14 @@
 """`moxin score` scores rows of `completion` and `answer` in the same way as training does."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from moxin_recipes import rewards
+from moxin_recipes.problems.rows import answer_of
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.programs import tests_of
 
@@ -25,7 +27,7 @@ def scored(name: str, file: str) -> Iterator[dict[str, Any]]:
         completions, answers = zip(*pairs[start : start + BATCH], strict=True)
         for score in rewards.score(name, completions, answers):
             yield {
-                "reward": score.reward,
+                "reward": None if math.isnan(score.reward) else score.reward,
                 "seconds": round(score.seconds, 4),
                 "reason": score.reason,
             }
@@ -45,12 +47,17 @@ def _row(name: str, where: str, line: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
         for key in ("completion", "answer"):
-            if not isinstance(row, dict) or not isinstance(row.get(key), str):
+            if not isinstance(row, dict) or row.get(key) is None:
                 raise RecipeError(f"there is no text `{key}`")
+        if not isinstance(row["completion"], str):
+            raise RecipeError("there is no text `completion`")
+        answer, why = answer_of(row["answer"], is_tests=name == "code")
+        if answer is None:
+            raise RecipeError(f"`answer`: {why}")
         if name == "code":
-            tests_of(row["answer"])
+            tests_of(answer)
     except ValueError as error:
         raise RecipeError(
             f'{where}: {error}; each line must be {{"completion": "…", "answer": "…"}}'
         ) from error
-    return row["completion"], row["answer"]
+    return row["completion"], answer

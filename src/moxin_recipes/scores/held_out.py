@@ -19,6 +19,8 @@ from moxin_recipes.chats import template
 from moxin_recipes.cpu.rollouts import Sampling, sample
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.problems import prompts
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.base import PostTrainingKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import metrics
@@ -101,6 +103,7 @@ def answers(
     answer_format: str,
     *,
     suffix: str = "",
+    system: str | None = None,
     samples: int,
     max_new_tokens: int,
     seed: int,
@@ -111,7 +114,7 @@ def answers(
     greedy else; `ended` and `well_formed` are shares of those completions.
     """
     model, tokenizer = load(folder)
-    prompts = asked(problems, tokenizer, suffix)
+    texts = asked(problems, tokenizer, suffix, system)
     wanted = list(problems["answer"])
     reward, opened = REWARDS_OF_FORMAT[answer_format], template.opened(tokenizer)
 
@@ -119,11 +122,11 @@ def answers(
         said = generate(model, tokenizer, texts, max_new_tokens, sample_seed)
         return [Completion(opened + completion.text, completion.ended) for completion in said]
 
-    greedy = run(prompts)
-    rounds = [run(prompts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
+    greedy = run(texts)
+    rounds = [run(texts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
     flat = [completion for completions in rounds for completion in completions]
     right = reward([c.text for c in flat], wanted * len(rounds))
-    which = list(range(len(prompts))) * len(rounds)
+    which = list(range(len(texts))) * len(rounds)
     result = metric("pass_at_one").compute(predictions=right, references=which)
     items = {"accuracy": result.pop("items")}
     scores = {**result, "ended": float(np.mean([c.ended for c in flat]))}
@@ -137,25 +140,32 @@ def answers(
     return {name: round(value, 4) for name, value in scores.items()}, items
 
 
-def asked(problems: Dataset, tokenizer: Tokenizer, suffix: str) -> list[str]:
-    """Each problem as a user's turn, up to where the assistant begins."""
+def asked(
+    problems: Dataset, tokenizer: Tokenizer, suffix: str, system: str | None = None
+) -> list[str]:
+    """Each problem as it is asked (`prompts.turns`), up to where the assistant begins."""
     return [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem + suffix}],
-            tokenize=False,
-            add_generation_prompt=True,
+            prompts.turns(problem, system, suffix), tokenize=False, add_generation_prompt=True
         )
         for problem in problems["problem"]
     ]
 
 
-def forced_chains(folder: Path, problems: Dataset, suffix: str, max_new_tokens: int) -> list[float]:
+def forced_chains(
+    folder: Path,
+    problems: Dataset,
+    max_new_tokens: int,
+    suffix: str = "",
+    system: str | None = None,
+) -> list[float]:
     """1 or 0 for each problem: greedy, with the full chain (`chain_prefix`) begun for the model."""
     model, tokenizer = load(folder)
     opened = template.opened(tokenizer)
     starts = [start.removeprefix(opened) for start in problems["chain_prefix"]]
-    prompts = [p + s for p, s in zip(asked(problems, tokenizer, suffix), starts, strict=True)]
-    said = generate(model, tokenizer, prompts, max_new_tokens)
+    begun = asked(problems, tokenizer, suffix, system)
+    texts = [text + start for text, start in zip(begun, starts, strict=True)]
+    said = generate(model, tokenizer, texts, max_new_tokens)
     completions = [opened + start + c.text for start, c in zip(starts, said, strict=True)]
     return chain_rewards(completions, list(problems["answer"]))
 
@@ -185,11 +195,13 @@ def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
     for prefix, split in splits.items():
         if split is None:
             continue
-        columns = ["problem", "answer"] + (["chain_prefix"] if prefix else [])
+        names = (keys.eval_problem_column, keys.eval_answer_column)
+        columns = [*names, *(["chain_prefix"] if prefix else [])]
         rows = load_split(
             pull("problems_name"), keys.problems_config, split, columns, "problems_name"
         )
-        problems[prefix] = rows.select(range(min(keys.eval_rows, len(rows))))
+        usable = Problems(rows, names, "problems_name").usable()
+        problems[prefix] = usable.select(range(min(keys.eval_rows, len(usable))))
     return problems
 
 
@@ -201,7 +213,7 @@ def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
     """
     for problems in held_out_problems(pull, keys).values():
         try:
-            asked(problems, tokenizer, keys.prompt_suffix)
+            asked(problems, tokenizer, keys.prompt_suffix, keys.system_prompt)
         except (ValueError, TypeError, TemplateError) as error:
             reason = " ".join(str(error).split())
             raise RecipeError(
@@ -217,12 +229,14 @@ def _on_problems(
         problems,
         keys.answer_format,
         suffix=keys.prompt_suffix,
+        system=keys.system_prompt,
         samples=keys.eval_samples,
         max_new_tokens=keys.eval_max_new_tokens,
         seed=keys.seed,
     )
     if keys.answer_format == "chain" and "chain_prefix" in problems.column_names:
-        right = forced_chains(model, problems, keys.prompt_suffix, keys.eval_max_new_tokens)
+        said = (keys.prompt_suffix, keys.system_prompt)
+        right = forced_chains(model, problems, keys.eval_max_new_tokens, *said)
         forced = metric("pass_at_one").compute(
             predictions=right, references=list(range(len(right)))
         )

@@ -16,6 +16,7 @@ from datasets import Dataset
 
 from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
@@ -30,10 +31,14 @@ log = logging.getLogger(__name__)
 def main(run: Run[DistillKeys, None]) -> None:
     """Asks, verifies, keeps, pushes."""
     keys = run.keys
-    problems, counts = recorded(run) if keys.teacher == "recorded" else asked(run)
+    read = recorded(run) if keys.teacher == "recorded" else asked(run)
+    read.leave_out(known_answers.try_answers(keys.rewards, read))
+    problems = read.usable()
     answers = solutions(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
     tally = verified.write(folder, problems, answers, keys.rewards)
+    read.left_out().to_parquet(folder / "left_out" / "train.parquet")
+    read.warn()
     line = verified.left_out(folder, tally)
     if not tally.kept:
         raise RecipeError(
@@ -46,13 +51,13 @@ def main(run: Run[DistillKeys, None]) -> None:
         "tokens": tally.completion_tokens or None,
         "summary": "Worked solutions in `<think>…</think>` with a boxed answer, all verified. "
         + origin,
-        "counts": {"problems": len(problems), **counts, **tally.counts()},
+        "counts": read.counts | tally.counts(),
     }
     run.finish({"hub_dataset_id": (folder, facts)})
 
 
-def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
-    """The problems of the recipe's `traces` with their solutions, and what was left out."""
+def recorded(run: Run[DistillKeys, None]) -> Problems:
+    """The problems of the recipe's `traces` with their solutions."""
     parts = []
     for position, source in enumerate(run.keys.traces):
         key = f"traces[{position}]"
@@ -62,11 +67,13 @@ def recorded(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
     return traces.read(parts)
 
 
-def asked(run: Run[DistillKeys, None]) -> tuple[Dataset, dict[str, int]]:
-    """The problems of `dataset_name`."""
+def asked(run: Run[DistillKeys, None]) -> Problems:
+    """The problems of `dataset_name`; before anything is paid for, their answers are tried."""
     keys, key = run.keys, "dataset_name"
-    columns = ["problem", "answer", *(["expression"] if keys.teacher == "program" else [])]
-    return load_split(run.pull(key), keys.dataset_config, keys.dataset_split, columns, key), {}
+    names = (keys.problem_column, keys.answer_column)
+    columns = [*names, *(["expression"] if keys.teacher == "program" else [])]
+    rows = load_split(run.pull(key), keys.dataset_config, keys.dataset_split, columns, key)
+    return Problems(rows, names, key, is_tests="code" in keys.rewards)
 
 
 def solutions(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer]:

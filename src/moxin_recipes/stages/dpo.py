@@ -16,6 +16,7 @@ from trl.trainer import dpo_trainer
 
 from moxin_recipes.chats import template
 from moxin_recipes.chats.pairs import Pairs
+from moxin_recipes.chats.preferences import Preferences
 from moxin_recipes.recipe.keys.dpo import DpoKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
@@ -68,12 +69,15 @@ def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -
 
     Those to train on hold no evaluation item; those that are only scored stay as they are.
     """
-    pairs = tuning.rows(["chosen", "rejected"], split)
+    keys = run.keys
+    pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split)
+    columns = (keys.prompt_column, keys.chosen_column, keys.rejected_column)
+    layout = Preferences(*columns, keys.system_prompt, keys.prompt_suffix)
     trained_on = split == run.keys.dataset_train_split
     excluded = tuning.excluded(pairs, "pair") if trained_on else ()
     with run.ranks.in_turn(f"the pairs of {split}"):
         folder = run.state / "pairs" / split
-        return Pairs(pairs, tuning.tokenizer, folder, "dataset_name", excluded)
+        return Pairs(pairs, tuning.tokenizer, folder, "dataset_name", layout, excluded)
 
 
 def preference_accuracy(trainer: DPOTrainer) -> dict[str, float]:

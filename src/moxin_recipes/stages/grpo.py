@@ -8,16 +8,16 @@ from wrong, the model can end, and some group of completions gives a signal. Pro
 item of the evaluation sets (`decontaminate`) are left out. Pushes: the Reasoning model.
 """
 
+import functools
 import logging
 
-from datasets import Dataset
 from trl import GRPOConfig
 
 from moxin_recipes import rewards
 from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
-from moxin_recipes.recipe import lost
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.keys.grpo import GrpoKeys
 from moxin_recipes.rewards import known_answers, preflight
 from moxin_recipes.run import Run, launch
@@ -31,17 +31,21 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     keys = run.keys
     model = PostTraining(run)
     template.settle(model.tokenizer, "model_name_or_path")
-    problems = model.rows(["problem", "answer"])
+    rows = model.rows([keys.problem_column, keys.answer_column])
+    names = (keys.problem_column, keys.answer_column)
+    problems = Problems(rows, names, "dataset_name", is_tests="code" in keys.rewards)
     opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)
     run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
-    clean = prompts.without(problems, model.excluded(problems, "problem"))
+    tried = functools.partial(known_answers.try_answers, keys.rewards, problems)
+    problems.leave_out(run.ranks.once("the trial of the answers", tried))
+    problems.leave_out(model.excluded(rows, "problem"))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
-    solvable = prompts.with_a_signal(clean, rates, keys.min_pass_rate, keys.max_pass_rate)
+    prompts.keep_with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
     asked = prompts.as_prompts(
-        solvable, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix
+        problems, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix, keys.system_prompt
     )
     if run.is_main:
-        lost.warn(prompts.left_out(problems, clean, solvable, asked))
+        problems.warn()
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(
@@ -55,18 +59,14 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     if trainer.accelerator.device.type == "cpu" and run.args.gradient_checkpointing:
         log.warning("`gradient_checkpointing: false` makes a step on a CPU twice as fast")
     facts = model.train(trainer)
-    facts["counts"] = {
-        "problems": len(problems),
-        **({"left out (contaminated)": gone} if (gone := len(problems) - len(clean)) else {}),
-        "left out (pass rate)": len(clean) - len(solvable),
-        "left out (prompt too long)": len(solvable) - len(asked),
-    }
-    model.push(facts, "Reinforced on verifiable rewards", last_reward(facts["log"]))
+    facts["counts"] = problems.counts
+    reward = last_reward(facts["log"])
+    model.push(facts, "Reinforced on verifiable rewards", reward, left_out=problems.left_out())
 
 
-def test_rewards(run: Run[GrpoKeys, GRPOConfig], model: PostTraining, problems: Dataset) -> None:
+def test_rewards(run: Run[GrpoKeys, GRPOConfig], model: PostTraining, problems: Problems) -> None:
     """RecipeError unless the rewards tell right from wrong, see all marks, and samples can end."""
-    known_answers.check_rewards(run.keys.rewards, problems["answer"])
+    known_answers.check_rewards(run.keys.rewards, problems.usable()["answer"])
     preflight.check_marks(model.tokenizer, run.keys.rewards)
     if run.args.use_vllm:
         preflight.check_files_end(model.folder, model.tokenizer)

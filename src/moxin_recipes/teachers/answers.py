@@ -37,7 +37,8 @@ def file_name(keys: DistillKeys, problems: Sequence[str], model: str) -> str:
     or "" for an endpoint.
     """
     sampling = [keys.temperature, keys.top_p, keys.max_new_tokens, keys.seed]
-    parts = [keys.teacher, keys.teacher_model, model, keys.prompt_suffix, sampling, list(problems)]
+    said = [keys.prompt_suffix, *([keys.system_prompt] if keys.system_prompt else [])]
+    parts = [keys.teacher, keys.teacher_model, model, *said, sampling, list(problems)]
     return f"samples-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}.jsonl"
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from moxin_recipes.problems import prompts
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.teachers.answers import Answer
@@ -21,6 +22,7 @@ class Request:
     sample: int
     prompt: str
     seed: int
+    system: str | None = None
 
 
 Teacher = Callable[[Sequence[Request]], Iterator[Answer]]  # answers in any order
@@ -33,12 +35,12 @@ def request(keys: DistillKeys, problem: int, sample: int, text: str) -> Request:
     """
     digest = hashlib.sha256(f"{keys.seed} {problem} {sample}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big") >> 1
-    return Request(problem, sample, text + keys.prompt_suffix, seed)
+    return Request(problem, sample, text + keys.prompt_suffix, seed, keys.system_prompt)
 
 
 def turns(request: Request) -> list[dict[str, str]]:
-    """Returns a request as a conversation of one turn."""
-    return [{"role": "user", "content": request.prompt}]
+    """Returns a request as a conversation: the system prompt, if any, and the user's turn."""
+    return prompts.turns(request.prompt, request.system, "")
 
 
 class Transformers:

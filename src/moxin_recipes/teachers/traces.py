@@ -5,8 +5,10 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.rewards.maths import boxes
 
+SEEN = "problem seen before"
 # OpenThoughts has marks of its own; the rewards and the chat format use <think> and </think>.
 _MARKS = {
     "<|begin_of_thought|>": "<think>",
@@ -40,15 +42,15 @@ def joined(thought: str, solution: str) -> str:
 
 
 def _openr1(row: dict[str, Any]) -> dict[str, Any]:
-    traces = [as_chain(trace) for trace in row["generations"]]
-    return {"problem": row["problem"], "answer": row["answer"] or "", "traces": traces}
+    traces = [as_chain(trace) for trace in row["generations"] or [] if isinstance(trace, str)]
+    return {"problem": row["problem"], "answer": row["answer"], "traces": traces}
 
 
 def _openthoughts(row: dict[str, Any]) -> dict[str, Any]:
     # Only mathematics rows have a boxed answer; code, science and puzzles have nothing to verify.
     return {
         "problem": row["problem"],
-        "answer": boxes.answer(row["ground_truth_solution"] or "") or "",
+        "answer": boxes.answer(row["ground_truth_solution"] or ""),
         "traces": [joined(row["deepseek_reasoning"] or "", row["deepseek_solution"] or "")],
     }
 
@@ -63,8 +65,8 @@ LAYOUTS: dict[str, tuple[list[str], Callable[[dict[str, Any]], dict[str, Any]]]]
 }
 
 
-def read(parts: Sequence[tuple[str, Dataset]]) -> tuple[Dataset, dict[str, int]]:
-    """Returns one dataset of all sources, and counts of the rows that were left out, by reason.
+def read(parts: Sequence[tuple[str, Dataset]]) -> Problems:
+    """Returns the problems of all sources, with `traces`.
 
     `parts` holds (layout, dataset) of each source. A problem is left out if an earlier row has the
     same words, whatever the white space between them.
@@ -73,19 +75,15 @@ def read(parts: Sequence[tuple[str, Dataset]]) -> tuple[Dataset, dict[str, int]]
         dataset.map(LAYOUTS[layout][1], remove_columns=dataset.column_names)
         for layout, dataset in parts
     ]
-    combined = concatenate_datasets(mapped)
+    problems = Problems(concatenate_datasets(mapped), ("problem", "answer"), "traces")
     seen: set[str] = set()
-    kept_rows = []
-    counts = {"left out (no answer to verify by)": 0, "left out (problem seen before)": 0}
-    for index, (problem, answer) in enumerate(
-        zip(combined["problem"], combined["answer"], strict=True)
-    ):
+
+    def why(problem: str, _: str) -> str:
         words = " ".join(problem.split())
-        if not answer:
-            counts["left out (no answer to verify by)"] += 1
-        elif words in seen:
-            counts["left out (problem seen before)"] += 1
-        else:
-            seen.add(words)
-            kept_rows.append(index)
-    return combined.select(kept_rows), counts
+        if words in seen:
+            return SEEN
+        seen.add(words)
+        return ""
+
+    problems.leave_out_where(why)
+    return problems

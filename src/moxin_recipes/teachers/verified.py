@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from moxin_recipes import rewards
-from moxin_recipes.problems import arithmetic, arithmetic_rows
+from moxin_recipes.problems import arithmetic, arithmetic_rows, prompts
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
@@ -169,11 +169,17 @@ def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str])
         open_places = [place for place, reason in enumerate(reasons) if not reason]
         texts = [batch[place].text for place in open_places]
         known_answers = [rows[place]["answer"] for place in open_places]
-        for place, score in zip(
-            open_places, rewards.score(name, texts, known_answers), strict=True
-        ):
-            if score.reward <= 0:
-                reasons[place] = score.reason
+        asked = [rows[place]["problem"] for place in open_places]
+        scores = rewards.score(
+            name,
+            texts,
+            known_answers,
+            prompts=[prompts.turns(problem, None, "") for problem in asked],
+            problem=asked,
+        )
+        for place, score in zip(open_places, scores, strict=True):
+            if not score.reward > 0:  # TRL's None, no verdict, is no yes
+                reasons[place] = score.reason or name
     return reasons
 
 

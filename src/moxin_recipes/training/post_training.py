@@ -17,14 +17,14 @@ from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
 )
-from trl import GRPOTrainer, get_peft_config
+from trl import GRPOTrainer
 
 from moxin_recipes.chats import template
 from moxin_recipes.documents import contaminated, evaluation_sets
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
-from moxin_recipes.training import checkpoints
+from moxin_recipes.training import adapters, checkpoints
 from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
@@ -96,14 +96,16 @@ class PostTraining:
             model=model,
             args=self._run.args,
             processing_class=self.tokenizer,
-            peft_config=get_peft_config(self._run.model_config),
+            peft_config=adapters.configuration(run.model_config, run.recipe.values),
             **options,
         )
         stop_where_turns_end(made, self.tokenizer)
         return made
 
     def _prove(self) -> None:
-        held_out.prove(self._run.pull, self._run.keys, self.tokenizer)
+        run = self._run
+        held_out.prove(run.pull, run.keys, self.tokenizer)
+        adapters.check_names(run.model_config, run.recipe.values, self.folder)
         config = AutoConfig.from_pretrained(self.folder).get_text_config()
         end = template.ends(self.tokenizer, GenerationConfig())[0]
         if end >= config.vocab_size:

@@ -55,11 +55,14 @@ class DistillKeys(StageKeys):
     dataset_name: str | None = field(default=None, metadata=DATASET_INPUT)
     dataset_config: str | None = None
     dataset_split: str = "train"
+    problem_column: str = "problem"
+    answer_column: str = "answer"
     traces: list[Traces] = field(default_factory=list)
     model_name_or_path: str | None = field(default=None, metadata=MODEL_INPUT)
     # Of an endpoint: http://127.0.0.1:8000/v1. It may move; `teacher_model` says who answers.
     base_url: str | None = field(default=None, metadata=HARMLESS)
     teacher_model: str | None = None  # its name there
+    system_prompt: str | None = None  # before each problem when it is asked; not in the dataset
     prompt_suffix: str = ""  # after each problem when it is asked; not in the dataset
     temperature: AtLeastZero = 0.6
     top_p: PositiveShare = 0.95

@@ -15,6 +15,9 @@ class DpoKeys(PostTrainingKeys):
     curves: ClassVar[dict[str, str]] = {"rewards/accuracies": "reward accuracy in training"}
 
     dataset_test_split: str | None = None
+    prompt_column: str = "prompt"  # may be missing where the answers are whole chats
+    chosen_column: str = "chosen"
+    rejected_column: str = "rejected"
 
     @property
     def evaluates(self) -> bool:

@@ -24,6 +24,8 @@ class GrpoKeys(PostTrainingKeys):
         "kl": "KL to the start (nats a token)",
         "frac_reward_zero_std": "groups without variance",
     }
+    problem_column: str = "problem"
+    answer_column: str = "answer"
     rewards: list[str] = field(
         default_factory=lambda: ["math"]
     )  # names, or package.module:function

@@ -45,6 +45,15 @@ def equal(candidate: str, gold: str) -> bool:
     return any(_equal(one, other) for one, other in product(found, _readings(right)))
 
 
+def understood(gold: str) -> bool:
+    """Whether an answer can be read, and so be met by the same value written otherwise."""
+    try:
+        forms = _readings(notation.plain(gold))
+    except ValueError:
+        return False
+    return any(_agree(one, one) for one in forms)
+
+
 def _readings(text: str) -> list[Reading]:
     """Those with `1,000` as a thousand and as a list, where there are both."""
     found = []

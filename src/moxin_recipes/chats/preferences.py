@@ -1,0 +1,106 @@
+"""One row of a preference dataset → a prompt and two answers, in whatever layout it came.
+
+- `prompt`, `chosen` and `rejected` as turns or as plain texts, the answers alone or after the
+  prompt, which is not read twice;
+- whole chats in `chosen` and `rejected`: the prompt is the beginning that both share, and a text in
+  `prompt` only repeats its last turn;
+- one text each, with `Human:` and `Assistant:` before what they say.
+
+Only the first answers that differ are compared: what follows a later turn of the user is cut.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moxin_recipes.chats.layouts import turns_of
+from moxin_recipes.chats.rendering import Messages, Unusable
+
+EQUAL = "equal answers"
+_SYSTEM = ("system", "system_prompt")
+_SPOKEN = re.compile(r"(?:^|\n\n)\s*(Human|Assistant): ?")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """The columns of a dataset of pairs, and what the recipe puts around each prompt."""
+
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    system: str | None = None  # before prompts without a system turn
+    suffix: str = ""  # after the prompt's last turn, which is the user's; not twice
+
+    def pair(self, row: Mapping[str, Any]) -> dict[str, Messages]:
+        """Returns `prompt`, `chosen` and `rejected` of a row. Raises Unusable with the reason."""
+        if row.get("tools"):
+            raise Unusable("tools, which are not read in pairs")
+        chosen, rejected = (_answer(row[name], name) for name in (self.chosen, self.rejected))
+        given = row.get(self.prompt)
+        prompt = turns_of(given, self.prompt, "user") if given else []
+        if chosen[0]["role"] != "assistant":  # whole chats
+            shared = _shared(chosen, rejected)
+            if prompt and isinstance(given, list) and chosen[: len(prompt)] != prompt:
+                raise Unusable("its chats do not begin with the prompt")
+            prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if not prompt:
+            raise Unusable("no shared prompt")
+        prompt = self._whole(prompt, row)
+        pair = {"prompt": prompt, "chosen": _first(chosen), "rejected": _first(rejected)}
+        if pair["chosen"] == pair["rejected"]:
+            raise Unusable(EQUAL)
+        return {name: [_plain(turn) for turn in turns] for name, turns in pair.items()}
+
+    def _whole(self, prompt: Messages, row: Mapping[str, Any]) -> Messages:
+        """The prompt with its system turn and the suffix."""
+        said = next((row[name] for name in _SYSTEM if row.get(name)), None) or self.system
+        if said and not any(turn["role"] == "system" for turn in prompt):
+            prompt = [{"role": "system", "content": str(said)}, *prompt]
+        last = prompt[-1]
+        if last["role"] == "user" and not last["content"].endswith(self.suffix):
+            prompt = [*prompt[:-1], {**last, "content": last["content"] + self.suffix}]
+        return prompt
+
+
+def _answer(value: Any, where: str) -> Messages:
+    """The turns of `chosen` or `rejected`: a plain text is an answer, or a dialogue."""
+    if isinstance(value, str) and _SPOKEN.match(value):
+        parts = _SPOKEN.split(value)[1:]
+        value = [
+            {"role": _ROLES[who], "content": said.strip()}
+            for who, said in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    if not value:
+        raise Unusable("no answer")
+    return turns_of(value, where, "assistant")
+
+
+def _shared(chosen: Messages, rejected: Messages) -> int:
+    """How many turns two chats share at their beginning, up to an answer that differs."""
+    for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
+        if one != other:
+            if not place:
+                raise Unusable("no shared prompt")
+            if {one["role"], other["role"]} != {"assistant"}:
+                raise Unusable("its chats part before an answer")
+            return place
+    if chosen == rejected:
+        raise Unusable(EQUAL)
+    raise Unusable("no answer")  # one chat is the beginning of the other
+
+
+def _first(answer: Messages) -> Messages:
+    """An answer up to the next turn of the user."""
+    if not answer or answer[0]["role"] != "assistant":
+        raise Unusable("no answer")
+    end = next((i for i, turn in enumerate(answer) if turn["role"] == "user"), len(answer))
+    return answer[:end]
+
+
+def _plain(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn's role and text; raises Unusable where there is more to it."""
+    if turn.get("tool_calls"):
+        raise Unusable("a tool call, which is not read in pairs")
+    return {"role": turn["role"], "content": turn["content"]}

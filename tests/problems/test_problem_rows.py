@@ -1,0 +1,130 @@
+"""Rows of problems and answers: read, converted by the rule, or kept aside with a reason."""
+
+import datetime
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from moxin_recipes.hub.splits import load_split
+from moxin_recipes.problems.rows import Problems, answer_of, problem_of
+from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import known_answers
+
+NAMES = ("problem", "answer")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("12", "12"),
+        (" 033", " 033"),
+        (42, "42"),
+        (-7, "-7"),
+        (42.0, "42"),
+        (0.5, "0.5"),
+        (1e-7, "1e-07"),
+        (10**30, str(10**30)),
+        (["1", "2"], "1, 2"),
+        ([3], "3"),
+        ([1.5, "x"], "1.5, x"),
+    ],
+)
+def test_an_answer(value: Any, text: str) -> None:
+    assert answer_of(value) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no answer"),
+        ("", "empty answer"),
+        (" \n", "empty answer"),
+        (True, "answer is a bool"),
+        (math.nan, "answer is a float"),
+        (math.inf, "answer is a float"),
+        ({"a": 1}, "answer is a dict"),
+        ([], "no answer"),
+        ([None, "1"], "no answer"),
+        ([True], "no answer"),
+        (datetime.date(2024, 1, 1), "answer is a date"),
+    ],
+)
+def test_what_is_no_answer(value: Any, reason: str) -> None:
+    assert answer_of(value) == (None, reason)
+
+
+def test_tests_of_programs_may_be_an_object() -> None:
+    tests = {"inputs": ["2"], "outputs": ["4"]}
+    assert answer_of(tests, is_tests=True) == ('{"inputs": ["2"], "outputs": ["4"]}', "")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no problem"),
+        ("", "empty problem"),
+        (3, "problem is a int"),
+        ([{"role": "user"}], "problem is a list"),
+    ],
+)
+def test_what_is_no_problem(value: Any, reason: str) -> None:
+    assert problem_of(value) == (None, reason)
+
+
+LINES = """{"problem": "a", "answer": "3", "level": 1}
+{"problem": "b", "answer": 4, "level": 2}
+{"problem": "c", "answer": null, "level": 3}
+{"problem": null, "answer": 2.5, "level": 4}
+{"problem": "e", "answer": 2.0, "level": 5}
+"""
+
+
+def test_a_file_of_mixed_kinds(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(LINES)
+    rows = load_split(tmp_path, None, "train", [*NAMES], "dataset_name")
+    problems = Problems(rows, NAMES, "dataset_name")
+    assert problems.usable().to_list() == [
+        {"problem": "a", "answer": "3", "level": 1},
+        {"problem": "b", "answer": "4", "level": 2},
+        {"problem": "e", "answer": "2", "level": 5},
+    ]
+    assert problems.left_out().to_list() == [
+        {"problem": 2, "reason": "no answer"},
+        {"problem": 3, "reason": "no problem"},
+    ]
+    assert problems.counts == {"problems": 5, "left out (no answer)": 1, "left out (no problem)": 1}
+
+
+def test_columns_of_other_names_and_none() -> None:
+    rows = Dataset.from_dict({"question": ["a", "b"], "gold": [1, 2], "problem": ["x", "y"]})
+    read = Problems(rows, ("question", "gold"), "dataset_name").usable()
+    assert read.to_list() == [
+        {"problem": "a", "answer": "1", "question": "a", "gold": 1},
+        {"problem": "b", "answer": "2", "question": "b", "gold": 2},
+    ]
+    with pytest.raises(RecipeError, match=r"^`dataset_name`: the dataset has no column `goal` "):
+        Problems(rows, ("question", "goal"), "dataset_name")
+
+
+def test_nothing_that_can_be_used_is_one_line() -> None:
+    rows = Dataset.from_dict({"problem": ["a", "b"], "answer": [None, None]})
+    with pytest.raises(RecipeError, match=r"none of its 2 problems can be used; .* 2 no answer"):
+        Problems(rows, NAMES, "dataset_name")
+
+
+def set_of(answers: list[str]) -> Problems:
+    rows = Dataset.from_dict({"problem": ["x"] * len(answers), "answer": answers})
+    return Problems(rows, NAMES, "dataset_name")
+
+
+def test_answers_are_tried() -> None:
+    good = ["12", r"\frac{1}{2}", "(1,2]", r"\text{Evelyn}", "x^2+1", "3, 4", "C", r"12 \text{ cm}"]
+    problems = set_of([*good, *good, r"\frac{1}{"])
+    assert known_answers.try_answers(["math"], problems) == [""] * 16 + ["answer is not understood"]
+    assert known_answers.try_answers(["format"], problems) == [""] * 17
+    worked = ["He has 3 + 4 = 7 apples. #### 7", "So 2 < 3 and we get {", "12"]
+    with pytest.raises(RecipeError, match=r"`math` can read 1 of 3 answers \(row 0: He has"):
+        known_answers.try_answers(["math"], set_of(worked))

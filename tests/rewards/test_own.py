@@ -1,0 +1,136 @@
+"""Rewards of one's own in both forms; what they give is checked, what they raise is named."""
+
+from pathlib import Path
+
+import pytest
+
+from moxin_recipes import rewards
+from moxin_recipes.recipe.strict import RecipeError
+
+MODULE = """
+import asyncio
+import functools
+
+import numpy as np
+import torch
+
+from moxin_recipes.rewards import Score
+
+TURNS = [{"role": "assistant", "content": "four"}]
+
+
+def ours(completions, answers):
+    return [Score(float(c == a), 0.0, "same") for c, a in zip(completions, answers)]
+
+def numbers(completions, answers):
+    return [1, True, np.float32(0.5), torch.tensor(2.0)][: len(completions)]
+
+def of_trl(prompts, completions, answer, level, **kwargs):
+    assert prompts[0][-1]["role"] == "user" and completions[0][0]["role"] == "assistant"
+    return [float(c[0]["content"] == a) * n for c, a, n in zip(completions, answer, level)]
+
+def only_columns(completions, **kwargs):
+    return [len(kwargs["answer"][0])] * len(completions)
+
+def without_rest(prompts, completions):
+    return [len(completions)] * len(completions)
+
+def some(completions, **kwargs):
+    return [None if c[0]["content"] == "x" else 1.0 for c in completions]
+
+async def waits(completions, **kwargs):
+    await asyncio.sleep(0)
+    return [1.0 for _ in completions]
+
+class Longer:
+    def __call__(self, completions, answers):
+        return [float(len(c) > len(a)) for c, a in zip(completions, answers)]
+
+longer = Longer()
+short = functools.partial(lambda limit, completions, answers: [
+    float(len(c) < limit) for c in completions], 3)
+
+def breaks(completions, answers):
+    return [1 / (c != "bad") for c in completions]
+
+def breaks_together(completions, answers):
+    return [1.0] if len(completions) == 1 else completions[9]
+
+def few(completions, answers):
+    return [1.0]
+
+def words(completions, answers):
+    return ["good"] * len(completions)
+
+def nan(completions, **kwargs):
+    return [float("nan")] * len(completions)
+
+def nothing(completions, **kwargs):
+    return None
+"""
+
+
+@pytest.fixture(autouse=True)
+def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_a_user.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+COMPLETIONS = [[{"role": "assistant", "content": text}] for text in ("4", "x")]
+COLUMNS = {"prompts": [[{"role": "user", "content": "2+2?"}]] * 2, "level": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ours", [1.0, 0.0]),
+        ("numbers", [1.0, 1.0]),
+        ("of_trl", [2.0, 0.0]),
+        ("only_columns", [1.0, 1.0]),
+        ("without_rest", [2.0, 2.0]),
+        ("some", [1.0, None]),
+        ("waits", [1.0, 1.0]),
+        ("longer", [0.0, 0.0]),
+        ("short", [1.0, 1.0]),
+    ],
+)
+def test_in_training(name: str, expected: list[float | None]) -> None:
+    reward = rewards.for_trl(f"of_a_user:{name}")
+    assert reward(completions=COMPLETIONS, answer=["4", "4"], **COLUMNS) == expected
+
+
+def test_numbers_of_all_kinds() -> None:
+    scores = rewards.score("of_a_user:numbers", list("abcd"), list("abcd"))
+    assert [score.reward for score in scores] == [1.0, 1.0, 0.5, 2.0]
+
+
+def test_what_a_prompt_has_opened_comes_before_the_last_turn() -> None:
+    reward = rewards.for_trl("of_a_user:ours", "<think>")
+    assert reward(completions=COMPLETIONS, answer=["<think>4", "x"]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "breaks",
+            "failed with ZeroDivisionError: division by zero (of_a_user.py:45), at “bad” for ",
+        ),
+        (
+            "breaks_together",
+            "failed with IndexError: list index out of range (of_a_user.py:48), on 2 ",
+        ),
+        ("few", "must give one Score or number for each of 2 completions, not 1"),
+        ("nothing", "must give one Score or number for each of 2 completions, not NoneType"),
+        ("words", "gives str to “good”, and not a number"),
+        ("nan", "gives nan to “good”, and not a number"),
+        ("of_trl", "it needs the column `level`, and there are: answer, completions, prompts"),
+    ],
+)
+def test_the_line_of_a_wrong_reward(name: str, line: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        rewards.score(f"of_a_user:{name}", ["good", "bad"], ["1", "the answer 2"])
+    assert str(raised.value).startswith(f"`rewards`: of_a_user:{name}")
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
