@@ -101,11 +101,7 @@ def test_pairs_of_json_files_are_as_they_stand_there(tiny: Tiny, tmp_path: Path)
         {"prompt": "how many?", "chosen": "12", "rejected": "[13]", "tools": []},
         {"prompt": how, "chosen": turns("", "12")[1:], "rejected": turns("", "13")[1:]},
         {"chosen": turns("how many?", "12"), "rejected": turns("how many?", "13")},
-        {
-            "prompt": "how many?",
-            "chosen": [{"from": "gpt", "value": [{"type": "text", "text": "12"}]}],
-        }
-        | {"rejected": [{"from": "gpt", "value": "13"}]},
+        {"prompt": "how many?", "chosen": typed, "rejected": [{"from": "gpt", "value": "13"}]},
         {"prompt": turns("and?"), "chosen": turns("how?", "12"), "rejected": turns("how?", "13")},
     ]
     run = job(tiny, tmp_path, rows, decontaminate=[])
