@@ -20,6 +20,7 @@ from moxin_recipes.recipe.strict import RecipeError
 
 HI = [{"role": "user", "content": "Hi"}]
 HO = [{"role": "assistant", "content": "Ho"}]
+PARTS = [{"type": "text", "text": "Hi"}, {"type": "text", "text": "!"}]
 # Its turns begin with a colon; it writes tools and calls.
 TOOLS = "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}" + templates.CHATML.replace(
     "{{ m.content +", "{{ m.content + (m.tool_calls or '') | string +"
@@ -179,6 +180,55 @@ def test_fields_that_tables_fill_with_null_are_not_there() -> None:
         for turn in layout.chat(row).messages:
             assert None not in turn.values()
     assert layout.chat(table[0]).messages == [{**HI[0], "name": "Al"}, *HO]
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, False, "0", "0.0", "False"])
+def test_weights_that_are_nothing(weight: Any) -> None:
+    chat = chat_of({"messages": [*HI, {**HO[0], "weight": weight}, *HI, *HO]})
+    assert shown(chat) == "user: Hi · assistant: Ho · user: Hi · **assistant: Ho**"
+
+
+@pytest.mark.parametrize("weight", [1, 1.0, True, "1", None])
+def test_weights_that_are_one(weight: Any) -> None:
+    assert chat_of({"messages": [*HI, {**HO[0], "weight": weight}]}).unlearned == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "read"),
+    [
+        ({"prompt": "Hi", "completion": '{"a": [1]}'}, 'user: Hi · **assistant: {"a": [1]}**'),
+        ({"prompt": "[1]", "completion": "[]"}, "user: [1] · **assistant: []**"),
+        (
+            {"prompt": "Hi", "completion": '[{"name": "x", "type": "y"}]'},
+            'user: Hi · **assistant: [{"name": "x", "type": "y"}]**',
+        ),
+        (
+            {"prompt": '[{"from": "A", "to": "B"}]', "completion": '[{"role": "x"}]'},
+            'user: [{"from": "A", "to": "B"}] · **assistant: [{"role": "x"}]**',
+        ),
+        (
+            {"prompt": "Hi", "completion": "Ho", "system": '{"mode": 1}'},
+            'system: {"mode": 1} · user: Hi · **assistant: Ho**',
+        ),
+        ({"prompt": PARTS, "completion": PARTS[:1]}, "user: Hi! · **assistant: Hi**"),
+        (
+            {"prompt": json.dumps(PARTS), "completion": 12, "system": json.dumps(PARTS)},
+            "system: Hi! · user: Hi! · **assistant: 12**",
+        ),
+        (
+            {"prompt": json.dumps(HI), "completion": json.dumps(HO), "system": PARTS},
+            "system: Hi! · user: Hi · **assistant: Ho**",
+        ),
+    ],
+)
+def test_texts_that_are_json_beside_parts_and_turns(row: dict[str, Any], read: str) -> None:
+    assert shown(chat_of(row)) == read
+
+
+def test_fields_that_only_a_template_reads_are_found() -> None:
+    rows = [{"messages": []}, {"messages": [*HI, {**HO[0], "train": False, "name": "Al"}]}]
+    rows.append({"messages": [{**HI[0], "id": None}, {**HO[0], "mood": "gay", "weight": 1}]})
+    assert layout_of(["messages"]).further(rows) == ["train", "mood"]
 
 
 def test_numbers_are_written_plainly() -> None:

@@ -33,7 +33,7 @@ def test_the_keys_of_the_recipe_reach_the_chats(
 ) -> None:
     caplog.set_level("INFO")
     rows = [
-        {"chat": turns("how many?", "12"), "id": 1},
+        {"chat": [*turns("how many?"), {"from": "gpt", "value": "12", "train": True}], "id": 1},
         {"chat": json.dumps(turns("how?", "so")), "id": "two", "system": "Count."},
         {"chat": [{"from": "human", "value": [{"type": "text", "text": "12"}]}], "id": 3},
     ]
@@ -43,8 +43,10 @@ def test_the_keys_of_the_recipe_reach_the_chats(
     said = {tags.format("Be.", "how many?", "12"), tags.format("Count.", "how?", "so")}
     assert texts(tiny, chats) == said
     assert chats.counts == {"chats": 3, "left out (no answer)": 1}
-    (line,) = caplog.messages
-    assert line == "`dataset_name`: chats are read from `chat`, with `system`; not read: id"
+    assert caplog.messages == [
+        "`dataset_name`: chats are read from `chat`, with `system`; not read: id",
+        "further fields of turns only go to the template: train",
+    ]
 
 
 def test_where_most_chats_cannot_be_read_a_line_says_why(

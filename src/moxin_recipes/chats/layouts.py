@@ -5,9 +5,10 @@ tool) and `content` (a text), maybe `tool_calls`; other fields stay as they are.
 so is `Unusable`, with the reason; docs/chats.md lists the layouts and the reasons.
 """
 
+import contextlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ ROLES = {
 _CALLING = ("function_call", "tool_call")  # turns of the assistant whose text is a call
 _ROLE = {name: role for role, names in ROLES.items() for name in names}
 _TEXTS = ("text", "input_text", "output_text")  # types of parts
+_WEIGHTS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+_FIELDS = ("name", "tool_call_id", "reasoning_content", "thinking")  # that templates know
 _SHOWN = 30  # characters of a row's own word in a reason
 
 
@@ -88,6 +91,15 @@ class Layout:
                 raise Unusable("a half of a sign in a text")
         return Chat(turns, tools, unlearned)
 
+    def further(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Returns the fields of turns that nobody but a chat template may read."""
+        read = {"role", "content", "tool_calls", *_FIELDS}
+        found: dict[str, None] = {}
+        for row in rows:
+            with contextlib.suppress(Unusable):
+                found |= dict.fromkeys(n for t in self.chat(row).messages for n in t)
+        return [name for name in found if name not in read]
+
     def _turns(self, row: Mapping[str, Any]) -> tuple[Messages, list[int]]:
         for name in self.turns:
             if given := parsed(row[name]):
@@ -108,7 +120,7 @@ class Layout:
         """What the row or the recipe says before all turns; None if a turn says it."""
         name = next((name for name in SYSTEM if name in self.columns and row[name]), None)
         said = [turn["content"] for turn in turns if turn["role"] == "system"]
-        own = _text(row[name], "system") if name else ""
+        own = _text(_parts(row[name]), "system") if name else ""
         if not own.strip():
             return None if said else self.system_prompt
         if said and said[0].strip() != own.strip():
@@ -163,7 +175,7 @@ def _read(value: Any, where: str, role: str | None = None) -> Messages:
         columns = zip(*listed.values(), strict=False)  # a table of turns
         listed = [dict(zip(listed, turn, strict=True)) for turn in columns]
     if role and not _are_turns(listed):
-        listed = [{"role": role, "content": value}]
+        listed = [{"role": role, "content": _parts(value)}]
     if not isinstance(listed, list):
         kind = "a text that is not JSON" if isinstance(listed, str) else "no list of turns"
         raise Unusable("no turns" if listed is None else f"{where} is {kind}")
@@ -175,8 +187,14 @@ def _read(value: Any, where: str, role: str | None = None) -> Messages:
 
 
 def _are_turns(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(turn, dict) and {"role", "from"} & set(turn) for turn in map(parsed, value)
+    said = {"content", "value", "tool_calls", "function_call"}
+    return (
+        isinstance(value, list)
+        and value != []
+        and all(
+            isinstance(turn, dict) and {"role", "from"} & set(turn) and said & set(turn)
+            for turn in map(parsed, value)
+        )
     )
 
 
@@ -213,10 +231,10 @@ def _turn(given: Any, where: str) -> dict[str, Any]:
 
 def _weight(turn: Mapping[str, Any]) -> int:
     """0 or 1; a turn without one is learned."""
-    weight = turn.get("weight", 1)
-    if weight not in (0, 1):
-        raise Unusable(f"weight {lost.excerpt(str(weight))[:_SHOWN]}, which is neither 0 nor 1")
-    return int(weight)
+    weight = str(turn.get("weight", 1)).lower()
+    if weight not in _WEIGHTS:
+        raise Unusable(f"weight {lost.excerpt(weight)[:_SHOWN]}, which is neither 0 nor 1")
+    return _WEIGHTS[weight]
 
 
 def _weighed(turns: Messages) -> tuple[Messages, list[int]]:
@@ -239,6 +257,16 @@ def _text(content: Any, role: str) -> str:
     if not isinstance(parts, list):
         raise Unusable(f"content that is a {type(content).__name__}")
     return "".join(map(_part, parts))
+
+
+def _parts(value: Any) -> Any:
+    """The parts that a JSON text holds: each has a field of the name of its type."""
+    given = parsed(value)
+    if not isinstance(given, list) or not all(isinstance(part, dict) for part in given):
+        return value
+    kinds = [(part.get("type"), part) for part in given]
+    typed = all((kind in _TEXTS and "text" in part) or kind in part for kind, part in kinds)
+    return given if typed else value
 
 
 def _is_part(part: Any) -> bool:

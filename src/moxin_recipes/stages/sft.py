@@ -14,6 +14,7 @@ parity), but a limit on the gradient's norm means something else, and where the 
 varies from step to step, a sum gives the fuller steps more say in AdamW's averages.
 """
 
+import itertools
 import logging
 
 from transformers import AutoConfig, PretrainedConfig
@@ -57,6 +58,8 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     )
     if run.is_main:
         log.info("`dataset_name`: %s", layout)
+        if further := layout.further(itertools.islice(chats, 100)):
+            log.info("further fields of turns only go to the template: %s", ", ".join(further))
     excluded = tuning.excluded(chats, "chat")
     with run.ranks.in_turn("the encoded chats"):
         folder, processes = run.state / "chats", args.dataset_num_proc
