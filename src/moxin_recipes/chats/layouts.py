@@ -262,7 +262,7 @@ def _text(content: Any, role: str) -> str:
 def _parts(value: Any) -> Any:
     """The parts that a JSON text holds: each has a field of the name of its type."""
     given = parsed(value)
-    if not isinstance(given, list) or not all(isinstance(part, dict) for part in given):
+    if not given or not isinstance(given, list) or not all(isinstance(p, dict) for p in given):
         return value
     kinds = [(part.get("type"), part) for part in given]
     typed = all((kind in _TEXTS and "text" in part) or kind in part for kind, part in kinds)
