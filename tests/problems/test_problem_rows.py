@@ -26,6 +26,7 @@ NAMES = ("problem", "answer")
         (42.0, "42"),
         (0.5, "0.5"),
         (1e-7, "1e-07"),
+        (datetime.datetime(2024, 3, 1), "2024-03-01"),
         (10**30, str(10**30)),
         (["1", "2"], "1, 2"),
         ([3], "3"),
@@ -49,7 +50,7 @@ def test_an_answer(value: Any, text: str) -> None:
         ([], "no answer"),
         ([None, "1"], "no answer"),
         ([True], "no answer"),
-        (datetime.date(2024, 1, 1), "answer is a date"),
+        (b"1", "answer is a bytes"),
     ],
 )
 def test_what_is_no_answer(value: Any, reason: str) -> None:
