@@ -11,7 +11,7 @@ from tests.training.test_overlap import job
 
 from moxin_recipes.chats.pack import PackedRows
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.stages import sft
+from moxin_recipes.stages import dpo, sft
 from moxin_recipes.training.post_training import PostTraining
 
 
@@ -91,3 +91,23 @@ def test_tools_that_the_template_does_not_write_leave_the_chat_out(
     other = {"messages": turns("how?", "so"), "tools": "[]"}
     chats = packed(tiny, tmp_path, [row, other])
     assert chats.left_out()["reason"][:] == ["the chat template: it leaves out the tools"]
+
+
+def test_pairs_of_json_files_are_as_they_stand_there(tiny: Tiny, tmp_path: Path) -> None:
+    """In one file, texts beside turns, parts beside texts, texts that are JSON."""
+    how = turns("how many?")
+    typed = [{"from": "gpt", "value": [{"type": "text", "text": "12"}]}]
+    rows = [
+        {"prompt": "how many?", "chosen": "12", "rejected": "[13]", "tools": []},
+        {"prompt": how, "chosen": turns("", "12")[1:], "rejected": turns("", "13")[1:]},
+        {"chosen": turns("how many?", "12"), "rejected": turns("how many?", "13")},
+        {"prompt": "how many?", "chosen": typed, "rejected": [{"from": "gpt", "value": "13"}]},
+        {"prompt": turns("and?"), "chosen": turns("how?", "12"), "rejected": turns("how?", "13")},
+    ]
+    run = job(tiny, tmp_path, rows, decontaminate=[])
+    pairs = dpo.read_pairs(run, PostTraining(run), "train")
+    read = [(row["prompt"], row["chosen"][0]["content"]) for row in pairs.usable()]
+    assert read == [(how, "12")] * 4
+    rejected = [row["rejected"][0]["content"] for row in pairs.usable()]
+    assert rejected == ["[13]", "13", "13", "13"]
+    assert pairs.left_out()["reason"][:] == ["its chats do not begin with the prompt"]

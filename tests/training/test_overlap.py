@@ -15,6 +15,9 @@ from tests.training.conftest import Tiny
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.ranks import Ranks
 from moxin_recipes.recipe.evaluation_sets import EvaluationSet
+from moxin_recipes.recipe.fields import defaults
+from moxin_recipes.recipe.keys.dpo import DpoKeys
+from moxin_recipes.recipe.keys.sft import SftKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import dpo, sft
 from moxin_recipes.training.post_training import PostTraining
@@ -26,7 +29,7 @@ QUIZ = [
 ]
 FRUIT, CAPITAL = (row["question"] for row in QUIZ[:2])
 HELD = "contaminated: quiz (8-gram)", "contaminated: quiz (whole)"
-PLAIN = {"messages_column": None, "system_prompt": None, "prompt_suffix": ""}
+USUAL = {**defaults(SftKeys), **defaults(DpoKeys)}
 SETS = [EvaluationSet(name="quiz", dataset="some/quiz", columns=["question", "answers"])]
 
 
@@ -45,17 +48,15 @@ def job(tiny: Tiny, folder: Path, rows: list[dict[str, Any]], **keys: Any) -> An
     (folder / "out").mkdir()
     return SimpleNamespace(
         keys=SimpleNamespace(
-            dataset_name="some/rows",
-            dataset_config=None,
-            dataset_train_split="train",
-            dataset_test_split="test",
-            prompt_column="prompt",
-            chosen_column="chosen",
-            rejected_column="rejected",
-            global_batch_size=1,
-            problems_name=None,
-            seed=0,
-            **{"decontaminate": SETS, **PLAIN, **keys},
+            **{
+                **USUAL,
+                "dataset_name": "some/rows",
+                "dataset_test_split": "test",
+                "global_batch_size": 1,
+                "seed": 0,
+                "decontaminate": SETS,
+                **keys,
+            }
         ),
         args=SimpleNamespace(max_length=64, num_train_epochs=1, dataset_num_proc=None),
         pull=(folders | {"decontaminate[0]": folder / "quiz"}).__getitem__,

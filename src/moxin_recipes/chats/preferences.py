@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moxin_recipes.chats.calls import parsed
 from moxin_recipes.chats.layouts import turns_of
 from moxin_recipes.chats.rendering import Messages, Unusable
 
@@ -35,10 +36,10 @@ class Preferences:
 
     def pair(self, row: Mapping[str, Any]) -> dict[str, Messages]:
         """Returns `prompt`, `chosen` and `rejected` of a row. Raises Unusable with the reason."""
-        if row.get("tools"):
+        if parsed(row.get("tools")):
             raise Unusable("tools, which are not read in pairs")
         chosen, rejected = (_answer(row[name], name) for name in (self.chosen, self.rejected))
-        given = row.get(self.prompt)
+        given = parsed(row.get(self.prompt))
         prompt = turns_of(given, self.prompt, "user") if given else []
         if chosen[0]["role"] != "assistant":  # whole chats
             shared = _shared(chosen, rejected)
