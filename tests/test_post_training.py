@@ -106,7 +106,7 @@ def test_grpo_leaves_out_the_problems_of_an_evaluation_set(
     pushed = json.loads(python(finished, PUSHED))
     assert [row["problem"] for row in pushed["listed"]] == held
     assert {(row["set"], row["rule"]) for row in pushed["listed"]} == {("planted", "whole")}
-    assert pushed["counts"]["left out (contaminated)"] == len(held)
+    assert pushed["counts"]["left out (contaminated: planted (whole))"] == len(held)
     (report,) = pushed["report"]
     assert (report["documents"], report["found_items"]) == (len(held), len(planted))
     assert (report["items"], report["too_short"]) == (len(planted) + 2, 1)

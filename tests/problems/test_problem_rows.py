@@ -1,12 +1,15 @@
 """Rows of problems and answers: read, converted by the rule, or kept aside with a reason."""
 
 import datetime
+import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from tests.conftest import ROOT
 
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems.rows import Problems, answer_of, problem_of
@@ -26,6 +29,7 @@ NAMES = ("problem", "answer")
         (42.0, "42"),
         (0.5, "0.5"),
         (1e-7, "1e-07"),
+        (datetime.datetime(2024, 3, 1), "2024-03-01"),
         (10**30, str(10**30)),
         (["1", "2"], "1, 2"),
         ([3], "3"),
@@ -49,7 +53,7 @@ def test_an_answer(value: Any, text: str) -> None:
         ([], "no answer"),
         ([None, "1"], "no answer"),
         ([True], "no answer"),
-        (datetime.date(2024, 1, 1), "answer is a date"),
+        (b"1", "answer is a bytes"),
     ],
 )
 def test_what_is_no_answer(value: Any, reason: str) -> None:
@@ -128,3 +132,23 @@ def test_answers_are_tried() -> None:
     worked = ["He has 3 + 4 = 7 apples. #### 7", "So 2 < 3 and we get {", "12"]
     with pytest.raises(RecipeError, match=r"`math` can read 1 of 3 answers \(row 0: He has"):
         known_answers.try_answers(["math"], set_of(worked))
+
+
+_ROW = re.compile(r"\| `(\{\"problem.*\})` \| (?:`(.+)`|left out: (.+)) \|")
+
+
+def test_every_row_of_the_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    rows = _ROW.findall(page)
+    assert len(rows) >= 10
+    for line, text, reason in rows:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        other = json.dumps({"problem": "other", "answer": "1"})
+        (folder / "train.jsonl").write_text(f"{line}\n{other}\n")
+        read = load_split(folder, None, "train", [*NAMES], "dataset_name")
+        problems = Problems(read, NAMES, "dataset_name")
+        if text:
+            assert problems.usable()["answer"][0] == text, line
+        else:
+            assert problems.left_out().to_list() == [{"problem": 0, "reason": reason}], line

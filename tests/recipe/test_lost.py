@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from moxin_recipes.problems import prompts
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe import lost
 from moxin_recipes.teachers import verified
 
@@ -49,14 +50,22 @@ def test_what_distillation_refused_most_is_shown(tmp_path: Path) -> None:
     assert verified.left_out(tmp_path, tally).key == "`max_new_tokens`"
 
 
-def test_what_grpo_leaves_out_most_is_shown() -> None:
-    problems = Dataset.from_list([{"problem": "p" * n} for n in range(1, 11)])
-    line = prompts.left_out(
-        problems, problems, problems.select(range(4)), problems.select(range(3))
-    )
-    assert (line.gone, line.key) == (7, "`min_pass_rate`, `max_pass_rate`")
-    assert line.is_loud
-    assert line.examples[0] == "p" * 5
-    line = prompts.left_out(problems, problems, problems, problems.select(range(2)))
-    assert (line.gone, line.key) == (8, "`max_prompt_length`")
-    assert line.examples[0] == "p" * 10
+@pytest.mark.parametrize(
+    ("reason", "key"),
+    [
+        (prompts.PASS_RATE, "`min_pass_rate`, `max_pass_rate`"),
+        (prompts.TOO_LONG, "`max_prompt_length`"),
+        ("answer is not understood", "`answer_column`"),
+        ("no answer", "`dataset_name`"),
+    ],
+)
+def test_what_grpo_leaves_out_most_is_shown(
+    reason: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = Dataset.from_list([{"problem": "p" * n, "answer": "1"} for n in range(1, 11)])
+    problems = Problems(rows, ("problem", "answer"), "dataset_name")
+    problems.leave_out([""] * 4 + [reason] * 6)
+    problems.warn()
+    (line,) = caplog.messages
+    assert line.startswith(f"6 of 10 problems are left out: 6 {reason}; {key} decides on most of")
+    assert "such as “ppppp" in line

@@ -13,6 +13,7 @@ from moxin_recipes import rewards
 from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.problems import prompts
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import Score, known_answers, preflight
 
@@ -149,9 +150,15 @@ def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
         "---\nconfigs:\n- config_name: pass_rates\n  data_files: pass_rates/train.parquet\n---\n"
     )
 
-    problems = Dataset.from_dict({"problem": names})
-    assert prompts.with_a_signal(problems, tmp_path, 0.1, 0.9)["problem"] == ["often", "new"]
-    assert prompts.with_a_signal(problems, tmp_path, 0.0, 1.0)["problem"] == names
-    assert prompts.with_a_signal(problems, None, 0.1, 0.2)["problem"] == names
-    with pytest.raises(RecipeError, match="no problem lies between them"):
-        prompts.with_a_signal(problems.select([0, 1]), tmp_path, 0.1, 0.2)
+    def kept(names: list[str], rates: Path | None, least: float, most: float) -> list[str]:
+        rows = Dataset.from_dict({"problem": names, "answer": names})
+        problems = Problems(rows, ("problem", "answer"), "dataset_name")
+        prompts.keep_with_a_signal(problems, rates, least, most)
+        return list(problems.usable()["problem"])
+
+    assert kept(names, tmp_path, 0.1, 0.9) == ["often", "new"]
+    assert kept(names, tmp_path, 0.0, 1.0) == names
+    assert kept(names, None, 0.1, 0.2) == names
+    line = r"none of its 2 problems can be used; .* 2 pass rate; `min_pass_rate`, `max_pass_rate` "
+    with pytest.raises(RecipeError, match=line):
+        kept(names[:2], tmp_path, 0.1, 0.2)

@@ -51,6 +51,7 @@ def tuning(folder: Path, args: Any, lora: bool = False) -> PostTraining:
         keys=SimpleNamespace(problems_name=None),
         args=args,
         model_config=config,
+        recipe=SimpleNamespace(values={}),
         ranks=SimpleNamespace(once=lambda _, work: work()),
     )
     return PostTraining(run)
@@ -224,7 +225,7 @@ def test_answers_are_scored_after_what_the_prompt_opened(
     problems = Dataset.from_dict(row)
     scores, _ = held_out.answers(begun, problems, "chain", samples=1, max_new_tokens=4, seed=0)
     assert (scores["accuracy"], scores["well_formed"]) == (1.0, 1.0)
-    assert held_out.forced_chains(begun, problems, "", 4) == [1.0]
+    assert held_out.forced_chains(begun, problems, 4, "", None) == [1.0]
     assert asked[1] == asked[0] + "well"  # the thought is opened once
     assert asked[0].endswith("<|im_start|>assistant\n<think>\n")
     # GRPO's rewards read the same.

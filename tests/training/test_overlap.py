@@ -12,9 +12,8 @@ from datasets import Dataset
 from tests.tiny import turns
 from tests.training.conftest import Tiny
 
-from moxin_recipes.problems import prompts
+from moxin_recipes.problems.rows import Problems
 from moxin_recipes.ranks import Ranks
-from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.evaluation_sets import EvaluationSet
 from moxin_recipes.recipe.fields import defaults
 from moxin_recipes.recipe.keys.dpo import DpoKeys
@@ -164,22 +163,23 @@ def test_problems_are_left_out_and_said_loudly(
     rows = [{"problem": text, "answer": "12"} for text in texts]
     run = job(tiny, tmp_path, rows)
     tuning = PostTraining(run)
-    problems = tuning.rows(["problem", "answer"])
-    reasons = tuning.excluded(problems, "problem")
+    read = tuning.rows(["problem", "answer"])
+    reasons = tuning.excluded(read, "problem")
     assert list(reasons) == [HELD[0], "", HELD[1], "", HELD[0]]
-    clean = prompts.without(problems, reasons)
-    assert clean["problem"][:] == [texts[1], texts[3]]
-    asked = prompts.as_prompts(clean, tiny.tokenizer, 64)
+    problems = Problems(read, ("problem", "answer"), "dataset_name")
+    problems.leave_out(reasons)
+    assert problems.usable()["problem"][:] == [texts[1], texts[3]]
+    assert problems.left_out()["problem"][:] == [0, 2, 4]
     caplog.clear()
-    lost.warn(prompts.left_out(problems, clean, clean, asked))
+    problems.warn()
     (line,) = caplog.messages
-    assert line == (
-        "3 of 5 problems are left out: 3 contaminated; `decontaminate` decides on most of them; "
-        f"such as “{FRUIT}” · “{CAPITAL}” · “So: {FRUIT}”"
-    )
-    with pytest.raises(RecipeError, match=r"^`decontaminate`: each of the 2 problems of"):
-        prompts.without(problems.select([0, 2]), [reasons[0], reasons[2]])
-    assert prompts.without(problems, ()) is problems
+    assert line.startswith("3 of 5 problems are left out: 2 contaminated: quiz (8-gram), 1 contam")
+    assert f"; `decontaminate` decides on most of them; such as “{FRUIT}" in line
+    alone = Problems(read.select([0, 2]), ("problem", "answer"), "dataset_name")
+    alone.leave_out(())
+    assert len(alone.usable()) == 2
+    with pytest.raises(RecipeError, match=r"none of its 2 problems can be used; .*`decontaminate`"):
+        alone.leave_out([reasons[0], reasons[2]])
 
 
 def test_a_set_without_the_column_is_named(tiny: Tiny, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ _KEYS = {
     "prompt too long": "max_length",
     "equal answers when cut": "max_length",
     "pass rate": "min_pass_rate`, `max_pass_rate",
+    "too long to ask": "max_prompt_length",
+    "answer is not understood": "answer_column",
     "last batch not full": "global_batch_size",
     "contaminated": "decontaminate",  # what follows says of which set
 }

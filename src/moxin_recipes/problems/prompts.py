@@ -11,7 +11,7 @@ from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems.rows import Problems, beside
 from moxin_recipes.recipe.strict import RecipeError
 
-PASS_RATE, TOO_LONG = "pass rate", "prompt too long"
+PASS_RATE, TOO_LONG = "pass rate", "too long to ask"
 # Names that TRL gives a reward by itself, or reads as something else.
 _OF_TRL = frozenset(
     (

@@ -1,11 +1,12 @@
 """Rows of problems and answers, read once and strictly; what cannot be used is kept aside.
 
 A text is taken as it is. A whole number becomes its digits (`42`, and `42.0`, are `42`), another
-finite one its shortest decimal. A list of texts and numbers is one answer of several values, joined
-by commas. Everything else (nothing, blanks, true, NaN, an object) is no answer, and a problem is a
-text. Tests of programs may be an object: it becomes JSON.
+finite one its shortest decimal; a date is written as in ISO 8601. A list of texts and numbers is
+one answer of several values, joined by commas. Everything else (nothing, blanks, true, NaN, an
+object) is no answer, and a problem is a text. Tests of programs may be an object: it becomes JSON.
 """
 
+import datetime
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -34,6 +35,10 @@ def answer_of(value: Any, *, is_tests: bool = False) -> Said:
         parts = [answer_of(part)[0] for part in value]
         known = [part for part in parts if part is not None]
         return (", ".join(known), "") if known and len(known) == len(parts) else (None, "no answer")
+    if isinstance(value, datetime.date | datetime.time):  # a text that a reader took for a date
+        if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+            value = value.date()
+        return value.isoformat(), ""
     text = _digits(value)
     return (text, "") if text is not None else (None, f"answer is a {type(value).__name__}")
 

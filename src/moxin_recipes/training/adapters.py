@@ -27,7 +27,7 @@ def configuration(model_config: ModelConfig, recipe: Mapping[str, Any]) -> PeftC
     config: PeftConfig | None = get_peft_config(model_config)
     named = recipe.get("lora_target_modules")
     if config is not None and isinstance(named, list) and named != [ALL]:
-        config.target_modules = set(named)  # type: ignore[attr-defined]
+        config.target_modules = set(named)
     return config
 
 
