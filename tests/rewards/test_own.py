@@ -6,6 +6,7 @@ import pytest
 
 from moxin_recipes import rewards
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.rewards import known_answers
 
 MODULE = """
 import asyncio
@@ -134,3 +135,10 @@ def test_the_line_of_a_wrong_reward(name: str, line: str) -> None:
     assert str(raised.value).startswith(f"`rewards`: of_a_user:{name}")
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_reward_with_columns_is_tried_with_those_of_the_first_row() -> None:
+    beside = {"level": 2, "prompts": [{"role": "user", "content": "2+2?"}]}
+    known_answers.check_rewards(["of_a_user:of_trl", "of_a_user:some"], ["4"], beside)
+    with pytest.raises(RecipeError, match=r"of_trl: it needs the column `level`"):
+        known_answers.check_rewards(["of_a_user:of_trl"], ["4"])

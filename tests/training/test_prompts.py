@@ -28,7 +28,11 @@ def test_grpo_asks_with_the_suffix_and_leaves_out_what_is_too_long(tiny: Tiny) -
     prompts = as_prompts(read, tiny.tokenizer, 64, SUFFIX)
     assert read.left_out().to_list() == [{"problem": 1, "reason": "too long to ask"}]
     assert prompts.to_list() == [
-        {"prompt": [{"role": "user", "content": "12 or 13?" + SUFFIX}], "answer": "12"}
+        {
+            "prompt": [{"role": "user", "content": "12 or 13?" + SUFFIX}],
+            "answer": "12",
+            "problem": "12 or 13?",
+        }
     ]
     with pytest.raises(RecipeError, match=r"^`max_prompt_length` 3: .* 2 too long to ask"):
         as_prompts(problems(), tiny.tokenizer, 3, SUFFIX)

@@ -1,6 +1,7 @@
 """Selects problems that can give a signal, and turns them into prompts for GRPO."""
 
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from jinja2 import TemplateError
@@ -16,7 +17,7 @@ PASS_RATE, TOO_LONG = "pass rate", "too long to ask"
 _OF_TRL = frozenset(
     (
         *("prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"),
-        *("log_extra", "log_metric", "environments", "image", "images", "problem", "answer"),
+        *("log_extra", "log_metric", "environments", "image", "images", "answer"),
     )
 )
 
@@ -44,6 +45,12 @@ def turns(problem: str, system: str | None, suffix: str) -> list[dict[str, str]]
     """A problem as it is asked: the system prompt, if there is one, and the user's turn."""
     before = [{"role": "system", "content": system}] if system else []
     return [*before, {"role": "user", "content": problem + suffix}]
+
+
+def columns_of(row: dict[str, Any], system: str | None, suffix: str) -> dict[str, Any]:
+    """What a reward gets of a problem's row, beside completion and answer."""
+    further = {name: value for name, value in row.items() if name not in _OF_TRL}
+    return {**further, "prompts": turns(row["problem"], system, suffix)}
 
 
 def as_prompts(

@@ -14,11 +14,22 @@ from typing import Any
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import own
 from moxin_recipes.rewards.answers import form, math
+from moxin_recipes.rewards.own import UNRATED
 from moxin_recipes.rewards.pool import TIMED_OUT, Unavailable
 from moxin_recipes.rewards.programs import code
 from moxin_recipes.rewards.score import Score
 
-__all__ = ["REWARDS", "TIMED_OUT", "Score", "Unavailable", "check", "find", "for_trl", "score"]
+__all__ = [
+    "REWARDS",
+    "TIMED_OUT",
+    "UNRATED",
+    "Score",
+    "Unavailable",
+    "check",
+    "find",
+    "for_trl",
+    "score",
+]
 
 Reward = Callable[..., list[Score]]
 

@@ -1,6 +1,8 @@
 """Checks, before anything is spent, that rewards can tell right answers from wrong ones."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from moxin_recipes import rewards
 from moxin_recipes.problems.rows import Problems
@@ -60,23 +62,28 @@ def try_answers(names: list[str], problems: Problems) -> list[str]:
     return reasons
 
 
-def check_rewards(names: list[str], answers: list[str]) -> None:
+def check_rewards(
+    names: list[str], answers: list[str], columns: Mapping[str, Any] | None = None
+) -> None:
     """Scores known completions, and hostile ones against the answers of the dataset.
 
+    `columns` are the further values of the row of the first answer, for rewards of one's own.
     Raises RecipeError if a score is wrong or not finite, or if a verifier cannot be stopped.
     """
     rewards.check(names)
     for name in names:
         known = KNOWN.get(name, [])
-        scores = rewards.score(name, [text for text, _, _ in known], [a for _, a, _ in known])
+        texts, right = [text for text, _, _ in known], [answer for _, answer, _ in known]
+        scores = rewards.score(name, texts, right) if known else []
         for (text, answer, expected), score in zip(known, scores, strict=True):
             if score.reward != expected:
                 raise RecipeError(
                     f"`rewards`: {name} gives {score.reward:g} ({score.reason}) instead of "
                     f"{expected:g} to {text!r} for the answer {answer}"
                 )
-        for score in rewards.score(name, _HOSTILE, [answers[0]] * len(_HOSTILE)):
-            if not math.isfinite(score.reward):
+        beside = {column: [value] * len(_HOSTILE) for column, value in (columns or {}).items()}
+        for score in rewards.score(name, _HOSTILE, [answers[0]] * len(_HOSTILE), **beside):
+            if not math.isfinite(score.reward) and score.reason != rewards.UNRATED:
                 raise RecipeError(f"`rewards`: {name} gives {score.reward} to a broken answer")
         if name == "math":
             hanging = answering.pool().run([Job([("9^{9^{9^{9}}}", "4")], 1.0)])

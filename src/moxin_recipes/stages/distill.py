@@ -83,7 +83,8 @@ def solutions(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer
         return verified.from_traces(problems, keys)
     if keys.teacher == "program":
         return verified.from_program(problems, keys)
-    known_answers.check_rewards(keys.rewards, problems["answer"])  # before anything is paid for
+    beside = verified.columns_of(problems[0])
+    known_answers.check_rewards(keys.rewards, problems["answer"], beside)  # before it is paid for
     return collected(run, problems)
 
 

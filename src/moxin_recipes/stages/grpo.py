@@ -66,7 +66,9 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
 
 def test_rewards(run: Run[GrpoKeys, GRPOConfig], model: PostTraining, problems: Problems) -> None:
     """RecipeError unless the rewards tell right from wrong, see all marks, and samples can end."""
-    known_answers.check_rewards(run.keys.rewards, problems.usable()["answer"])
+    keys, rows = run.keys, problems.usable()
+    beside = prompts.columns_of(rows[0], keys.system_prompt, keys.prompt_suffix)
+    known_answers.check_rewards(keys.rewards, rows["answer"], beside)
     preflight.check_marks(model.tokenizer, run.keys.rewards)
     if run.args.use_vllm:
         preflight.check_files_end(model.folder, model.tokenizer)

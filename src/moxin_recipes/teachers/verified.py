@@ -162,6 +162,12 @@ def _completions(folder: Path, reason: str) -> Iterator[str]:
                 yield from (row["completion"] for row in rows if row["reason"] == reason)
 
 
+def columns_of(row: dict[str, Any]) -> dict[str, Any]:
+    """What a reward gets of a problem's row, beside completion and answer."""
+    row = {name: value for name, value in row.items() if name != "traces"}
+    return prompts.columns_of(row, None, "")
+
+
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     """Returns why each answer is refused (failed, cut, or the first reward of 0), or ""."""
     reasons = [answer.failure or (CUT if answer.cut else "") for answer in batch]
@@ -169,14 +175,9 @@ def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str])
         open_places = [place for place, reason in enumerate(reasons) if not reason]
         texts = [batch[place].text for place in open_places]
         known_answers = [rows[place]["answer"] for place in open_places]
-        asked = [rows[place]["problem"] for place in open_places]
-        scores = rewards.score(
-            name,
-            texts,
-            known_answers,
-            prompts=[prompts.turns(problem, None, "") for problem in asked],
-            problem=asked,
-        )
+        given = [columns_of(rows[place]) for place in open_places]
+        beside = {column: [row[column] for row in given] for column in (given[0] if given else ())}
+        scores = rewards.score(name, texts, known_answers, **beside)
         for place, score in zip(open_places, scores, strict=True):
             if not score.reward > 0:  # TRL's None, no verdict, is no yes
                 reasons[place] = score.reason or name
