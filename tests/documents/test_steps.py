@@ -44,7 +44,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source(name: str, **more: Any) -> Source:
-    return Source(name=name, dataset=name, **{"heldout_fraction": 0.2, "dedup": [], **more})
+    return Source(
+        name=name, dataset=name, **{"license": "MIT", "heldout_fraction": 0.2, "dedup": [], **more}
+    )
 
 
 def recipe(*of: Source, **more: Any) -> DataKeys:
