@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from moxin_recipes.hub.files import clear
-from moxin_recipes.hub.splits import load_split
+from moxin_recipes.hub.splits import load_split, write_split
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
@@ -37,7 +37,7 @@ def main(run: Run[DistillKeys, None]) -> None:
     answers = solutions(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
     tally = verified.write(folder, problems, answers, keys.rewards)
-    read.left_out().to_parquet(folder / "left_out" / "train.parquet")
+    write_split(folder / "left_out", "train", read.left_out().to_list())
     read.warn()
     line = verified.left_out(folder, tally)
     if not tally.kept:
