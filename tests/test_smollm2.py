@@ -141,7 +141,7 @@ def test_the_quick_ladder_goes_from_a_package_to_scores(
 ) -> None:
     run(tmp_path, "00-data")
     manifest, base = run(tmp_path, "10-init")
-    assert manifest["license"] == "mit"
+    assert manifest["licenses"] == [{"license": "MIT", "of": "tiny-model==1.2"}]
     assert "tiny-model==1.2, `tiny.Q4_1.gguf`, sha256" in (base / "README.md").read_text()
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     assert model.dtype == torch.bfloat16

@@ -12,7 +12,8 @@ from datasets import Dataset
 from tests.conftest import ROOT
 
 from moxin_recipes.hub.splits import load_split
-from moxin_recipes.problems.rows import Problems, answer_of, problem_of
+from moxin_recipes.problems.rows import Problems
+from moxin_recipes.problems.texts import answer_of, problem_of
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import known_answers
 

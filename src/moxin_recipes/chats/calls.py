@@ -1,28 +1,9 @@
 """Tools and calls of tools as chat templates read them, from the ways in which rows hold them."""
 
-import json
 from typing import Any
 
+from moxin_recipes.chats.cells import parsed
 from moxin_recipes.chats.rendering import Unusable
-
-
-def parsed(value: Any) -> Any:
-    """Returns what a text holds if it is a JSON list or object; everything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            pass
-    return value
-
-
-def whole(text: str) -> bool:
-    """Returns whether a text is one: JSON may hold halves of signs, which no tokenizer reads."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def tools(value: Any, where: str) -> list[dict[str, Any]] | None:

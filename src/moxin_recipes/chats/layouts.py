@@ -15,7 +15,7 @@ from typing import Any
 from trl import maybe_convert_to_chatml
 
 from moxin_recipes.chats import calls
-from moxin_recipes.chats.calls import parsed, whole
+from moxin_recipes.chats.cells import parsed, whole
 from moxin_recipes.chats.rendering import Messages, Unusable
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from moxin_recipes.chats.calls import parsed
+from moxin_recipes.chats.cells import parsed
 from moxin_recipes.recipe import lost
 
 # Reason → the recipe key to change; of the others, the dataset is to blame.

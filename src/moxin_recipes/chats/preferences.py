@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moxin_recipes.chats.calls import parsed
+from moxin_recipes.chats.cells import parsed
 from moxin_recipes.chats.layouts import turns_of
 from moxin_recipes.chats.rendering import Messages, Unusable
 

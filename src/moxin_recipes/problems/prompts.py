@@ -1,16 +1,18 @@
 """Selects problems that can give a signal, and turns them into prompts for GRPO."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems.rows import Problems, beside
 from moxin_recipes.recipe.strict import RecipeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PASS_RATE, TOO_LONG = "pass rate", "too long to ask"
 # Names that TRL gives a reward by itself, or reads as something else.
@@ -55,7 +57,7 @@ def columns_of(row: dict[str, Any], system: str | None, suffix: str) -> dict[str
 
 def as_prompts(
     problems: Problems,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     longest: int,
     suffix: str = "",
     system: str | None = None,

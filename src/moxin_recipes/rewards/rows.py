@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moxin_recipes import rewards
-from moxin_recipes.problems.rows import answer_of
+from moxin_recipes.problems.texts import answer_of
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.programs import tests_of
 
