@@ -52,6 +52,12 @@ MORE = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "
         ({**READ, "margin": 1.0, "images": None, "completion": "x", "label": True}, READ),
         ({"chosen": [*PROMPT, {**YES[0], "weight": 1}], "rejected": PROMPT + NO}, READ),
         ({"prompt": PROMPT, "chosen": json.dumps(YES), "rejected": json.dumps(NO)}, READ),
+        ({"prompt": PROMPT, "chosen": YES[0], "rejected": NO[0]}, READ),
+        ({"prompt": "\n\nHuman: 2+2?\n\nAssistant:", "chosen": "4", "rejected": "5"}, READ),
+        (
+            {"prompt": '["2+2?"]', "chosen": "4", "rejected": "5"},
+            {**READ, "prompt": [{"role": "user", "content": '["2+2?"]'}]},
+        ),
     ],
 )
 def test_what_is_read(row: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -84,6 +90,12 @@ def test_what_is_read(row: dict[str, Any], expected: dict[str, Any]) -> None:
             {"prompt": MORE[:1], "chosen": PROMPT + YES, "rejected": PROMPT + NO},
             "its chats do not begin with the prompt",
         ),
+        (
+            {**READ, "chosen": [{**NO[0], "thinking": "so"}]},
+            "a thought beside an answer, which is not read in pairs",
+        ),
+        ({**READ, "chosen": "a\ud800"}, "a half of a sign in a text"),
+        ({**READ, "functions": [{"name": "f"}]}, "tools, which are not read in pairs"),
         ({**READ, "tools": [{"name": "f"}]}, "tools, which are not read in pairs"),
         (
             {"prompt": PROMPT, "chosen": [{"role": "narrator", "content": "x"}], "rejected": NO},

@@ -37,6 +37,14 @@ from moxin_recipes.recipe.fields import Reference
         (" UNKNOWN ", "unknown", "not known"),
         ("Other/Proprietary License", "unknown", "not known"),
         ("other", "unknown", "not known"),
+        ("NOASSERTION", "unknown", "not known"),
+        ("All rights reserved", "unknown", "not known"),
+        (["mit", "other"], "MIT AND unknown", "not known"),
+        (["mit", None], "MIT AND unknown", "not known"),
+        ({"name": "mit"}, "unknown", "not known"),
+        ("CC_BY_NC_4.0", "CC_BY_NC_4.0", "non-commercial"),
+        ("cc-by-nc4.0", "cc-by-nc4.0", "non-commercial"),
+        ("Free for personal use only", "Free for personal use only", "non-commercial"),
     ],
 )
 def test_a_declared_licence(declared: Any, name: str | None, barrier: str) -> None:

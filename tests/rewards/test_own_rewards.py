@@ -66,6 +66,15 @@ def words(completions, answers):
 def nan(completions, **kwargs):
     return [float("nan")] * len(completions)
 
+def score_of_nan(completions, answers):
+    return [Score(float("nan"), 0.0, "x")] * len(completions)
+
+def huge(completions, answers):
+    return [10**400] * len(completions)
+
+def digits(completions, answers):
+    return ["0.5"] * len(completions)
+
 def nothing(completions, **kwargs):
     return None
 """
@@ -126,6 +135,9 @@ def test_what_a_prompt_has_opened_comes_before_the_last_turn() -> None:
         ("nothing", "must give one Score or number for each of 2 completions, not NoneType"),
         ("words", "gives str to “good”, and not a number"),
         ("nan", "gives nan to “good”, and not a number"),
+        ("score_of_nan", "gives nan to “good”, and not a number"),
+        ("huge", "gives int to “good”, and not a number"),
+        ("digits", "gives str to “good”, and not a number"),
         ("of_trl", "it needs the column `level`, and there are: answer, completions, prompts"),
     ],
 )
@@ -142,3 +154,17 @@ def test_a_reward_with_columns_is_tried_with_those_of_the_first_row() -> None:
     known_answers.check_rewards(["of_a_user:of_trl", "of_a_user:some"], ["4"], beside)
     with pytest.raises(RecipeError, match=r"of_trl: it needs the column `level`"):
         known_answers.check_rewards(["of_a_user:of_trl"], ["4"])
+
+
+def test_columns_may_have_any_name() -> None:
+    beside = {"name": ["x"] * 2, "answers": [1, 2], "completions": [3, 4]}
+    scores = rewards.score("math", ["</think>\\boxed{1}", "2"], ["1", "2"], **beside)
+    assert [score.reward for score in scores] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "def f(:", "import not_there"])
+def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / f"broken_{len(text)}.py").write_text(text)
+    line = rf"`rewards`: broken_{len(text)}:f cannot be imported: "
+    with pytest.raises(RecipeError, match=line):
+        rewards.find(f"broken_{len(text)}:f")

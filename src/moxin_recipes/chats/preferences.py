@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moxin_recipes.chats.cells import parsed
+from moxin_recipes.chats.cells import parsed, whole
 from moxin_recipes.chats.layouts import turns_of
 from moxin_recipes.chats.rendering import Messages, Unusable
 
@@ -36,23 +36,27 @@ class Preferences:
 
     def pair(self, row: Mapping[str, Any]) -> dict[str, Messages]:
         """Returns `prompt`, `chosen` and `rejected` of a row. Raises Unusable with the reason."""
-        if parsed(row.get("tools")):
+        if parsed(row.get("tools")) or parsed(row.get("functions")):
             raise Unusable("tools, which are not read in pairs")
         chosen, rejected = (_answer(row[name], name) for name in (self.chosen, self.rejected))
         given = parsed(row.get(self.prompt))
-        prompt = turns_of(given, self.prompt, "user") if given else []
+        listed = isinstance(given, list) and all(isinstance(one, dict) for one in given)
+        prompt = _said(given if listed else row[self.prompt], self.prompt, "user") if given else []
         if chosen[0]["role"] != "assistant":  # whole chats
             shared = _shared(chosen, rejected)
-            if prompt and isinstance(given, list) and chosen[: len(prompt)] != prompt:
+            if prompt and listed and chosen[: len(prompt)] != prompt:
                 raise Unusable("its chats do not begin with the prompt")
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt:
             raise Unusable("no shared prompt")
         prompt = self._whole(prompt, row)
-        pair = {"prompt": prompt, "chosen": _first(chosen), "rejected": _first(rejected)}
+        parts = {"prompt": prompt, "chosen": _first(chosen), "rejected": _first(rejected)}
+        pair = {name: [_plain(turn) for turn in turns] for name, turns in parts.items()}
         if pair["chosen"] == pair["rejected"]:
             raise Unusable(EQUAL)
-        return {name: [_plain(turn) for turn in turns] for name, turns in pair.items()}
+        if not all(whole(turn["content"]) for turns in pair.values() for turn in turns):
+            raise Unusable("a half of a sign in a text")
+        return pair
 
     def _whole(self, prompt: Messages, row: Mapping[str, Any]) -> Messages:
         """The prompt with its system turn and the suffix."""
@@ -67,15 +71,21 @@ class Preferences:
 
 def _answer(value: Any, where: str) -> Messages:
     """The turns of `chosen` or `rejected`: a plain text is an answer, or a dialogue."""
+    if value is None or value in ("", [], "[]"):
+        raise Unusable("no answer")
+    return _said([value] if isinstance(value, dict) else value, where, "assistant")
+
+
+def _said(value: Any, where: str, role: str) -> Messages:
+    """Turns, a text of `role`, or the turns of a dialogue; an opened last turn is none."""
     if isinstance(value, str) and _SPOKEN.match(value):
         parts = _SPOKEN.split(value)[1:]
-        value = [
+        turns = [
             {"role": _ROLES[who], "content": said.strip()}
             for who, said in zip(parts[::2], parts[1::2], strict=True)
         ]
-    if not value:
-        raise Unusable("no answer")
-    return turns_of(value, where, "assistant")
+        value = turns[:-1] if len(turns) > 1 and not turns[-1]["content"] else turns
+    return turns_of(value, where, role)
 
 
 def _shared(chosen: Messages, rejected: Messages) -> int:
@@ -104,4 +114,6 @@ def _plain(turn: Mapping[str, Any]) -> dict[str, Any]:
     """A turn's role and text; raises Unusable where there is more to it."""
     if turn.get("tool_calls"):
         raise Unusable("a tool call, which is not read in pairs")
+    if turn.get("reasoning_content") or turn.get("thinking"):
+        raise Unusable("a thought beside an answer, which is not read in pairs")
     return {"role": turn["role"], "content": turn["content"]}

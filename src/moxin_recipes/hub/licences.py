@@ -49,11 +49,21 @@ cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 gpl-2.0 gpl-3.0 lgpl-2.1 
 unknown
 """
 _OF_THE_HUB = frozenset(_HUBS.split())
-_NOTHING = {"", "unknown", "other", "none", "null", "n/a", "unlicensed", "license", "licence"}
+_NO_NAMES = """
+unknown|other|none|null|n/a|unlicensed|license|licence|?|tbd|noassertion|no license|no licence|not
+specified|unspecified|true|false
+"""
+_NOTHING = frozenset(["", *_NO_NAMES.replace("\n", " ").strip().split("|")])
 _NON_COMMERCIAL = re.compile(
-    r"\bNC\b|non-?\s?commercial|research[- ](?:only|purposes?)|academic|evaluation[- ]only", re.I
+    r"\bNC(?:\b|\d)|non-?\s?commercial|personal use|research[- ](?:only|purposes?)|academic"
+    r"|evaluation[- ]only",
+    re.IGNORECASE,
 )
-_OTHER = re.compile(r"^other\b|proprietary|see license|licenseref-unknown", re.I)
+_OTHER = re.compile(
+    r"^other\b|proprietary|all rights reserved|^private\b|confidential|see license"
+    r"|licenseref-unknown",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -66,9 +76,9 @@ class Part:
     @property
     def barrier(self) -> str:
         """Why it may not be published without a word: `non-commercial`, `not known`, or ""."""
-        if _NON_COMMERCIAL.search(self.license):
+        if _NON_COMMERCIAL.search(self.license.replace("_", " ")):
             return "non-commercial"
-        return "not known" if self.license == UNKNOWN else ""
+        return "not known" if UNKNOWN in self.license.split(" AND ") else ""
 
     def __str__(self) -> str:
         """As errors name it, and as a recipe accepts it."""
@@ -83,7 +93,7 @@ def named(declared: Any) -> str:
     if isinstance(declared, list | tuple):
         names = sorted({named(one) for one in declared})
         return " AND ".join(names) if names else UNKNOWN
-    text = " ".join(str(declared or "").split())
+    text = "" if isinstance(declared, dict) else " ".join(str(declared or "").split())
     if text.lower() in _NOTHING or _OTHER.search(text):
         return UNKNOWN
     return _NAMES.get(text.lower(), text)

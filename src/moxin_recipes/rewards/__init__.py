@@ -54,8 +54,9 @@ def find(name: str) -> Reward:
         sys.path.append(folder)
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)
-    except ImportError as error:
-        raise RecipeError(f"`rewards`: {name} cannot be imported: {error}") from error
+    except Exception as error:  # whatever a user's module does when it is imported
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise RecipeError(f"`rewards`: {name} cannot be imported: {kind}{error}") from error
     if not callable(function):
         raise RecipeError(f"`rewards`: {module_name} has no function {function_name}")
     return function  # type: ignore[no-any-return]
@@ -70,7 +71,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def score(
-    name: str, completions: Sequence[Any], answers: Sequence[str], **columns: Any
+    name: str, completions: Sequence[Any], answers: Sequence[str], /, **columns: Any
 ) -> list[Score]:
     """Returns one score for each completion, in the same way as training computes it.
 

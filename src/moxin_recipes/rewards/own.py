@@ -22,7 +22,10 @@ UNRATED = "no verdict"  # TRL's None: the reward says nothing of this completion
 
 def is_of_trl(function: Callable[..., Any]) -> bool:
     """Whether a function has the form of TRL's rewards."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a function of C says nothing of its parameters
+        return False
     return any(one.kind is one.VAR_KEYWORD or one.name == "prompts" for one in parameters)
 
 
@@ -83,16 +86,18 @@ def _as_trl(function: Callable[..., Any], completions: Sequence[Any], columns: A
 
 def _score(name: str, value: Any, completion: Any) -> Score:
     if isinstance(value, Score):
-        return value
+        number = _score(name, value.reward, completion).reward
+        return Score(number, value.seconds, value.reason)
     if value is None:
         return Score(math.nan, 0.0, UNRATED)
     try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
+        number = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
         kind = type(value).__name__
         raise RecipeError(f"`rewards`: {name} gives {kind} {_to(completion)}") from error
     if not math.isfinite(number):
-        raise RecipeError(f"`rewards`: {name} gives {number} {_to(completion)}")
+        said = type(value).__name__ if isinstance(value, str | bytes) else number
+        raise RecipeError(f"`rewards`: {name} gives {said} {_to(completion)}")
     return Score(number, 0.0, "")
 
 

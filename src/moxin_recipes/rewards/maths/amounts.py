@@ -41,7 +41,8 @@ def same(ours: Expression, right: Expression, worked_out: bool) -> bool:
     if not same_words(*(sorted(unit.qualifiers) if unit else () for unit in units)):
         return False
     scales = _scales(*units)
-    if scales is None:
+    letters = values.parse(right.latex).free_symbols
+    if scales is None or (letters and ours.percent != right.percent):
         return False
     shares = [(1, 100) if one.percent else (1,) for one in (ours, right)]
     if ours.percent == right.percent:
@@ -56,8 +57,11 @@ def same(ours: Expression, right: Expression, worked_out: bool) -> bool:
 def _scales(ours: Unit | None, right: Unit | None) -> tuple[sympy.Rational, sympy.Rational] | None:
     """What each value is multiplied with; None where the units measure different things."""
     factors = [_rational(unit.factor) if unit else sympy.Integer(1) for unit in (ours, right)]
-    if ours is None or right is None or ours.dimensions is None or right.dimensions is None:
+    if ours is None or right is None:
         return factors[0], factors[1]
+    if ours.dimensions is None or right.dimensions is None:
+        alike = ours.words & right.words or not (ours.words and right.words)
+        return (factors[0], factors[1]) if alike else None
     if not ours.dimensions or not right.dimensions:
         return factors[0], factors[1]
     if ours.dimensions != right.dimensions:
@@ -86,6 +90,17 @@ def _rounded(ours: Expression, right: Expression, found: sympy.Expr, wanted: sym
     if written and written.digits >= _ROUNDED_ANSWER and not _terminates(wanted):
         return values.within(found, wanted, written.half)
     return False
+
+
+def is_rounding(ours: Expression, right: Expression) -> bool:
+    """Whether `right` is a decimal of three digits or more that `ours` rounds to."""
+    given = values.decimal(right.latex)
+    if given is None or given.digits < _ROUNDED_GOLD:
+        return False
+    found, wanted = values.parse(ours.latex), values.parse(right.latex)
+    if found.free_symbols or wanted.free_symbols:
+        return False
+    return values.within(found, wanted, given.half)
 
 
 def _is_whole(value: sympy.Expr) -> bool:

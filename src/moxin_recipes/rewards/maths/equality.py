@@ -21,13 +21,19 @@ from moxin_recipes.rewards.maths.readings import (
     UnreadableError,
     Words,
 )
+from moxin_recipes.rewards.maths.units import read as read_unit
 
 _UNORDERED = {"list", "set"}
 _SIMPLE_NAME = re.compile(
     r"(?:\\(?:text|overline|vec|hat|bar|tilde|angle|triangle)\s*\{?[^={}]*\}?|[A-Za-z]|\\[a-z]+)"
     r"\s*'*\s*(?:_\s*(?:\{[^{}]*\}|\w))?\s*'*\s*(?:\([^()=]*\))?\s*(?:\\angle\s*\w+)?"
 )
-_NAMING = re.compile(r"[A-Za-z]|\\(?:angle|triangle|text)")
+# Letters that are added or multiplied, lengths and angles: what a problem may ask for.
+_LETTER = r"(?:[A-Za-z](?:_\{?\w+\}?)?|\\(?:alpha|beta|gamma|theta|phi))"
+_OF_LETTERS = re.compile(
+    rf"(?:m\s*)?\\(?:angle|triangle)\s*\w+|\|?[A-Z]{{2,3}}\|?|{_LETTER}(?:\s*[-+]?\s*{_LETTER})+"
+)
+_INNER = re.compile(r"\\text\{([^{}]*)\}")
 
 
 def equal(candidate: str, gold: str) -> bool:
@@ -164,15 +170,12 @@ def _agree(one: Reading, other: Reading) -> bool:
 
 
 def _about(one: Reading, other: Reading) -> bool:
-    """Whether two sides are near, as `≈` says: within 1 %, or to the last digit of a decimal."""
+    """Whether two sides of `≈` are one value: one is the other, rounded to its last digit."""
     if _agree(one, other):
         return True
     if not (isinstance(one, Expression) and isinstance(other, Expression)):
         return False
-    first, second = values.parse(one.latex), values.parse(other.latex)
-    if first.free_symbols or second.free_symbols:
-        return False
-    return values.within(first, second, abs(sympy.N(first)) / 100)
+    return amounts.is_rounding(one, other) or amounts.is_rounding(other, one)
 
 
 def _letters(reading: Reading) -> set[str]:
@@ -192,19 +195,15 @@ def _name(chain: Chain) -> str | None:
 
 
 def _is_name(chain: Chain, rest: Sequence[Reading]) -> bool:
-    """Whether the first side only names the others' value."""
+    """Whether the first side only names the others' value: `x`, `f(3)`, `m + n`, `AB`."""
     left = chain.texts[0].strip()
-    if not _NAMING.search(re.sub(r"\\(?!angle|triangle|text)[A-Za-z]+", "", left)) and not (
-        _SIMPLE_NAME.fullmatch(left) and left != "\\pi" and left.startswith("\\")
-    ):
-        return False
+    if any(read_unit(said).qualifiers for said in _INNER.findall(left)):
+        return False  # `\\text{not} = 5`
     inside = set().union(*(_letters(side) for side in rest))
     if _name(chain):
         head = re.sub(r"[({_'].*", "", left).strip().lstrip("\\")
         return head not in inside
-    if isinstance(chain.sides[0], Expression) and not _letters(chain.sides[0]):
-        return False
-    return not inside
+    return not inside and _OF_LETTERS.fullmatch(left) is not None
 
 
 def _same_equation(ours: Chain, right: Chain) -> bool:

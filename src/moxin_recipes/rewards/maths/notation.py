@@ -23,8 +23,7 @@ _ALIASES = {
     "varnothing": "emptyset", "le": "leq", "ge": "geq", "leqslant": "leq", "geqslant": "geq",
     "lt": "<", "gt": ">", "ne": "neq", "dots": "ldots", "cdots": "ldots", "dotsc": "ldots",
     "simeq": "approx", "doteq": "approx", "ast": "cdot", "colon": ":", "lbrace": "{",
-    "rbrace": "}", "lbrack": "[", "rbrack": "]", "lor": "text{ or }", "vee": "text{ or }",
-    "land": "text{ and }", "wedge": "text{ and }", "degree": "text{degrees}", "percent": "%",
+    "rbrace": "}", "lbrack": "[", "rbrack": "]", "degree": "text{degrees}", "percent": "%",
     "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "infin": "infty", "reals": "mathbb{R}",
     "pounds": "", "euro": "", "textdollar": "",
 }  # fmt: skip
@@ -56,6 +55,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _COUNTED = re.compile(
     r"(?<=[\d}])(\s*)((?:[A-Za-z][A-Za-z.'-]*[ /]?)*[A-Za-z.]+)(?=\s*(?:$|[,;=^]|\d))"
 )
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline\{(\d{1,9})\}")
 _METRES = re.compile(r"(?<=[\d}])\s+([mgslhLN])$")
 _BARE = re.compile(r"(?<![\\A-Za-z{])(and|or)(?![A-Za-z}])")
 # `x / a \\sin t` is `(x / a) \\sin t`.
@@ -81,7 +81,7 @@ def plain(text: str, *, metres: bool = False) -> str:
     text = _ROMAN.sub(_roman, text)
     text = _DEGREES.sub(r"\\text{degrees}", text)
     text = re.sub(r"\\?%", r"\\text{percent}", text)
-    text = _SPACE.sub(" ", text)
+    text = _REPEATING.sub(_repeating, _SPACE.sub(" ", text))
     text = _SCIENTIFIC.sub(r"\\cdot 10^{\1}", text)
     text = _SHORT_FRACTION.sub(_fraction, _SHORT_FRACTION.sub(_fraction, text))
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
@@ -139,9 +139,16 @@ def _fraction(match: re.Match[str]) -> str:
 def _words(match: re.Match[str]) -> str:
     """Digits and operators in `\\text` are no words."""
     inside = " ".join(match[1].split())
-    if re.fullmatch(r"[-+]?[\d.,/]*\d", inside) or not inside:
+    if re.fullmatch(r"[-+]?[\d.,/]*\d|[ei]", inside) or not inside:
         return f" {inside} "
     return f"\\text{{{inside}}}"
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """`0.1\\overline{6}` as a fraction."""
+    whole, before, again = match[1] or "0", match[2], match[3]
+    top = int(whole + before + again) - int(whole + before)
+    return f"\\frac{{{top}}}{{{10 ** len(before) * (10 ** len(again) - 1)}}}"
 
 
 def _unit(match: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ from moxin_recipes.rewards.maths.readings import (
     Words,
 )
 
+_REAL = re.compile(r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?)?(?:\s*\\in\s*\\mathbb\{R\})?")
 _COMPARING = {"<", ">", "\\leq", "\\geq", "\\neq"}
 _VECTOR = re.compile(
     r"\\begin\{([pbvB]?matrix|array)\}(?:\s*\{[lcr|\s]*\})?(.*)\\end\{\1\}(?:\^\{?(?:T|\\top)\}?)?",
@@ -114,6 +115,10 @@ def _quantity(text: str) -> Reading | None:
 
 def _several(text: str) -> Reading | None:
     """Values with commas, `and`, `or` or lines between them; conditions are joined by these."""
+    if len(rows := split(text, lambda token: token == ";")[0]) > 1 and any(
+        len(split(row, lambda token: token == ",")[0]) > 1 for row in rows
+    ):
+        return Parts("list", tuple(map(read, filter(None, rows))))
     pieces, marks = split(
         text, lambda token: token in ",;" or _is_word(token, "and", "or") or token == "\\\\"
     )
@@ -134,7 +139,7 @@ def _several(text: str) -> Reading | None:
         raise UnreadableError("no single answer")
     if all(isinstance(item, Chain) and len(item.sides) == 2 for item in items):
         named = tuple(item.texts[0] for item in items if isinstance(item, Chain))
-        if len(set(named)) == len(named):
+        if len(set(named)) == len(named) and all(map(_REAL.fullmatch, named)):
             values = tuple(item.sides[1] for item in items if isinstance(item, Chain))
             return Parts("named", values, named)
     return Parts("list", items)
@@ -145,11 +150,15 @@ def _conditions(text: str) -> Reading | None:
     if within is not None:
         pieces, marks = split(within, lambda token: token in "|:")
         if marks and len(pieces) == 2:  # {x | x > 3}
+            if not _REAL.fullmatch(pieces[0]):
+                raise UnreadableError("a set of other things than one real letter")
             return read(pieces[1])
         return None
     pieces, marks = split(text, lambda token: token == "\\in")
     if marks:
-        return read(pieces[-1]) if len(pieces) == 2 else None
+        if len(pieces) != 2 or not _REAL.fullmatch(pieces[0]):
+            raise UnreadableError("no single answer")
+        return read(pieces[1])
     pieces, marks = split(text, lambda token: token in _COMPARING)
     if not marks:
         return None

@@ -33,6 +33,9 @@ number hundred 100: hundred
 number thousand 1000: thousand
 number million 1000000: million
 number billion 1000000000: billion
+number trillion 1000000000000: trillion
+time month 2629746: month
+time year 31556952: year
 number dozen 12: dozen
 """
 _UNITS: dict[str, tuple[str, Fraction]] = {}
@@ -48,7 +51,12 @@ or not no more less least most than except if when unless maybe between either a
 under to mod modulo approximately about times squared cubed half am pm remainder north south
 east west left right bce bc ad
 """
-_QUALIFIERS = frozenset(_QUALIFYING.split())
+_NUMBERS = """
+pi factorial plus minus third thirds quarter quarters half halves one two three four five six seven
+eight nine ten eleven twelve
+"""
+_QUALIFIERS = frozenset((_QUALIFYING + _NUMBERS).split())
+_STOPS = frozenset(["of", "the", "a", "an", "each", "and", "per", "unit"])
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Unit:
     scale: Fraction
     dimensions: tuple[tuple[str, int], ...] | None
     qualifiers: frozenset[str]
+    words: frozenset[str] = frozenset()
 
 
 def is_unit(words: str) -> bool:
@@ -102,7 +111,8 @@ def read(words: str) -> Unit:
     powers.pop("number", None)
     powers.pop("", None)
     dimensions = tuple(sorted((kind, n) for kind, n in powers.items() if n)) if known else None
-    return Unit(factor, scale, dimensions, frozenset(qualifiers))
+    said = {word.lower().strip(".").removesuffix("s") for word in re.findall(r"[A-Za-z.]+", words)}
+    return Unit(factor, scale, dimensions, frozenset(qualifiers), frozenset(said - _STOPS))
 
 
 def _spelled(words: str) -> str:

@@ -21,6 +21,10 @@ _PLAIN = re.compile(
     r"(?:\\(?:times|cdot)\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,4})\s*\}?)?\s*"
 )
 _BROKEN = re.compile(r"\d\s+\d|\d\s*\.\s+\d|\.\.|[&$#@~`\"?;:]")
+# What the parser would leave out: primes, transposes, derivatives.
+_UNREAD = re.compile(
+    r"'|\\prime|\\partial|\^\s*\{?\s*(?:T|\\top|\\intercal|\\dagger)\b|\\frac\s*\{\s*d\s*\w*\s*\}\s*\{\s*d"
+)
 _DIGITS = (30, 80, 200)
 _CONFIG = ConversionConfig(lowercase_symbols=False)
 _POINTS = (
@@ -36,7 +40,7 @@ _ENOUGH = 3  # points where both have a value
 @lru_cache(maxsize=256)
 def parse(latex: str) -> sympy.Expr:
     """The exact value of LaTeX that was read to its end; raises UnreadableError."""
-    if _BROKEN.search(latex):
+    if _BROKEN.search(latex) or _UNREAD.search(latex):
         raise UnreadableError("not one formula")
     try:
         found = latex2sympy(
@@ -48,7 +52,7 @@ def parse(latex: str) -> sympy.Expr:
         raise UnreadableError(str(error)[:100]) from error
     if not isinstance(found, sympy.Expr) or found.has(sympy.nan, sympy.zoo):
         raise UnreadableError("no value")
-    found = found.replace(AppliedUndef, _product)
+    found = found.replace(lambda one: isinstance(one, AppliedUndef), _product)
     known = {sympy.Symbol("i"): sympy.I, sympy.Symbol("e"): sympy.E}
     by_name = {symbol: known[plain] for symbol in found.free_symbols for plain in known
                if symbol.name == plain.name}  # fmt: skip
@@ -63,8 +67,9 @@ def _fraction(match: re.Match[str]) -> str:
 
 def _product(function: AppliedUndef) -> sympy.Expr:
     """`x(x+1)` is a product, as in all formulas without a definition."""
-    name = sympy.Symbol(function.func.__name__)
-    return sympy.Mul(name, *function.args)
+    if len(function.args) != 1:
+        return function
+    return sympy.Mul(sympy.Symbol(function.func.__name__), *function.args)
 
 
 @dataclass(frozen=True)
