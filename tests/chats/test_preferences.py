@@ -53,6 +53,7 @@ MORE = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "
         ({"chosen": [*PROMPT, {**YES[0], "weight": 1}], "rejected": PROMPT + NO}, READ),
         ({"prompt": PROMPT, "chosen": json.dumps(YES), "rejected": json.dumps(NO)}, READ),
         ({"prompt": PROMPT, "chosen": YES[0], "rejected": NO[0]}, READ),
+        ({"prompt": "2+2?", "chosen": "2+2? 4", "rejected": "2+2? 5"}, READ),
         ({"prompt": "\n\nHuman: 2+2?\n\nAssistant:", "chosen": "4", "rejected": "5"}, READ),
         (
             {"prompt": '["2+2?"]', "chosen": "4", "rejected": "5"},

@@ -172,7 +172,9 @@ def _read(value: Any, where: str, role: str | None = None) -> Messages:
     """The turns of a column, each with its `weight`; with a `role` it may be a plain text, too."""
     listed = parsed(value)
     if isinstance(listed, dict) and all(isinstance(item, list) for item in listed.values()):
-        columns = zip(*listed.values(), strict=False)  # a table of turns
+        if len({len(column) for column in listed.values()}) > 1:
+            raise Unusable(f"{where} is a table whose columns differ in length")
+        columns = zip(*listed.values(), strict=True)  # a table of turns
         listed = [dict(zip(listed, turn, strict=True)) for turn in columns]
     if role and not _are_turns(listed):
         listed = [{"role": role, "content": _parts(value)}]

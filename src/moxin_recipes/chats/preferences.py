@@ -38,7 +38,15 @@ class Preferences:
         """Returns `prompt`, `chosen` and `rejected` of a row. Raises Unusable with the reason."""
         if parsed(row.get("tools")) or parsed(row.get("functions")):
             raise Unusable("tools, which are not read in pairs")
-        chosen, rejected = (_answer(row[name], name) for name in (self.chosen, self.rejected))
+        said = {name: row[name] for name in (self.chosen, self.rejected)}
+        asked = row.get(self.prompt)
+        if (
+            isinstance(asked, str)
+            and asked.strip()
+            and all(isinstance(text, str) and text.startswith(asked) for text in said.values())
+        ):
+            said = {name: text[len(asked) :].lstrip() for name, text in said.items()}
+        chosen, rejected = (_answer(text, name) for name, text in said.items())
         given = parsed(row.get(self.prompt))
         listed = isinstance(given, list) and all(isinstance(one, dict) for one in given)
         prompt = _said(given if listed else row[self.prompt], self.prompt, "user") if given else []

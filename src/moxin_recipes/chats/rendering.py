@@ -104,7 +104,7 @@ def render(
             add_generation_prompt=prompt,
             **options,
         )
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
+    except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise _refused(error) from error
     return text
 
@@ -127,7 +127,7 @@ def marked_spans(
             return_assistant_tokens_mask=True,
             **tokenizer.special_tokens_map,
         )
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
+    except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise _refused(error) from error
     _check_whole(messages, tools, text)
     follows = re.compile(rf"\s*{re.escape(form.end)}")

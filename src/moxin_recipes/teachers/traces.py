@@ -42,7 +42,9 @@ def joined(thought: str, solution: str) -> str:
 
 
 def _openr1(row: dict[str, Any]) -> dict[str, Any]:
-    traces = [as_chain(trace) for trace in row["generations"] or [] if isinstance(trace, str)]
+    given = row["generations"] or []
+    said = [given] if isinstance(given, str) else given
+    traces = [as_chain(trace) for trace in said if isinstance(trace, str)]
     return {"problem": row["problem"], "answer": row["answer"], "traces": traces}
 
 
