@@ -16,6 +16,7 @@ PROMPT, YES, NO = (
     [{"role": "assistant", "content": "5"}],
 )
 READ = {"prompt": PROMPT, "chosen": YES, "rejected": NO}
+SYSTEM = {"role": "system", "content": "Be brief."}
 _ROW = re.compile(r"\| [^|]+ \| `(\{\"(?:prompt|chosen|system).*\})` \|")
 
 
@@ -48,6 +49,27 @@ MORE = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "
         # The prompt stands before the answers as well, as turns and as a text.
         ({"prompt": PROMPT, "chosen": PROMPT + YES, "rejected": PROMPT + NO}, READ),
         ({"prompt": "2+2?", "chosen": PROMPT + YES, "rejected": PROMPT + NO}, READ),
+        (
+            {
+                "prompt": " 2+2?\n",
+                "chosen": PROMPT + NO + MORE[:1] + YES,
+                "rejected": PROMPT + NO + MORE[:1] + NO,
+            },
+            {**READ, "prompt": PROMPT + NO + MORE[:1]},
+        ),
+        (
+            {
+                "prompt": PROMPT,
+                "chosen": [SYSTEM, *PROMPT, *YES],
+                "rejected": [SYSTEM, *PROMPT, *NO],
+            },
+            {**READ, "prompt": [SYSTEM, *PROMPT]},
+        ),
+        ({**READ, "system": ["Be", " brief."]}, {**READ, "prompt": [SYSTEM, *PROMPT]}),
+        (
+            {**READ, "system": " ", "prompt": [SYSTEM, *PROMPT]},
+            {**READ, "prompt": [SYSTEM, *PROMPT]},
+        ),
         # Further columns do not matter, whatever they are called.
         ({**READ, "margin": 1.0, "images": None, "completion": "x", "label": True}, READ),
         ({"chosen": [*PROMPT, {**YES[0], "weight": 1}], "rejected": PROMPT + NO}, READ),
@@ -89,8 +111,21 @@ def test_what_is_read(row: dict[str, Any], expected: dict[str, Any]) -> None:
         ),
         (
             {"prompt": MORE[:1], "chosen": PROMPT + YES, "rejected": PROMPT + NO},
-            "its chats do not begin with the prompt",
+            "its chats do not repeat the prompt",
         ),
+        (
+            {"prompt": "3+3?", "chosen": PROMPT + YES, "rejected": PROMPT + NO},
+            "its chats do not repeat the prompt",
+        ),
+        (
+            {"prompt": PROMPT + NO, "chosen": YES, "rejected": NO},
+            "the prompt ends with the assistant",
+        ),
+        (
+            {**READ, "prompt": [SYSTEM, *PROMPT], "system": "Be long."},
+            "a system turn beside another text in system",
+        ),
+        ({**READ, "system": [3]}, "content that is no text"),
         (
             {**READ, "chosen": [{**NO[0], "thinking": "so"}]},
             "a thought beside an answer, which is not read in pairs",

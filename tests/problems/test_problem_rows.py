@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ NAMES = ("problem", "answer")
         (-7, "-7"),
         (42.0, "42"),
         (0.5, "0.5"),
-        (1e-7, "1e-07"),
+        (1e-7, "0.0000001"),
+        (-0.0, "0"),
+        (6.02e23, "602000000000000000000000"),
+        (Decimal("3.140"), "3.14"),
+        (2**60, str(2**60)),
         (datetime.datetime(2024, 3, 1), "2024-03-01"),
         (10**30, str(10**30)),
         (["1", "2"], "1, 2"),
@@ -51,6 +56,8 @@ def test_an_answer(value: Any, text: str) -> None:
         (math.nan, "answer is a float"),
         (math.inf, "answer is a float"),
         ({"a": 1}, "answer is a dict"),
+        (float(10**29 + 7**30), "answer is a rounded number; write it as a text"),
+        (1e17 + 16, "answer is a rounded number; write it as a text"),
         ([], "no answer"),
         ([None, "1"], "no answer"),
         ([True], "no answer"),
@@ -101,6 +108,22 @@ def test_a_file_of_mixed_kinds(tmp_path: Path) -> None:
         {"problem": 3, "reason": "no problem"},
     ]
     assert problems.counts == {"problems": 5, "left out (no answer)": 1, "left out (no problem)": 1}
+
+
+def test_a_number_too_long_for_a_reader_is_left_out(tmp_path: Path) -> None:
+    lines = ['{"problem": "a", "answer": 1}', '{"problem": "b", "answer": 123456789012345678901}']
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    problems = Problems(load_split(tmp_path, None, "train", [], "x"), NAMES, "traces")
+    assert problems.usable()["problem"][:] == ["a"]
+    assert problems.left_out()["reason"][:] == ["answer is a rounded number; write it as a text"]
+
+
+def test_the_line_names_the_key_of_the_dataset(caplog: pytest.LogCaptureFixture) -> None:
+    rows = Dataset.from_dict({"problem": ["a", "b", "c"], "answer": [None, None, "1"]})
+    Problems(rows, NAMES, "traces").warn()
+    assert "2 no answer; `traces` decides on most of them; such as" in caplog.text
+    Problems(rows.select([0, 2]), NAMES, "problems_name").say()
+    assert "`problems_name`: 1 of 2 problems are left out: 1 no answer" in caplog.text
 
 
 def test_columns_of_other_names_and_none() -> None:

@@ -33,6 +33,20 @@ def of_trl(prompts, completions, answer, level, **kwargs):
 def only_columns(completions, **kwargs):
     return [len(kwargs["answer"][0])] * len(completions)
 
+def columns(completions, answer, level):
+    assert completions[0][0]["role"] == "assistant"
+    right = [c[0]["content"] == a for c, a in zip(completions, answer)]
+    return [float(one) + n for one, n in zip(right, level)]
+
+def only_completions(completions):
+    return [float(len(c)) for c in completions]
+
+def of_ids(completion_ids):
+    return [len(ids) for ids in completion_ids]
+
+def any_arguments(*both):
+    return [float(c == a) for c, a in zip(*both)]
+
 def without_rest(prompts, completions):
     return [len(completions)] * len(completions)
 
@@ -50,6 +64,9 @@ class Longer:
 longer = Longer()
 short = functools.partial(lambda limit, completions, answers: [
     float(len(c) < limit) for c in completions], 3)
+
+def golds(completions, golds):
+    return [1.0] * len(completions)
 
 def breaks(completions, answers):
     return [1 / (c != "bad") for c in completions]
@@ -88,7 +105,11 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COMPLETIONS = [[{"role": "assistant", "content": text}] for text in ("4", "x")]
-COLUMNS = {"prompts": [[{"role": "user", "content": "2+2?"}]] * 2, "level": [2, 3]}
+COLUMNS = {
+    "prompts": [[{"role": "user", "content": "2+2?"}]] * 2,
+    "level": [2, 3],
+    "completion_ids": [[1, 2], [1, 2, 3]],
+}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +121,10 @@ COLUMNS = {"prompts": [[{"role": "user", "content": "2+2?"}]] * 2, "level": [2, 
         ("only_columns", [1.0, 1.0]),
         ("without_rest", [2.0, 2.0]),
         ("some", [1.0, None]),
+        ("columns", [3.0, 3.0]),
+        ("only_completions", [1.0, 1.0]),
+        ("of_ids", [2, 3]),
+        ("any_arguments", [1.0, 0.0]),
         ("waits", [1.0, 1.0]),
         ("longer", [0.0, 0.0]),
         ("short", [1.0, 1.0]),
@@ -125,11 +150,11 @@ def test_what_a_prompt_has_opened_comes_before_the_last_turn() -> None:
     [
         (
             "breaks",
-            "failed with ZeroDivisionError: division by zero (of_a_user.py:45), at “bad” for ",
+            "failed with ZeroDivisionError: division by zero (of_a_user.py:62), at “bad” for ",
         ),
         (
             "breaks_together",
-            "failed with IndexError: list index out of range (of_a_user.py:48), on 2 ",
+            "failed with IndexError: list index out of range (of_a_user.py:65), on 2 ",
         ),
         ("few", "must give one Score or number for each of 2 completions, not 1"),
         ("nothing", "must give one Score or number for each of 2 completions, not NoneType"),
@@ -139,6 +164,7 @@ def test_what_a_prompt_has_opened_comes_before_the_last_turn() -> None:
         ("huge", "gives int to “good”, and not a number"),
         ("digits", "gives str to “good”, and not a number"),
         ("of_trl", "it needs the column `level`, and there are: answer, completions, prompts"),
+        ("golds", "it needs the column `golds`, and there are: answer, completions, prompts (a "),
     ],
 )
 def test_the_line_of_a_wrong_reward(name: str, line: str) -> None:

@@ -154,7 +154,7 @@ def test_a_model_of_the_hub_in_this_process(model: Path, tmp_path: Path) -> None
     lines = file.read_bytes().splitlines(keepends=True)[:3]
     file.write_bytes(b"".join(lines))  # as a kill leaves it; the rest is grouped anew
     assert list(distill.collected(run, PROBLEMS)) == answers
-    tally = verified.write(tmp_path / "out", PROBLEMS, iter(answers), ["math"])
+    tally = verified.write(tmp_path / "out", PROBLEMS, iter(answers), run.keys)
     cut = [answer.cut for answer in answers]
     assert any(cut)
     assert all(answer.completion_tokens == 6 for answer in answers if answer.cut)

@@ -62,6 +62,13 @@ def run(folder: Path, port: int, **more: Any) -> Any:
     return SimpleNamespace(keys=distill_keys, folder=folder)
 
 
+def kept_by(*rewards: str) -> DistillKeys:
+    """The keys of a distillation that keeps what all of these pay for."""
+    return DistillKeys(
+        stage="distill", hub_dataset_id="o/d", dataset_name="o/p", rewards=[*rewards]
+    )
+
+
 def keys(answers: list[Answer]) -> list[tuple[int, int]]:
     return [(answer.problem, answer.sample) for answer in answers]
 
@@ -83,7 +90,7 @@ def test_a_faulty_endpoint_is_asked_until_all_is_there(tmp_path: Path) -> None:
         assert answer.text.startswith("<think>\nI add.\n</think>")
         assert (answer.prompt_tokens, answer.completion_tokens) == (7, 5)
     folder = tmp_path / "out"
-    tally = verified.write(folder, PROBLEMS, iter(answers), ["math", "format"])
+    tally = verified.write(folder, PROBLEMS, iter(answers), kept_by("math", "format"))
     assert tally.counts() == {
         "kept": 120,
         "prompt tokens": 840,
@@ -134,7 +141,7 @@ def test_a_prompt_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> No
     problems = Dataset.from_dict({"problem": texts, "answer": ["2", "0", "4"]})
     with serving(tmp_path / "asked") as server:
         answers = distill.collected(run(tmp_path, server.server_port), problems)
-        tally = verified.write(tmp_path / "out", problems, answers, ["math"])
+        tally = verified.write(tmp_path / "out", problems, answers, kept_by("math"))
     assert tally.kept == 6
     assert tally.reasons == {"teacher refused: HTTP 400": 3}
     rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
@@ -161,7 +168,7 @@ def test_prompts_that_always_fail_do_not_pass_for_an_endpoint_that_is_down(tmp_p
             ]
             assert failures[5].startswith("teacher failed: ")
             assert not failures[6]
-    tally = verified.write(tmp_path / "out", problems, iter(answers), ["math"])
+    tally = verified.write(tmp_path / "out", problems, iter(answers), kept_by("math"))
     assert tally.counts()["retries"] == 4 * (endpoint.TRIES - 1)
     rates = Dataset.from_parquet(str(tmp_path / "out" / "pass_rates" / "train.parquet"))
     assert rates["problem"] == ["1+1?", "2+2?"]  # nobody knows how hard the others are
@@ -173,7 +180,7 @@ def test_an_answer_that_was_cut_is_refused_and_not_paid_for_again(tmp_path: Path
         for _ in range(2):
             answers = list(distill.collected(run(tmp_path, server.server_port), problems))
     assert len((tmp_path / "asked").read_text().splitlines()) == 6
-    tally = verified.write(tmp_path / "out", problems, iter(answers), ["math"])
+    tally = verified.write(tmp_path / "out", problems, iter(answers), kept_by("math"))
     assert (tally.kept, tally.reasons) == (3, {"cut at max_new_tokens": 3})
     rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
     assert all("\\boxed{4}" in text for text in rejected["completion"])
@@ -221,7 +228,7 @@ def test_pass_rates_are_of_what_was_answered(tmp_path: Path) -> None:
         Answer(0, 0, "<think>\nI add.\n</think>\n\\boxed{4}"),
         Answer(0, 1, "", failure="teacher failed: HTTP 500"),
     ]
-    tally = verified.write(tmp_path, problems, iter(answers), ["math"])
+    tally = verified.write(tmp_path, problems, iter(answers), kept_by("math"))
     rates = Dataset.from_parquet(str(tmp_path / "pass_rates" / "train.parquet"))
     assert (rates["samples"], rates["pass_rate"]) == ([1], [1.0])
     assert tally.answered == 1
@@ -268,3 +275,19 @@ def test_a_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
     assert [answer.text for answer in reopened] == ["text 0\u2028 ä", "text 2\u2028 ä"]
     reopened.add(Answer(0, 1, "text 1"))
     assert keys(list(Answers(path))) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_a_reward_of_ones_own_sees_the_problem_as_it_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sees_prompts.py").write_text(
+        "def reward(prompts, completions):\n"
+        "    return [float([t['content'] for t in p] == ['Add.', 'What is 0+0? Go.'])\n"
+        "            for p in prompts]\n"
+    )
+    asked_so = kept_by("sees_prompts:reward")
+    asked_so.system_prompt, asked_so.prompt_suffix = "Add.", " Go."
+    answers = [Answer(0, 0, "0"), Answer(1, 0, "2")]
+    tally = verified.write(tmp_path / "out", PROBLEMS, iter(answers), asked_so)
+    assert (tally.kept, tally.reasons) == (1, {"sees_prompts:reward": 1})

@@ -112,4 +112,4 @@ def test_pairs_of_json_files_are_as_they_stand_there(tiny: Tiny, tmp_path: Path)
     assert read == [(how, "12")] * 4
     rejected = [row["rejected"][0]["content"] for row in pairs.usable()]
     assert rejected == ["[13]", "13", "13", "13"]
-    assert pairs.left_out()["reason"][:] == ["its chats do not begin with the prompt"]
+    assert pairs.left_out()["reason"][:] == ["its chats do not repeat the prompt"]

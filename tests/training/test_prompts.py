@@ -1,6 +1,7 @@
 """How problems are asked: the recipe's suffix in training and when scored, over-long ones aside."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,6 +60,25 @@ def test_a_public_test_set_needs_no_config_of_its_own(tmp_path: Path) -> None:
     PROBLEMS.to_parquet(tmp_path / "test.parquet")
     split = load_split(tmp_path, None, "test", ["problem", "answer"], "problems_name")
     assert split["answer"][:] == ["12", "13"]
+
+
+def test_held_out_problems_that_cannot_be_used_are_said_and_kept_aside(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = {"problem": ["1+1?", " ", "2+2?", "3+3?"], "answer": ["2", "1", None, "6"]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "test.parquet")
+    names = {"eval_problem_column": "problem", "eval_answer_column": "answer"}
+    asked = {"problems_name": "o/p", "problems_config": None, "eval_split": "test", "eval_rows": 9}
+    said = {"longer_split": None, "prompt_suffix": "", "system_prompt": None}
+    keys: Any = SimpleNamespace(**names, **asked, **said)
+    held_out.prove(lambda _: tmp_path, keys, tiny.tokenizer)
+    assert "`problems_name`: 2 of 4 problems are left out: 1 empty problem, 1 no " in caplog.text
+    (kept,) = held_out.left_out(lambda _: tmp_path, keys).items()
+    assert kept[0] == "problems_left_out"
+    assert kept[1].to_list() == [
+        {"problem": 1, "reason": "empty problem"},
+        {"problem": 2, "reason": "no answer"},
+    ]
 
 
 def test_the_reward_is_the_mean_of_the_last_logged_ones() -> None:

@@ -8,6 +8,7 @@ so is `Unusable`, with the reason; docs/chats.md lists the layouts and the reaso
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,8 @@ class Layout:
         turns, weights = self._turns(row)
         if not any(turn["role"] == "assistant" for turn in turns):
             raise Unusable("no answer")
-        system = self._system(row, turns)
+        read = {name: row[name] for name in SYSTEM if name in self.columns}
+        system = system_of(read, turns, self.system_prompt)
         if system:
             turns, weights = [{"role": "system", "content": system}, *turns], [1, *weights]
         for turn, after in itertools.pairwise(turns):
@@ -116,17 +118,6 @@ class Layout:
         completion, more = _weighed(completion)
         return [*prompt, *completion], [*(0 for _ in weights), *more]
 
-    def _system(self, row: Mapping[str, Any], turns: Messages) -> str | None:
-        """What the row or the recipe says before all turns; None if a turn says it."""
-        name = next((name for name in SYSTEM if name in self.columns and row[name]), None)
-        said = [turn["content"] for turn in turns if turn["role"] == "system"]
-        own = _text(_parts(row[name]), "system") if name else ""
-        if not own.strip():
-            return None if said else self.system_prompt
-        if said and said[0].strip() != own.strip():
-            raise Unusable(f"a system turn beside another text in {name}")
-        return None if said else own
-
 
 def layout_of(
     columns: Sequence[str],
@@ -157,6 +148,21 @@ def layout_of(
     read = tuple(name for name in (*turns, *split, *beside) if name)
     others = tuple(name for name in columns if name not in read)
     return Layout(turns, read, others, system_prompt, suffix)
+
+
+def system_of(row: Mapping[str, Any], turns: Messages, default: str | None) -> str | None:
+    """Returns what a row (`system`), or else the recipe, says before turns; None if a turn does.
+
+    Raises Unusable where both say different things.
+    """
+    said = [turn["content"] for turn in turns if turn["role"] == "system"]
+    name = next((name for name in SYSTEM if row.get(name)), None)
+    own = _text(_parts(row[name]), "system") if name else ""
+    if not own.strip():
+        return None if said else default
+    if said and said[0].strip() != own.strip():
+        raise Unusable(f"a system turn beside another text in {name}")
+    return None if said else own
 
 
 def turns_of(value: Any, where: str, role: str | None = None) -> Messages:
@@ -250,6 +256,8 @@ def _text(content: Any, role: str) -> str:
     """What a turn says as one text: parts follow each other without anything between them."""
     if content is None or isinstance(content, str):
         return content or ""
+    if isinstance(content, float) and not math.isfinite(content):
+        return ""  # how tables write that there is nothing
     if isinstance(content, int | float) and not isinstance(content, bool):
         return str(int(content) if content == content // 1 else content)
     parts = [content] if isinstance(content, dict) else content

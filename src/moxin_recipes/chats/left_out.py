@@ -44,15 +44,20 @@ def listed(row_name: str, reasons: np.ndarray) -> Dataset:
     return Dataset.from_dict({row_name: indices, "reason": texts})
 
 
-def line(row_name: str, reasons: np.ndarray, rows: Dataset | None = None) -> lost.Line:
-    """Returns what the stage says if it leaves out more than half; `rows` are for examples."""
+def line(
+    row_name: str, reasons: np.ndarray, rows: Dataset | None = None, key: str = "dataset_name"
+) -> lost.Line:
+    """Returns what the stage says if it leaves out more than half; `rows` are for examples.
+
+    `key` is the recipe key of the dataset, which is to blame for most reasons.
+    """
     counts = _counted(reasons)
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(_read(rows[index]))) for index in indices] if rows else []
-    default = "chat_template" if most.startswith(TEMPLATE) else "dataset_name"
-    key = f"`{_KEYS.get(most.partition(':')[0], default)}`"
-    return lost.Line(f"{row_name}s", len(reasons), counts, key, examples)
+    default = "chat_template" if most.startswith(TEMPLATE) else key
+    named = f"`{_KEYS.get(most.partition(':')[0], default)}`"
+    return lost.Line(f"{row_name}s", len(reasons), counts, named, examples)
 
 
 def _counted(reasons: np.ndarray) -> Counter[str]:

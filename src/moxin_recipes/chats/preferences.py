@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from moxin_recipes.chats.cells import parsed, whole
-from moxin_recipes.chats.layouts import turns_of
+from moxin_recipes.chats.layouts import system_of, turns_of
 from moxin_recipes.chats.rendering import Messages, Unusable
 
 EQUAL = "equal answers"
-_SYSTEM = ("system", "system_prompt")
 _SPOKEN = re.compile(r"(?:^|\n\n)\s*(Human|Assistant): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -52,8 +51,8 @@ class Preferences:
         prompt = _said(given if listed else row[self.prompt], self.prompt, "user") if given else []
         if chosen[0]["role"] != "assistant":  # whole chats
             shared = _shared(chosen, rejected)
-            if prompt and listed and chosen[: len(prompt)] != prompt:
-                raise Unusable("its chats do not begin with the prompt")
+            if not _holds(chosen[:shared], prompt):
+                raise Unusable("its chats do not repeat the prompt")
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt:
             raise Unusable("no shared prompt")
@@ -68,10 +67,12 @@ class Preferences:
 
     def _whole(self, prompt: Messages, row: Mapping[str, Any]) -> Messages:
         """The prompt with its system turn and the suffix."""
-        said = next((row[name] for name in _SYSTEM if row.get(name)), None) or self.system
-        if said and not any(turn["role"] == "system" for turn in prompt):
-            prompt = [{"role": "system", "content": str(said)}, *prompt]
+        said = system_of(row, prompt, self.system)
+        if said:
+            prompt = [{"role": "system", "content": said}, *prompt]
         last = prompt[-1]
+        if last["role"] == "assistant":
+            raise Unusable("the prompt ends with the assistant")
         if last["role"] == "user" and not last["content"].endswith(self.suffix):
             prompt = [*prompt[:-1], {**last, "content": last["content"] + self.suffix}]
         return prompt
@@ -108,6 +109,15 @@ def _shared(chosen: Messages, rejected: Messages) -> int:
     if chosen == rejected:
         raise Unusable(EQUAL)
     raise Unusable("no answer")  # one chat is the beginning of the other
+
+
+def _holds(turns: Messages, prompt: Messages) -> bool:
+    """Whether the prompt is among turns, one after the other, whatever the white space around."""
+    there, asked = (
+        [(turn["role"], turn["content"].strip()) for turn in some] for some in (turns, prompt)
+    )
+    starts = range(len(there) - len(asked) + 1)
+    return any(there[start : start + len(asked)] == asked for start in starts)
 
 
 def _first(answer: Messages) -> Messages:

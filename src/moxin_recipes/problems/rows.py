@@ -1,5 +1,6 @@
 """Rows of problems and answers, read once and strictly; what cannot be used is kept aside."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from moxin_recipes.chats import left_out
 from moxin_recipes.problems.texts import answer_of, problem_of
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
+
+log = logging.getLogger(__name__)
 
 
 class Problems:
@@ -72,7 +75,7 @@ class Problems:
             )
 
     def _line(self) -> lost.Line:
-        return left_out.line("problem", self.reasons, self._source)
+        return left_out.line("problem", self.reasons, self._source, self.key)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,6 +85,11 @@ class Problems:
     def warn(self) -> None:
         """Says loudly if more than half of the problems are left out."""
         lost.warn(self._line())
+
+    def say(self) -> None:
+        """Says how many problems are left out and why, if some are."""
+        if self._line().gone:
+            log.warning("`%s`: %s", self.key, self._line())
 
     def left_out(self) -> Dataset:
         """Returns the index in the split, and the reason, of every problem that is left out."""

@@ -3,17 +3,19 @@
 A text is taken as it is. A whole number becomes its digits (`42`, and `42.0`, are `42`), another
 finite one its shortest decimal; a date is written as in ISO 8601. A list of texts and numbers is
 one answer of several values, joined by commas. Everything else (nothing, blanks, true, NaN, an
-object) is no answer, and a problem is a text. Tests of programs may be an object: it becomes JSON.
+object, a long whole number that a reader made a float of) is no answer, and a problem is a text.
+Tests of programs may be an object: it becomes JSON.
 """
 
 import datetime
 import json
 import math
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 Said = tuple[str | None, str]  # a text, or None with the reason
+_EXACT = 2**53  # from here on floats skip whole numbers, and hold 15 digits of each
 
 
 def answer_of(value: Any, *, is_tests: bool = False) -> Said:
@@ -32,8 +34,7 @@ def answer_of(value: Any, *, is_tests: bool = False) -> Said:
         if isinstance(value, datetime.datetime) and value.time() == datetime.time():
             value = value.date()
         return value.isoformat(), ""
-    text = _digits(value)
-    return (text, "") if text is not None else (None, f"answer is a {type(value).__name__}")
+    return _digits(value)
 
 
 def problem_of(value: Any) -> Said:
@@ -45,10 +46,16 @@ def problem_of(value: Any) -> Said:
     return (value, "") if value.strip() else (None, "empty problem")
 
 
-def _digits(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
-        return None
-    if not math.isfinite(value):
-        return None
-    whole = int(value)  # type: ignore[arg-type]
-    return str(whole) if value == whole else str(value)
+def _digits(value: Any) -> Said:
+    number = isinstance(value, Real | Decimal) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        return None, f"answer is a {type(value).__name__}"
+    if isinstance(value, Integral):
+        return str(int(value)), ""
+    shortest = Decimal(str(value))
+    rounded = not isinstance(value, Decimal) and len(shortest.as_tuple().digits) > 15
+    if rounded and abs(value) >= _EXACT:
+        return None, "answer is a rounded number; write it as a text"
+    text = f"{shortest:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return ("0" if text == "-0" else text), ""

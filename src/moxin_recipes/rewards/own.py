@@ -1,9 +1,10 @@
 """Rewards of one's own: called in either of two forms, their values checked, their errors named.
 
-- Ours: `f(completions, answers)`, two lists of texts, gives a `Score` (or a number) for each.
-- TRL's: a function with `**kwargs`, or with a parameter `prompts`. It gets `prompts`, `completions`
-  (turns, as in training), `completion_ids` where there are some, and each further column of the
-  dataset by its name, `answer` among them; it gives a number or None for each. It may be `async`.
+- Ours: `f(completions, answers)`, two lists of texts, gives a `Score` (or a number) for each. It is
+  known by its parameter `answers`.
+- TRL's: every other function. It gets what its parameters name, all with `**kwargs`: `prompts`,
+  `completions` (turns, as in training), `completion_ids` where there are some, and each further
+  column of the dataset, `answer` among them; it gives a number or None for each. It may be `async`.
 """
 
 import asyncio
@@ -26,7 +27,9 @@ def is_of_trl(function: Callable[..., Any]) -> bool:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a function of C says nothing of its parameters
         return False
-    return any(one.kind is one.VAR_KEYWORD or one.name == "prompts" for one in parameters)
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return True
+    return not any(one.name == "answers" or one.kind is one.VAR_POSITIONAL for one in parameters)
 
 
 def scored(
@@ -79,7 +82,10 @@ def _as_trl(function: Callable[..., Any], completions: Sequence[Any], columns: A
     ]  # fmt: skip
     if absent:
         there = ", ".join(sorted(given))
-        raise LookupError(f"it needs the column `{absent[0]}`, and there are: {there}")
+        raise LookupError(
+            f"it needs the column `{absent[0]}`, and there are: {there} "
+            "(a reward `f(completions, answers)` gets texts)"
+        )
     values = function(**(given if takes_all else {n: given[n] for n in parameters if n in given}))
     return asyncio.run(values) if inspect.iscoroutine(values) else values
 

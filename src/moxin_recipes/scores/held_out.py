@@ -178,14 +178,16 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
     for prefix, problems in held_out_problems(pull, keys).items():
-        scores, items = _on_problems(model, problems, keys)
+        scores, items = _on_problems(model, _first(problems, keys), keys)
         facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
         facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
-def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
-    """The problems that `held_out` asks, by the prefix of their scores; none without a recipe's.
+def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Problems]:
+    """The problems to score on, by the prefix of their scores; none where the recipe names none.
+
+    Of those that can be used, the first `eval_rows` are asked.
 
     Raises:
         RecipeError: a split or a column is missing; a split without rows counts as missing.
@@ -200,9 +202,22 @@ def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
         rows = load_split(
             pull("problems_name"), keys.problems_config, split, columns, "problems_name"
         )
-        usable = Problems(rows, names, "problems_name").usable()
-        problems[prefix] = usable.select(range(min(keys.eval_rows, len(usable))))
+        problems[prefix] = Problems(rows, names, "problems_name")
     return problems
+
+
+def left_out(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
+    """The problems that cannot be asked or graded, row and reason, by the name of their list."""
+    lists = {
+        f"{prefix}problems_left_out": problems.left_out()
+        for prefix, problems in held_out_problems(pull, keys).items()
+    }
+    return {name: rows for name, rows in lists.items() if len(rows)}
+
+
+def _first(problems: Problems, keys: PostTrainingKeys) -> Dataset:
+    usable = problems.usable()
+    return usable.select(range(min(keys.eval_rows, len(usable))))
 
 
 def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
@@ -212,8 +227,9 @@ def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
         RecipeError: see `held_out_problems`; or the tokenizer cannot ask a problem.
     """
     for problems in held_out_problems(pull, keys).values():
+        problems.say()
         try:
-            asked(problems, tokenizer, keys.prompt_suffix, keys.system_prompt)
+            asked(_first(problems, keys), tokenizer, keys.prompt_suffix, keys.system_prompt)
         except (ValueError, TypeError, TemplateError) as error:
             reason = " ".join(str(error).split())
             raise RecipeError(

@@ -36,7 +36,7 @@ def main(run: Run[DistillKeys, None]) -> None:
     problems = read.usable()
     answers = solutions(run, problems)
     folder = clear(run.folder / "hub_dataset_id")
-    tally = verified.write(folder, problems, answers, keys.rewards)
+    tally = verified.write(folder, problems, answers, keys)
     write_split(folder / "left_out", "train", read.left_out().to_list())
     read.warn()
     line = verified.left_out(folder, tally)
@@ -83,7 +83,7 @@ def solutions(run: Run[DistillKeys, None], problems: Dataset) -> Iterator[Answer
         return verified.from_traces(problems, keys)
     if keys.teacher == "program":
         return verified.from_program(problems, keys)
-    beside = verified.columns_of(problems[0])
+    beside = verified.columns_of(problems[0], keys)
     known_answers.check_rewards(keys.rewards, problems["answer"], beside)  # before it is paid for
     return collected(run, problems)
 

@@ -8,7 +8,7 @@ from datasets import Dataset, concatenate_datasets
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.rewards.maths import boxes
 
-SEEN = "problem seen before"
+SEEN, UNSOLVED = "problem seen before", "no recorded solution"
 # OpenThoughts has marks of its own; the rewards and the chat format use <think> and </think>.
 _MARKS = {
     "<|begin_of_thought|>": "<think>",
@@ -44,16 +44,17 @@ def joined(thought: str, solution: str) -> str:
 def _openr1(row: dict[str, Any]) -> dict[str, Any]:
     given = row["generations"] or []
     said = [given] if isinstance(given, str) else given
-    traces = [as_chain(trace) for trace in said if isinstance(trace, str)]
+    traces = [as_chain(trace) for trace in said if isinstance(trace, str) and trace.strip()]
     return {"problem": row["problem"], "answer": row["answer"], "traces": traces}
 
 
 def _openthoughts(row: dict[str, Any]) -> dict[str, Any]:
     # Only mathematics rows have a boxed answer; code, science and puzzles have nothing to verify.
+    solution = row["deepseek_solution"] or ""
     return {
         "problem": row["problem"],
         "answer": boxes.answer(row["ground_truth_solution"] or ""),
-        "traces": [joined(row["deepseek_reasoning"] or "", row["deepseek_solution"] or "")],
+        "traces": [joined(row["deepseek_reasoning"] or "", solution)] if solution.strip() else [],
     }
 
 
@@ -70,14 +71,16 @@ LAYOUTS: dict[str, tuple[list[str], Callable[[dict[str, Any]], dict[str, Any]]]]
 def read(parts: Sequence[tuple[str, Dataset]]) -> Problems:
     """Returns the problems of all sources, with `traces`.
 
-    `parts` holds (layout, dataset) of each source. A problem is left out if an earlier row has the
-    same words, whatever the white space between them.
+    `parts` holds (layout, dataset) of each source. A problem is left out without a solution, or if
+    an earlier row has the same words, whatever the white space between them.
     """
     mapped = [
         dataset.map(LAYOUTS[layout][1], remove_columns=dataset.column_names)
         for layout, dataset in parts
     ]
-    problems = Problems(concatenate_datasets(mapped), ("problem", "answer"), "traces")
+    rows = concatenate_datasets(mapped)
+    problems = Problems(rows, ("problem", "answer"), "traces")
+    problems.leave_out(["" if traces else UNSOLVED for traces in rows["traces"]])
     seen: set[str] = set()
 
     def why(problem: str, _: str) -> str:

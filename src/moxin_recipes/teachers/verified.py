@@ -107,11 +107,11 @@ class _Split:
             self._writer.close()
 
 
-def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: list[str]) -> Tally:
+def write(folder: Path, problems: Dataset, answers: Iterable[Answer], keys: DistillKeys) -> Tally:
     """Verifies `answers`, which come in the order of their problems, and writes three configs.
 
-    An answer is kept if every reward in `names` gives it more than 0. A pass rate counts only what
-    the teacher answered; a problem without any answer has no pass rate.
+    An answer is kept if every one of the recipe's `rewards` gives it more than 0. A pass rate
+    counts only what the teacher answered; a problem without any answer has no pass rate.
     """
     tally = Tally()
     splits = {config: _Split(folder, config) for config in _SCHEMAS}
@@ -119,7 +119,7 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], names: lis
     stream = iter(answers)
     while batch := list(islice(stream, _BATCH)):
         rows = [problems[answer.problem] for answer in batch]
-        reasons = _refusals(batch, rows, names)
+        reasons = _refusals(batch, rows, keys)
         kept, rejected = [], []
         for answer, row, reason in zip(batch, rows, reasons, strict=True):
             tally.prompt_tokens += answer.prompt_tokens
@@ -162,20 +162,20 @@ def _completions(folder: Path, reason: str) -> Iterator[str]:
                 yield from (row["completion"] for row in rows if row["reason"] == reason)
 
 
-def columns_of(row: dict[str, Any]) -> dict[str, Any]:
+def columns_of(row: dict[str, Any], keys: DistillKeys) -> dict[str, Any]:
     """What a reward gets of a problem's row, beside completion and answer."""
     row = {name: value for name, value in row.items() if name != "traces"}
-    return prompts.columns_of(row, None, "")
+    return prompts.columns_of(row, keys.system_prompt, keys.prompt_suffix)
 
 
-def _refusals(batch: list[Answer], rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+def _refusals(batch: list[Answer], rows: list[dict[str, Any]], keys: DistillKeys) -> list[str]:
     """Returns why each answer is refused (failed, cut, or the first reward of 0), or ""."""
     reasons = [answer.failure or (CUT if answer.cut else "") for answer in batch]
-    for name in names:
+    for name in keys.rewards:
         open_places = [place for place, reason in enumerate(reasons) if not reason]
         texts = [batch[place].text for place in open_places]
         known_answers = [rows[place]["answer"] for place in open_places]
-        given = [columns_of(rows[place]) for place in open_places]
+        given = [columns_of(rows[place], keys) for place in open_places]
         beside = {column: [row[column] for row in given] for column in (given[0] if given else ())}
         scores = rewards.score(name, texts, known_answers, **beside)
         for place, score in zip(open_places, scores, strict=True):

@@ -130,7 +130,8 @@ class PostTraining:
 
         `metrics` are those of the stage itself. Each further argument is a list of rows that were
         not trained on; it is saved beside the model as NAME.parquet. So are the evaluation items
-        in the rows that `excluded` was asked for, as contaminated.parquet.
+        in the rows that `excluded` was asked for, as contaminated.parquet, and held-out problems
+        that cannot be used, as problems_left_out.parquet.
         """
         run = self._run
         if not run.is_main:
@@ -139,6 +140,7 @@ class PostTraining:
             row_name, found = self._overlap
             left_out["contaminated"] = found.listed(row_name)
             facts["contamination"] = found.report
+        left_out |= held_out.left_out(run.pull, run.keys)
         for name, rows in left_out.items():
             rows.to_parquet(run.folder / f"{name}.parquet")
         scored = held_out.held_out(run.folder, run.pull, run.keys)
