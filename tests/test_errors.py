@@ -67,6 +67,31 @@ def test_a_hub_that_is_down(finished: Workplace) -> None:
     assert "give the same command again" in message
 
 
+ANOTHER = "max_grad_norm: 0.5\n"  # makes it a stage that is not done
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--only", "30-sft"), "-sft: the release "),
+        (("--only", "00-data"), ": the release "),
+        (("--from", "41-cot-sft"), "-cot: the release "),
+    ],
+)
+def test_what_a_release_pins_is_not_made_again(
+    finished: Workplace, words: tuple[str, str], what: str
+) -> None:
+    done = finished.run(*words, "--force", words[1])
+    assert what in error_of(done)
+    assert "it would move: take another namespace (`--namespace`)" in error_of(done)
+    assert "starts" not in done.stderr
+
+
+def test_nor_by_a_launch_of_its_own(finished: Workplace) -> None:
+    done = finished.launch("sft", "30-sft")
+    assert "take another namespace (`--namespace`), or change the recipe" in error_of(done)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
@@ -80,10 +105,10 @@ def test_a_full_disk(finished: Workplace, tmp_path: Path, size: str, expected: s
     text = recipe.read_text()
     disk = tmp_path / "disk"
     disk.mkdir()
-    recipe.write_text(f"{text}\noutput_dir: {disk}\n")
+    recipe.write_text(f"{text}\noutput_dir: {disk}\n{ANOTHER}")
     # A small file system in a mount namespace of its own; the weights, or all files, need more.
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = finished.command("run", str(finished.ladder), "--only", "30-sft", "--force", "30-sft")
+    command = finished.command("run", str(finished.ladder), "--only", "30-sft")
     mounted = f'mount -t tmpfs -o size={size} none {disk} && exec "$@"'
     done = subprocess.run(
         ["/usr/bin/unshare", *user, "--mount", "sh", "-c", mounted, "sh", *command],
@@ -111,9 +136,13 @@ def test_a_running_stage_is_not_started_twice(finished: Workplace) -> None:
 
     folder = finished.home / "runs" / "mini" / "30-sft"
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = finished.ladder / "30-sft.yaml"
+    text = recipe.read_text()
+    recipe.write_text(f"{text}\n{ANOTHER}")
     with (folder / ".lock").open("w") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
-        done = finished.run("--only", "30-sft", "--force", "30-sft")
+        done = finished.run("--only", "30-sft")
+    recipe.write_text(text)
     assert "another process runs this stage" in error_of(done)
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from moxin_recipes import ending, environment, ranks
 from moxin_recipes.cpu.memory import keep_freed_memory
-from moxin_recipes.hub import configs, licences, own, session, targets
+from moxin_recipes.hub import configs, licences, own, releases, session, targets
 from moxin_recipes.hub import manifest as manifests
 from moxin_recipes.hub.cards import render
+from moxin_recipes.hub.code import code
 from moxin_recipes.hub.pull import Parent, download, resolve_all
 from moxin_recipes.hub.push import PATIENCE, patiently, push
 from moxin_recipes.recipe import door, positions, resume
-from moxin_recipes.recipe.base import StageKeys
+from moxin_recipes.recipe.base import StageKeys, cost
 from moxin_recipes.recipe.fields import measures
 from moxin_recipes.recipe.identity import identity
 from moxin_recipes.recipe.launcher import Launcher
@@ -59,7 +60,7 @@ class Run(Generic[K, A]):
     def __init__(self, recipe: Recipe[K]) -> None:
         self.recipe, self.keys = recipe, recipe.keys
         self.ranks = ranks.of_environment()
-        launcher = Launcher.of_environment()
+        launcher = self._launcher = Launcher.of_environment()
         self.processes = launcher.processes
         self.libraries = door.check(recipe, launcher)
         self.parents = self.ranks.once("the inputs on the Hub", self._inputs)
@@ -81,6 +82,8 @@ class Run(Generic[K, A]):
 
     def _prove_targets(self) -> None:
         """What every stage needs at its end: a card of each output, and a target that takes it."""
+        done = f"done-{self.key[:12]}"
+        releases.prove_unpinned(self.recipe.typed_outputs, self.recipe.tag, done)
         for hub_key, repo in self.recipe.outputs.items():
             kind = self.recipe.output_type(hub_key)
             render(repo, kind, self.manifest(summary=""), self.folder)
@@ -142,6 +145,7 @@ class Run(Generic[K, A]):
 
         `licenses` among them are those of an output that is not made of all of the inputs.
         """
+        hardware = manifests.hardware(self.processes)
         return {
             "format": 1,
             "stage": self.recipe.stage,
@@ -149,13 +153,17 @@ class Run(Generic[K, A]):
             "recipe_file": f"recipes/{self.recipe.ladder}/{self.recipe.path.name}",
             "key": self.key,
             "recipe": {k: v for k, v in self.recipe.resolved.items() if k != "output_dir"},
+            "flags": {k: v for k, v in self.recipe.flags.items() if k != "output_dir"},
             "trainer": self._trainer_values(),
             "parents": [parent.as_dict() for parent in self.parents],
             "licenses": licences.listed(self._parts),
-            "code": manifests.code(),
+            "code": code(),
             "libraries": manifests.libraries(),
-            "hardware": manifests.hardware(self.processes),
+            "installed": manifests.installed(),
+            "launcher": self._launcher.content(on_cpu=not hardware["gpus"]),
+            "hardware": hardware,
             "seconds": round(self.seconds, 1),
+            **cost(self.keys, self.processes, self.seconds),
             **facts,
         }
 

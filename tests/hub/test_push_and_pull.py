@@ -21,6 +21,8 @@ MANIFEST: dict[str, Any] = {
     "parents": [],
     "licenses": [],
     "code": {"version": "0"},
+    "flags": {},
+    "launcher": {},
     "libraries": {"python": "3"},
     "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
     "seconds": 1.0,

@@ -50,7 +50,7 @@ def make(folder: Path) -> None:
     manifest: dict[str, Any] = {
         "stage": "data", "recipe_name": "00-data", "recipe_file": "recipes/x/00-data.yaml",
         "key": "k", "recipe": {"stage": "data"}, "parents": [], "licenses": [],
-        "code": {"version": "0"},
+        "code": {"version": "0"}, "flags": {}, "launcher": {},
         "libraries": {}, "seconds": 1.0, "summary": "Tokens.",
         "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
     }  # fmt: skip

@@ -30,6 +30,8 @@ def manifest(stage: str) -> dict[str, Any]:
         "parents": [],
         "licenses": [],
         "code": {"version": "0"},
+        "flags": {},
+        "launcher": {},
         "libraries": {},
         "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
         "seconds": 0.0,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from moxin_recipes.documents import account, contamination
+from moxin_recipes.documents import account, contamination, local_text
 from moxin_recipes.documents.pipeline import Documents
 from moxin_recipes.documents.steps import Step
 from moxin_recipes.hub import licences
@@ -27,23 +27,19 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
     """
     counts: Counter[str] = Counter()
     licenses: dict[str, set[str]] = {}  # of each source, as declared
+    origins: dict[str, set[str]] = {}  # of the texts of each source
+    here = {source.name for source in documents.keys.sources if source.dataset == "local"}
     for source, files in documents.files.items():
-        licenses[source] = set()
+        licenses[source], origins[source] = set(), set()
         names = spread([f"{file.split}-{file.task}.parquet" for file in files])
         for file, name in zip(files, names, strict=True):
             path = documents.folder / file.path
             link(path, folder / source / name)
             counts[f"{source}/kept"] += file.documents
-            table = pq.read_table(path, columns=["license"])
-            licenses[source] |= set(table["license"].unique().to_pylist())
-    removed = [
-        path
-        for step in documents.steps
-        for path in sorted((step.folder / "removed").rglob("*.parquet"))
-    ]
-    numbered = spread([f"train-{number:05d}.parquet" for number in range(len(removed))])
-    for path, name in zip(removed, numbered, strict=True):
-        link(path, folder / "removed" / name)
+            licenses[source] |= _values(path, "license")
+            if source in here & {*local_text.SOURCES}:
+                origins[source] |= _values(path, "origin")
+    _link_removed(documents, folder)
     for gone in (gone for step in documents.steps for gone in step.gone()):
         counts[f"{gone.source}/{gone.reason}"] += gone.documents
     read = [
@@ -55,6 +51,9 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         "summary": "Clean, distinct documents; `removed` has what was taken out, with the reason "
         "of each. `heldout` is never trained on.",
         "licenses": licences.listed(_parts(documents, licenses)),
+        "distributions": {
+            name: local_text.distributions(name, texts) for name, texts in origins.items() if texts
+        },
         "counts": dict(sorted(counts.items())),
         "notes": [
             "## What became of each source\n",
@@ -63,6 +62,17 @@ def write(documents: Documents, folder: Path) -> dict[str, Any]:
         ],
         "contamination": report,
     }
+
+
+def _link_removed(documents: Documents, folder: Path) -> None:
+    removed = [
+        path
+        for step in documents.steps
+        for path in sorted((step.folder / "removed").rglob("*.parquet"))
+    ]
+    numbered = spread([f"train-{number:05d}.parquet" for number in range(len(removed))])
+    for path, name in zip(removed, numbered, strict=True):
+        link(path, folder / "removed" / name)
 
 
 def _contamination(documents: Documents, folder: Path) -> list[Row]:
@@ -93,6 +103,10 @@ def _parts(documents: Documents, declared: dict[str, set[str]]) -> Iterator[lice
                 yield licences.Part(name, f"the source {source.name}")
             else:
                 yield from licences.of_parent(documents.parent(f"sources[{position}]"))
+
+
+def _values(path: Path, column: str) -> set[str]:
+    return set(pq.read_table(path, columns=[column])[column].unique().to_pylist())
 
 
 def link(file: Path, name: Path) -> None:

@@ -7,10 +7,11 @@ READMEs depend on what is installed: the corpus is reproducible per environment,
 """
 
 import ast
+import platform
 import sysconfig
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -118,6 +119,13 @@ def package_readmes(skipped: Skipped | None = None) -> Iterator[Document]:
         by_origin.setdefault(origin, _document(text, "package-readmes", _license(fields), origin))
     for origin in sorted(by_origin):
         yield by_origin[origin]
+
+
+def distributions(source: str, origins: Iterable[str]) -> list[str]:
+    """What the texts of a source came with, `NAME VERSION` each, by the origins of the texts."""
+    if source == "package-readmes":
+        return sorted(origins)
+    return [f"python {platform.python_version()}"]
 
 
 def _license(fields: metadata.PackageMetadata) -> str:

@@ -1,11 +1,12 @@
 """The manifest `moxin.json` of a push: what was made, from what, with what, at what cost."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import subprocess
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,43 +65,39 @@ def libraries() -> dict[str, str]:
     return versions
 
 
-def code() -> dict[str, Any]:
-    """Version of this package, and its git commit where it runs from a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here), *words],  # noqa: S607 (the caller's git)
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except FileNotFoundError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
-    return {
-        "version": importlib.metadata.version("moxin-recipes"),
-        "commit": git("rev-parse", "HEAD"),
-        "modified": None if changed is None else bool(changed),
-    }
+@functools.cache
+def installed() -> dict[str, str]:
+    """Name, as package indexes write it, and version of every installed distribution."""
+    found: dict[str, str] = {}
+    for folder in dict.fromkeys(sys.path):
+        for path in Path(folder).glob("*.dist-info"):  # NAME-VERSION: their files are slow to read
+            name, _, version = path.stem.rpartition("-")
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return dict(sorted(found.items()))
 
 
 def hardware(processes: int) -> dict[str, Any]:
-    """Machine of this run; GPU names only where torch is loaded and sees one."""
+    """Machine of this run; torch's threads, vector instructions and GPUs where it is loaded."""
     torch = sys.modules.get("torch")
     gpus = []
     if torch is not None and torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "machine": platform.machine(),
+        "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)),
         "threads": None if torch is None else torch.get_num_threads(),
+        "instructions": None if torch is None else torch.backends.cpu.get_cpu_capability(),
         "gpus": gpus,
         "processes": processes,
     }
+
+
+def _cpu() -> str | None:
+    """The model of the processor, as Linux names it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), None)
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

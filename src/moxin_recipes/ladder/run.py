@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from moxin_recipes.hub import own, pull
+from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs
 from moxin_recipes.ladder.state import restore_tags, state
@@ -55,6 +55,8 @@ def run(
     for position, recipe in enumerate(todo):
         problems = missing_inputs(recipes, todo[:position], recipe)
         problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
+        if recipe.name in (force or []):
+            pinned_by_releases(recipe, files[recipe.name])
         if problems:
             raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
     own.bring(owns)
@@ -94,6 +96,13 @@ def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
     if missing is None or (state(recipe, launcher).done and not again):
         return []
     return [f"`accelerate_config`: {missing}"]
+
+
+def pinned_by_releases(recipe: Recipe[Any], file: Path) -> None:
+    """HubError if a stage that is done must stay as it is; see `releases.prove_unpinned`."""
+    before = state(recipe, launching.launcher_of(recipe, file))
+    if before.done:
+        releases.prove_unpinned(recipe.typed_outputs, recipe.tag, str(before.done_tag))
 
 
 def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:

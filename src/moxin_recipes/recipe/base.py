@@ -181,3 +181,12 @@ def need(keys: StageKeys, wanted: tuple[str, ...], because: str) -> None:
     for key in wanted:
         if not getattr(keys, key):
             raise RecipeError(f"`{key}` is missing: {because}")
+
+
+def cost(keys: StageKeys, processes: int, seconds: float) -> dict[str, float]:
+    """Energy in kWh (`gpu_watts`) and price (`gpu_price`) of so many seconds, where keys say."""
+    if not isinstance(keys, TrainingKeys):
+        return {}
+    gpu_hours = seconds * processes / 3600
+    given = {"energy_kwh": (keys.gpu_watts or 0) / 1000, "price": keys.gpu_price}
+    return {name: rate * gpu_hours for name, rate in given.items() if rate}

@@ -10,6 +10,10 @@ from moxin_recipes.recipe.bounds import Positive
 from moxin_recipes.recipe.library_keys import LAUNCHER_KEYS
 from moxin_recipes.recipe.strict import RecipeError, build, parse
 
+# Sections of a launcher's file on sharding, and how their variables begin (accelerate).
+_SHARDING = {"fsdp_config": "FSDP_", "parallelism_config": "PARALLELISM_CONFIG_"}
+_RENAMED = {"FSDP_TRANSFORMER_CLS_TO_WRAP": "fsdp_transformer_layer_cls_to_wrap"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
@@ -74,6 +78,23 @@ class Launcher:
             os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true",
         )
 
+    def content(self, on_cpu: bool) -> dict[str, Any]:
+        """A file of `accelerate launch` for such a launch, without addresses.
+
+        What it says of FSDP is what the launcher told this process. `on_cpu` is whether it trains
+        there, which a launcher tells one process alone.
+        """
+        several = "FSDP" if self.sharded else "MULTI_GPU" if self.processes > 1 else "NO"
+        return {
+            "compute_environment": "LOCAL_MACHINE",
+            "distributed_type": several,
+            "num_processes": self.processes,
+            "num_machines": self.machines,
+            "mixed_precision": self.mixed_precision,
+            "use_cpu": on_cpu,
+            **({name: _told(name) for name in _SHARDING if _told(name)} if self.sharded else {}),
+        }
+
     def dtypes(self, values: dict[str, Any], bf16_by_default: bool) -> dict[str, str]:
         """What this launch computes in; without an entry that is float32.
 
@@ -90,6 +111,23 @@ class Launcher:
         if precision == "no":
             return {}
         return {"precision": precision} | ({"param_dtype": precision} if self.sharded else {})
+
+
+def _told(section: str) -> dict[str, Any]:
+    """The fields of a section of the launcher's file, as its variables have them."""
+    prefix = _SHARDING[section]
+    return {
+        _RENAMED.get(name, name.lower()): _plain(value)
+        for name, value in sorted(os.environ.items())
+        if name.startswith(prefix)
+    }
+
+
+def _plain(value: str) -> bool | int | str:
+    """A value of the environment as a file has it."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return int(value) if value.isdecimal() else value
 
 
 def _check_fsdp(config: dict[str, Any]) -> None:

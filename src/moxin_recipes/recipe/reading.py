@@ -26,6 +26,7 @@ class Recipe(Generic[K]):
     path: Path
     keys: K
     values: dict[str, Any]
+    flags: dict[str, Any]  # those of the values that the command line gave
 
     @property
     def name(self) -> str:
@@ -68,6 +69,11 @@ class Recipe(Generic[K]):
         """Repository type of an output key: model or dataset."""
         return self._outputs()[key][1]
 
+    @property
+    def typed_outputs(self) -> list[tuple[str, str]]:
+        """Repository and type of each output."""
+        return list(self._outputs().values())
+
     def _outputs(self) -> dict[str, tuple[str, str]]:
         named = fields.outputs(self.keys)
         return {key: named[key] for key in self.values if key in named}
@@ -95,7 +101,8 @@ def read(path: Path, overrides: list[str] | None = None) -> Recipe[StageKeys]:
     RecipeError for a file that cannot be read, and for a key of ours that is missing or of the
     wrong type. `door.check` looks at the rest.
     """
-    values = _with_base(path) | _command_line(overrides or [])
+    flags = _command_line(overrides or [])
+    values = _with_base(path) | flags
     if values.get("stage") not in stages():
         raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
     _list_sets(path, values)
@@ -105,7 +112,7 @@ def read(path: Path, overrides: list[str] | None = None) -> Recipe[StageKeys]:
         keys = build(kind, {key: value for key, value in values.items() if key in names})
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-    return Recipe(path, keys, values)
+    return Recipe(path, keys, values, flags)
 
 
 def _with_base(path: Path) -> dict[str, Any]:

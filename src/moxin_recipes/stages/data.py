@@ -54,7 +54,10 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Out
     """Corpus, tokenizer and tokens of the `sources`."""
     folder = clear(run.folder / "hub_corpus_id")
     outputs: Outputs = {"hub_corpus_id": (folder, corpus.write(documents, folder))}
-    of_text = {name: outputs["hub_corpus_id"][1][name] for name in ("licenses", "contamination")}
+    of_text = {
+        name: outputs["hub_corpus_id"][1][name]
+        for name in ("licenses", "contamination", "distributions")
+    }
     if keys.tokenizer_name_or_path:
         tokenizer = run.state / GIVEN
     else:
@@ -62,7 +65,10 @@ def texts(run: Run[DataKeys, None], keys: DataKeys, documents: Documents) -> Out
         chats = sets.sample_texts(keys) if keys.hub_chat_id else []
         learned = chain(chats, first_texts(documents, keys.tokenizer_bytes))
         facts = build.save_tokenizer(tokenizer, keys.tokenizer, keys.vocab_size, learned)
-        outputs["hub_tokenizer_id"] = (tokenizer, facts | {"licenses": of_text["licenses"]})
+        outputs["hub_tokenizer_id"] = (
+            tokenizer,
+            facts | {name: of_text[name] for name in ("licenses", "distributions")},
+        )
     folder, facts = tokens(run, keys, documents, tokenizer)
     return {**outputs, "hub_tokens_id": (folder, facts | of_text)}
 

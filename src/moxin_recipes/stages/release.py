@@ -8,11 +8,14 @@ with the index as `release.json` and in the card.
 """
 
 import shutil
+from typing import Any
 
 from moxin_recipes.hub import licences, targets
+from moxin_recipes.hub.code import code
 from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
-from moxin_recipes.hub.pull import download
+from moxin_recipes.hub.pull import download, read_manifest
+from moxin_recipes.hub.releases import INDEX
 from moxin_recipes.hub.session import api, errors
 from moxin_recipes.recipe.keys.release import ReleaseKeys
 from moxin_recipes.recipe.strict import RecipeError
@@ -24,12 +27,13 @@ def main(run: Run[ReleaseKeys, None]) -> None:
     keys = run.keys
     if keys.publish:
         prove_licences(run)
+        prove_clean(run)
     folder = clear(run.folder / "hub_model_id")
     final = [parent for parent in run.parents if parent.key == "models"][-1]
     for path in sorted(download(final).iterdir()):
         if path.name not in (CARD, MANIFEST) and not path.name.startswith("."):
             shutil.copy(path, folder)
-    write_json(folder / "release.json", [parent.as_dict() for parent in run.parents])
+    write_json(folder / INDEX, [parent.as_dict() for parent in run.parents])
     rows = [
         f"| {parent.type} | {parent.repo} | {parent.revision} | `{parent.commit}` |"
         for parent in run.parents
@@ -71,6 +75,25 @@ def prove_licences(run: Run[ReleaseKeys, None]) -> None:
         )
     if absent := [name for name in run.keys.accept_parts if name not in barred]:
         raise RecipeError(f"`accept_parts`: no such part needs it: {absent[0]}")
+
+
+def prove_clean(run: Run[ReleaseKeys, None]) -> None:
+    """RecipeError if code that no commit holds made, or would make, what is opened."""
+    makers = {"this release": code()}
+    for parent in run.parents:
+        manifest = read_manifest(parent.repo, parent.type, parent.commit)
+        if manifest is not None:
+            makers[f"{parent.repo}@{parent.commit[:12]}"] = manifest["code"]
+    patched = [name for name, made_by in makers.items() if _is_patched(made_by)]
+    if patched:
+        raise RecipeError(
+            f"`publish`: made by code that was changed and not committed: {', '.join(patched)}; "
+            "commit it, and make them again"
+        )
+
+
+def _is_patched(made_by: dict[str, Any]) -> bool:
+    return bool(made_by.get("patch") or made_by.get("modified"))  # the latter before patches
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from transformers import (
 )
 from trl.trainer.utils import adjusted_mfu, compute_flops_per_token, compute_mfu, get_peak_flops
 
+from moxin_recipes.recipe.base import cost
 from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
@@ -152,12 +153,7 @@ class ProgressDisplay(TrainerCallback):
                 figures["mfu"] = adjusted_mfu(mfu, self._shape, self._length)
         if torch.cuda.is_available():
             figures["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        gpu_hours = self._run.seconds * processes / 3600
-        if keys.gpu_watts:
-            figures["energy_kwh"] = keys.gpu_watts * gpu_hours / 1000
-        if keys.gpu_price:
-            figures["price"] = keys.gpu_price * gpu_hours
-        return figures
+        return figures | cost(keys, processes, self._run.seconds)
 
     def _position(self, step: int) -> list[str]:
         """Returns the source and epoch of the last sequence, if the dataset can locate it."""

@@ -1,6 +1,9 @@
 """All text of cards: the README.md of a push is `card.md`, filled from its manifest."""
 
+import json
+import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from jinja2 import Template
 
 from moxin_recipes.hub import licences
 from moxin_recipes.hub.cards.tables import cell, interval
+from moxin_recipes.recipe.strict import parse
 
 _PAGE = Path(__file__).parent / "card.md"
 
@@ -25,10 +29,30 @@ def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) ->
         interval=interval,
         parts=[licences.Part(**part) for part in manifest["licenses"]],
         summary=manifest["summary"],
+        flags=flags(manifest["flags"]),
+        launcher=yaml.safe_dump(manifest["launcher"], sort_keys=False).strip(),
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
         recipe=yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True).strip(),
     )
     return page
+
+
+def flags(values: dict[str, Any]) -> str:
+    """The command line's keys of a stage as they are written there, each behind a space."""
+    written = {key: _plain(value) for key, value in values.items()}
+    return "".join(
+        f" --{key}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+        for key, value in written.items()
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value as one line of YAML, which reads as the same value."""
+    line = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True
+    )
+    line = line.removesuffix("...\n").strip()
+    return line if parse(line) == value else json.dumps(value, ensure_ascii=False)
 
 
 def _metadata(repo_type: str, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""The code that makes a result: address, commit, and the patch of what was changed beside it.
+
+A patch holds the changes of tracked files and the untracked files under `src/` and `recipes/`; what
+else lies about decides nothing. It goes into the manifest, so it must not hold a secret.
+"""
+
+import functools
+import importlib.metadata
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from moxin_recipes.recipe.strict import RecipeError
+
+LARGEST = 1_000_000  # bytes of a patch
+_WHERE = ("src", "recipes")
+_DIFF = (
+    *("-c", "core.quotePath=true", "diff", "--binary", "--full-index", "--no-color"),
+    *("--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/"),
+)
+# What services and tools give their tokens and keys as.
+_SECRET = re.compile(
+    r"\bhf_[A-Za-z0-9]{30,}\b|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bxox[abeoprs]-[\w-]{10,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|://[^\s/:@]+:[^\s/@]{3,}@"
+    r"""|(?i:(?:api_?key|access_?key|secret|token|passw(?:or)?d)["']?\s*[:=]\s*["'][^\s"'{}<>$]{16,}["'])"""
+)
+_NAMES = re.compile(
+    r"(^|/)(\.env[^/]*|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|[^/]*\.(pem|p12|pfx|key))$"
+)
+_KEPT_SECRET = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MOXIN_TEACHER_TOKEN")  # variables
+
+
+@functools.cache
+def code() -> dict[str, Any]:
+    """Version of this package; where it runs from a checkout, its git commit, address and patch.
+
+    `address` is the URL of the remote `origin` without user and password, None for a folder.
+    `patch` is None for a clean tree. It is as it was when this was first asked: what is edited
+    while a stage runs does not run. Raises RecipeError for a patch that must not be recorded.
+    """
+    root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    found: dict[str, Any] = {
+        "version": importlib.metadata.version("moxin-recipes"),
+        **dict.fromkeys(("commit", "address", "patch")),
+    }
+    if root is None:
+        return found
+    top = Path(root.strip())
+    commit = _git(top, "rev-parse", "--verify", "--quiet", "HEAD")
+    if commit is None or not (top / "src" / "moxin_recipes").is_dir():
+        return found  # installed into somebody else's repository
+    address = _git(top, "remote", "get-url", "origin") or ""
+    found |= {"commit": commit.strip(), "address": public(address.strip())}
+    return found | {"patch": patch(top) or None}
+
+
+def patch(top: Path) -> str:
+    """The changes of a checkout since its commit, as `git apply` reads them; "" without any.
+
+    Raises RecipeError where they are larger than `LARGEST` bytes or hold what looks like a secret.
+    """
+    where = [name for name in _WHERE if (top / name).is_dir()]
+    if not where:
+        return ""
+    changes = _git(top, *_DIFF, "HEAD", "--", *where) or ""
+    listed = _git(top, "ls-files", "-z", "--others", "--exclude-standard", "--", *where) or ""
+    new = [name for name in listed.split("\0") if name]
+    size = sum((top / name).lstat().st_size for name in new)
+    if size <= LARGEST:
+        for name in new:
+            # It ends with 1, as there is a difference.
+            changes += _git(top, *_DIFF, "--no-index", "--", os.devnull, name, ends=(0, 1)) or ""
+    if size > LARGEST or len(changes) > LARGEST:
+        raise RecipeError(
+            f"{top}: what is changed and not committed under src/ and recipes/ is more than "
+            f"{LARGEST:,} bytes, and a result records it: commit it, or move it elsewhere"
+        )
+    _prove_no_secret(top, changes)
+    try:
+        changes.encode()
+    except UnicodeEncodeError as error:
+        raise RecipeError(
+            f"{top}: what is changed and not committed under src/ and recipes/ is not all UTF-8, "
+            "and a result records it: commit it, or move it elsewhere"
+        ) from error
+    return changes
+
+
+def public(address: str) -> str | None:
+    """The address of a repository without user and password; None for a folder of this machine."""
+    if re.fullmatch(r"[\w.-]+@[\w.-]+:[^/].*", address):  # git@host:owner/name
+        return address
+    parts = urlsplit(address)
+    if parts.scheme not in ("https", "http", "ssh", "git") or not parts.hostname:
+        return None
+    port = f":{parts.port}" if parts.port else ""
+    user = "git@" if parts.scheme == "ssh" and parts.username == "git" else ""
+    return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
+
+
+def _prove_no_secret(top: Path, changes: str) -> None:
+    known = [value for name in _KEPT_SECRET if len(value := os.environ.get(name, "")) > 8]
+    name = ""
+    for line in changes.split("\n"):
+        if line.startswith("diff --git "):
+            name = line.rpartition(" b/")[2].rstrip('"')
+        found = line.startswith("+") and (
+            _SECRET.search(line) or any(value in line for value in known)
+        )
+        if found or (line.startswith("diff --git ") and _NAMES.search(name)):
+            raise RecipeError(
+                f"{top / name} is changed and not committed, a result records that, and it holds "
+                "what looks like a secret; take it out of src/ and recipes/"
+            )
+
+
+def _git(folder: Path, *words: str, ends: tuple[int, ...] = (0,)) -> str | None:
+    """What git says in a folder; None where there is no git, or it ends in another way."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],  # noqa: S607 (the caller's git)
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.decode(errors="surrogateescape") if done.returncode in ends else None
