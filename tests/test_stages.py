@@ -1,6 +1,8 @@
 """Each stage by itself, as `accelerate launch` starts it, on one process and on two."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,32 @@ print(len(done), api.model_info("local/tried-sft").private)
 api.delete_repo("local/tried-sft")
 """
     assert python(finished, code).split() == ["1", "True"]
+
+
+CARD = """
+from pathlib import Path
+from huggingface_hub import HfApi, snapshot_download
+folder = Path(snapshot_download("local/tried-base", revision="init"))
+print((folder / "moxin.json").read_text(), "the card", (folder / "README.md").read_text())
+HfApi().delete_repo("local/tried-base")
+"""
+
+
+def test_the_command_of_a_card_makes_the_same_again(finished: Workplace) -> None:
+    words = ["--seed", "7", "--hub_model_id", "tried-base"]
+    made = []
+    for _ in range(2):
+        done = finished.launch("init", "10-init", *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+        manifest, _, card = python(finished, CARD).partition("the card")
+        made.append(json.loads(manifest)["payload"])
+        (command,) = re.findall(r"```\n(accelerate launch .*?)```", card, re.DOTALL)
+        (words,) = [shlex.split(command.replace("\\\n", " ").partition("10-init.yaml ")[2])]
+        assert words == ["--seed", "7", "--hub_model_id", "tried-base"]
+    assert made[0] == made[1]
+    told = json.loads(manifest)
+    assert told["flags"] == {"seed": 7, "hub_model_id": "tried-base"}
+    assert told["launcher"]["use_cpu"]
+    assert told["code"]["commit"]
+    assert told["installed"]["torch"]
+    assert told["hardware"]["instructions"]
