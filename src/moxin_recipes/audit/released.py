@@ -5,7 +5,7 @@ deleted there.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from huggingface_hub import RepoCard
 
 from moxin_recipes.hub import licences
 from moxin_recipes.hub.licences import Part
-from moxin_recipes.hub.manifest import CARD
-from moxin_recipes.hub.pull import Parent, manifest_told, read_text, resolve
+from moxin_recipes.hub.manifest import CARD, MANIFEST
+from moxin_recipes.hub.pull import Parent, read_manifest, read_text, resolve
 from moxin_recipes.hub.session import MissingError, api, errors, qualified
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.strict import RecipeError
@@ -33,10 +33,30 @@ class Artifact:
     parts: tuple[Part, ...]
     private: bool
 
+    @classmethod
+    def of(
+        cls,
+        parent: Parent,
+        at: str,
+        files: Iterable[str],
+        card: str,
+        made: dict[str, Any] | None,
+        *,
+        private: bool,
+    ) -> "Artifact":
+        """What is at a commit: its files, its card and its manifest, if it has one.
+
+        `at` is where the index has it; a dataset that the stage `evaluate` made are scores.
+        """
+        scores = at == "datasets" and (made or {}).get("stage") == "evaluate"
+        parts = _parts(f"{parent.repo}@{parent.commit[:12]}", card, made)
+        where = "scores" if scores else at
+        return cls(parent, where, tuple(sorted(files)), card, tuple(parts), private)
+
     @property
     def body(self) -> str:
         """The card's text without its metadata."""
-        return str(_card(self.card).text).strip()
+        return str(RepoCard(self.card, ignore_metadata_errors=True).text).strip()
 
     def place(self, path: str) -> str:
         """`repo@commit:path`."""
@@ -101,20 +121,13 @@ def _entries(parent: Parent, own: Artifact) -> list[dict[str, str]]:
 
 
 def _artifact(parent: Parent, at: str) -> Artifact:
+    about = api().model_info if parent.type == "model" else api().dataset_info
     with errors(f"{parent.repo}@{parent.commit[:12]}"):
-        info = api().repo_info(parent.repo, repo_type=parent.type, revision=parent.commit)
-        files = api().list_repo_files(parent.repo, repo_type=parent.type, revision=parent.commit)
+        info = about(parent.repo, revision=parent.commit)
+    files = [sibling.rfilename for sibling in info.siblings or []]
     card = _text(parent, CARD) if CARD in files else ""
-    made = manifest_told(parent.repo, parent.type, parent.commit) or {}
-    scores = at == "datasets" and made.get("stage") == "evaluate"
-    return Artifact(
-        parent=parent,
-        at="scores" if scores else at,
-        files=tuple(sorted(files)),
-        card=card,
-        parts=tuple(_parts(parent, card, made)),
-        private=bool(info.private),
-    )
+    made = read_manifest(parent.repo, parent.type, parent.commit) if MANIFEST in files else None
+    return Artifact.of(parent, at, files, card, made, private=bool(info.private))
 
 
 def _text(parent: Parent, path: str) -> str:
@@ -125,22 +138,15 @@ def _text(parent: Parent, path: str) -> str:
         return ""
 
 
-def _card(text: str) -> RepoCard:
-    return RepoCard(text, ignore_metadata_errors=True)
-
-
-def _parts(parent: Parent, card: str, made: dict[str, Any]) -> list[Part]:
+def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
     """The licences that a repository is under: those of its manifest, if its card says the same.
 
     A card that says nothing, or another licence than the manifest, leaves the licence unknown.
     """
-    parts = licences.of_parent(parent)
-    if not made:
-        return parts
-    stated = _card(card).data.to_dict().get("license")
+    parts = licences.parts_of(place, made, card)
+    stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict().get("license")
     expected = licences.metadata(licences.listed(parts))["license"]
-    if stated == expected:
+    if made is None or stated == expected:
         return parts
     said = f"says `license: {stated}`" if stated else "states no licence"
-    where = f"{parent.repo}@{parent.commit[:12]}: its {CARD} {said}, its moxin.json {expected}"
-    return [Part(licences.UNKNOWN, where)]
+    return [Part(licences.UNKNOWN, f"{place}: its {CARD} {said}, its {MANIFEST} {expected}")]
