@@ -209,15 +209,19 @@ CHANGES: list[tuple[Change, int, str]] = [
             with_file("last", "README.md", card("mit", "See https://arxiv.org/abs/2412.06845.")),
         ),
         2,
-        "  Research paper: declared only, local/NAME-last@",
+        "  Research paper: declared only: local/NAME-last@",
     ),
     # A licence deleted or changed.
-    (with_file("problems", "README.md", card(None)), 0, "licence not stated (local/NAME-problems@"),
-    (with_file("corpus", "README.md", card("cc-by-nc-4.0")), 0, "licence not taken: cc-by-nc-4.0"),
+    (with_file("problems", "README.md", card(None)), 0, "licence not stated: local/NAME-problems@"),
+    (
+        with_file("corpus", "README.md", card("cc-by-nc-4.0")),
+        0,
+        "licence not accepted: cc-by-nc-4.0",
+    ),
     (
         with_file("base", "README.md", card("other", license_name="llama3")),
         2,
-        "licence not taken: llama3",
+        "licence not accepted: llama3",
     ),
     (
         with_file("scores", "README.md", card("mit")),
@@ -244,7 +248,7 @@ CHANGES: list[tuple[Change, int, str]] = [
             with_file("release", "README.md", card("mit", library_name="transformers")),
         ),
         0,
-        "  Model architecture: declared only, local/NAME-release@",
+        "  Model architecture: declared only: local/NAME-release@",
     ),
     (
         both(
@@ -344,6 +348,9 @@ def test_a_release_that_is_not_there(written: str) -> None:
         ("(MIT OR LicenseRef-x) AND BSD-3-Clause", "code", True),
         ("MIT and Apache-2.0", "code", True),
         ("cc-by-nc-4.0", "data", False),
+        ("GNU Lesser General Public License v2 or later (LGPLv2+)", "code", True),
+        ("GNU Lesser General Public License v2 or later (LGPLv2+)", "data", None),
+        ("BSD License", "code", False),
         ("PSF-2.0", "code", False),
         ("GPL-3.0-only WITH LicenseRef-x", "code", False),
         ("unknown", "data", False),
@@ -402,7 +409,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert "class: Class II - Open Tooling Model" in said
     at = said.index("missing for Class I - Open Science Model:")
     assert said[at + 1].startswith(
-        "  Model parameters (Intermediate): licence not taken: cc-by-nc-4.0 (local/said-base@"
+        "  Model parameters (Intermediate): licence not accepted: cc-by-nc-4.0 (local/said-base@"
     )
     written = said[at + 2].removeprefix("the model openness tool's file: ")
     release = yaml.safe_load(Path(written).read_text())["release"]

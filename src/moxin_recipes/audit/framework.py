@@ -10,13 +10,24 @@ import yaml
 
 _DATA = Path(__file__).parent / "openness.yaml"
 REPORT, PAPER = "Technical report", "Research paper"  # the paper stands for the report, too
-# What the Hub calls some licences (huggingface.co/docs/hub/repositories-licenses), by SPDX.
-_HUBS = {
+# By SPDX: what the Hub calls some licences (huggingface.co/docs/hub/repositories-licenses), and how
+# packages name some that have one meaning (a `BSD License` has none).
+_NAMES = {
+    "apache 2.0 license": "Apache-2.0",
+    "the mit license (mit)": "MIT",
     "c-uda": "C-UDA-1.0",
     "odbl": "ODbL-1.0",
     "odc-by": "ODC-By-1.0",
     "openmdw": "OpenMDW-1.0",
     "pddl": "PDDL-1.0",
+    "gnu general public license v2 (gplv2)": "GPL-2.0-only",
+    "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later",
+    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
+    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
+    "gnu lesser general public license v2 (lgplv2)": "LGPL-2.0-only",
+    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later",
+    "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0-only",
+    "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0-or-later",
 }
 
 
@@ -70,11 +81,16 @@ def components() -> tuple[Component, ...]:
 
 def spdx(name: str) -> str:
     """A licence's name as the framework's lists write it; what is in none stays as it is."""
-    whole, _ = _licenses()
-    known = {each.lower(): each for ids in whole.values() for each in ids}
-    return known.get(name.lower(), _HUBS.get(name.lower(), name))
+    return _known().get(name.lower(), name)
 
 
+@functools.cache
+def _known() -> dict[str, str]:
+    lists, _ = _licenses()
+    return _NAMES | {each.lower(): each for ids in lists.values() for each in ids}
+
+
+@functools.cache
 def accepts(license: str, kind: str) -> bool | None:
     """Whether an open licence covers a component: True, None where it is made for another kind.
 
@@ -82,6 +98,8 @@ def accepts(license: str, kind: str) -> bool | None:
     best one counts). Parentheses are not followed, which never makes more of it. What the framework
     does not know is False.
     """
+    if spdx(license) != license:  # a classifier's name has an " or " of its own
+        license = spdx(license)
     if " AND " in license.upper():
         parts = [accepts(part, kind) for part in _split(license, "AND")]
         return False if False in parts else None if None in parts else True

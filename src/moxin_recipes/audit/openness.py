@@ -77,18 +77,21 @@ class Finding:
     def reason(self) -> str:
         """Why it does not count, in one line; nothing where it does."""
         if not self.places:
-            return f"declared only, {self.declared}" if self.declared else "missing"
-        reasons = []
-        if self.lacking:
-            reasons.append(f"not in {', '.join(self.lacking)}")
+            return f"declared only: {self.declared}" if self.declared else "missing"
+        reasons = [f"not in {', '.join(self.lacking)}"] if self.lacking else []
         named: dict[str, list[str]] = {}
         for part in self.refused:
             named.setdefault(part.license, []).append(part.of)
-        for license, of in named.items():
-            more = f" and {len(of) - 1} more" if len(of) > 1 else ""
-            what = "licence not stated" if license == UNKNOWN else f"licence not taken: {license}"
-            reasons.append(f"{what} ({of[0]}{more})")
+        if unstated := named.pop(UNKNOWN, []):
+            reasons.append(f"licence not stated: {_first(unstated)}")
+        if named:
+            refused = (f"{license} ({_first(of)})" for license, of in named.items())
+            reasons.append(f"licence not accepted: {', '.join(refused)}")
         return "; ".join(reasons)
+
+
+def _first(of: list[str]) -> str:
+    return f"{of[0]} and {len(of) - 1} more" if len(of) > 1 else of[0]
 
 
 def findings(release: Release) -> list[Finding]:
@@ -162,8 +165,8 @@ def lines(release: Release, found: list[Finding]) -> Iterator[str]:
             yield f"{'':13}licence: {one.license}"
             if names := one.of_another_kind:
                 yield f"{'':13}open, but not made for {component.kind}: {', '.join(names)}"
-        elif one.reason != "missing":
-            yield f"{'':13}{one.reason}"
+        elif one.state != "missing":
+            yield f"{'':13}{one.declared or one.reason}"
     yield from (f"not on the Hub: {place}" for place in release.gone)
     closed = sorted({a.parent.repo for a in release.artifacts if a.private})
     if closed:
