@@ -238,6 +238,71 @@ CHANGES: list[tuple[Change, int, str]] = [
         0,
         "its README.md says `license: cc0-1.0`, its moxin.json other",
     ),
+    (
+        with_file(
+            "scores", "moxin.json", b'{"payload": "p", "stage": "evaluate", "licenses": ["MIT"]}'
+        ),
+        0,
+        "its moxin.json has no licences that can be read",
+    ),
+    (
+        with_file(
+            "scores", "moxin.json", b'{"payload": "p", "stage": "evaluate", "licenses": null}'
+        ),
+        0,
+        "its moxin.json has no licences that can be read",
+    ),
+    # Words that are part of another one.
+    (
+        both(
+            without("release", "src/train.py"),
+            with_file("release", "src/constraint.py", b"x"),
+            with_file("release", "src/trains.txt", b"x"),
+        ),
+        3,
+        "  Training code: missing",
+    ),
+    (
+        both(without("release", "src/evaluate.py"), with_file("release", "retrieval.py", b"x")),
+        3,
+        "  Evaluation code: missing",
+    ),
+    (
+        both(without("problems", "test.parquet"), with_file("problems", "latest.parquet", b"x")),
+        3,
+        "  Evaluation data: missing",
+    ),
+    (
+        both(without("release", "docs/paper.pdf"), with_file("release", "newspaper.pdf", b"x")),
+        2,
+        "  Research paper: missing",
+    ),
+    # Other names for the same.
+    (
+        both(
+            without("release", "src/train.py"),
+            with_file("release", "scripts/sft_train.py", b"x"),
+        ),
+        1,
+        ":scripts/sft_train.py",
+    ),
+    (
+        both(
+            without("release", "docs/paper.pdf"),
+            without("release", "docs/technical-report.pdf"),
+            with_file("release", "Technical_Report.pdf", b"x"),
+        ),
+        2,
+        ":Technical_Report.pdf",
+    ),
+    (
+        both(
+            without("problems", "test.parquet"),
+            with_file("problems", "data/validation-00000.jsonl.gz", b"x"),
+        ),
+        1,
+        ":data/validation-00000.jsonl.gz",
+    ),
     # Licences that are open, and made for something else.
     (with_file("corpus", "README.md", card("gpl-3.0")), 1, "open, but not made for data: GPL-3.0"),
     (with_file("release", "README.md", card("cc-by-sa-4.0")), 1, "made for code: CC-BY-SA-4.0"),
@@ -308,6 +373,7 @@ def test_a_private_part_is_named() -> None:
         (b"no JSON", ":release.json is no index of a release"),
         (b'{"models": []}', ":release.json is no index of a release"),
         (b'[{"type": "model", "repo": "a/b"}]', ":release.json is no index of a release"),
+        (b'[{"type": "space", "repo": "a/b", "commit": "c"}]', ":release.json is no index"),
         (b"\xff\xfe", ":release.json is no index of a release"),
     ],
 )

@@ -41,7 +41,7 @@ class Component:
     required: bool
     at: tuple[str, ...]
     each: bool
-    files: tuple[str, ...]
+    files: re.Pattern[str]
     says: re.Pattern[str]
 
 
@@ -72,7 +72,7 @@ def components() -> tuple[Component, ...]:
             required=one["required"],
             at=tuple(one["at"]),
             each=one.get("each", False),
-            files=tuple(one["files"]),
+            files=re.compile(one["files"], re.IGNORECASE),
             says=re.compile(one["says"], re.IGNORECASE | re.MULTILINE),
         )
         for one in _data()["components"]

@@ -5,7 +5,6 @@ file is there, else *missing*. A class holds where each component that it wants 
 licences. Nothing counts that is not on the Hub.
 """
 
-import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from moxin_recipes.audit import framework
 from moxin_recipes.audit.framework import PAPER, REPORT, Component
 from moxin_recipes.audit.released import Artifact, Release
 from moxin_recipes.hub.licences import UNKNOWN, Part
+from moxin_recipes.hub.manifest import CARD
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,15 @@ def _finding(component: Component, release: Release) -> Finding:
 
 def _matching(component: Component, artifact: Artifact) -> list[str]:
     """Files of the component; a card without a text is none."""
-    found = [p for p in artifact.files if any(fnmatch.fnmatchcase(p, f) for f in component.files)]
-    return [path for path in found if path != "README.md" or artifact.body]
+    found = [p for p in artifact.files if component.files.search(p.replace("_", "-"))]
+    return [path for path in found if path != CARD or artifact.body]
 
 
 def _declared(component: Component, release: Release) -> Iterator[str]:
     for artifact in release.artifacts:
         if said := component.says.search(artifact.card):
             words = " ".join(said.group().split())
-            yield f"{artifact.place('README.md')} says `{words}`"
+            yield f"{artifact.place(CARD)} says `{words}`"
 
 
 def wanted(number: int, found: list[Finding]) -> list[Finding]:

@@ -115,7 +115,10 @@ def _entries(parent: Parent, own: Artifact) -> list[dict[str, str]]:
         )
     try:
         entries = json.loads(read_text(parent.repo, parent.type, parent.commit, INDEX) or "")
-        return [{name: str(e[name]) for name in ("type", "repo", "commit")} for e in entries]
+        named = [{name: str(e[name]) for name in ("type", "repo", "commit")} for e in entries]
+        if any(entry["type"] not in ("model", "dataset") for entry in named):
+            raise ValueError("a type that no stage pushes")
+        return named
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeError(f"--openness: {own.place(INDEX)} is no index of a release") from error
 
@@ -143,6 +146,8 @@ def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
 
     A card that says nothing, or another licence than the manifest, leaves the licence unknown.
     """
+    if made is not None and not _readable(made.get("licenses", [])):
+        return [Part(licences.UNKNOWN, f"{place}: its {MANIFEST} has no licences that can be read")]
     parts = licences.parts_of(place, made, card)
     stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict().get("license")
     expected = licences.metadata(licences.listed(parts))["license"]
@@ -150,3 +155,13 @@ def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
         return parts
     said = f"says `license: {stated}`" if stated else "states no licence"
     return [Part(licences.UNKNOWN, f"{place}: its {CARD} {said}, its {MANIFEST} {expected}")]
+
+
+def _readable(listed: Any) -> bool:
+    """Whether they are licences as `licences.listed` writes them."""
+    return isinstance(listed, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"license", "of"}
+        and all(isinstance(text, str) for text in one.values())
+        for one in listed
+    )
