@@ -58,7 +58,13 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     check = command(
         "check", "Check recipes against the installed libraries, without a GPU.", _check
     )
-    check.add_argument("ladder", type=Path, help="a folder of recipes, or one recipe")
+    checked = check.add_mutually_exclusive_group(required=True)
+    checked.add_argument("ladder", type=Path, nargs="?", help="a folder of recipes, or one recipe")
+    checked.add_argument(
+        "--openness",
+        metavar="REPO[@REVISION]",
+        help="a release on the Hub: its class in the Model Openness Framework, and what is missing",
+    )
     check.add_argument("--online", action="store_true", help="unresolved inputs are errors")
     status = command("status", "Show each stage: done or not, where, and its scores.", _status)
     status.add_argument("ladder", type=Path)
@@ -213,9 +219,24 @@ def _chat(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.openness:
+        _openness(options.openness)
+        return
     from moxin_recipes.ladder import check
 
     check.check(options.ladder, options.online)
+
+
+def _openness(written: str) -> None:
+    from moxin_recipes.audit import openness, released, tool_file
+    from moxin_recipes.hub import session
+
+    session.start()
+    release = released.read(written)
+    found = openness.findings(release)
+    for line in openness.lines(release, found):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(f"the model openness tool's file: {tool_file.write(release, found)}\n")
 
 
 def _score(options: argparse.Namespace) -> None:

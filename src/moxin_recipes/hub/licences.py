@@ -102,15 +102,23 @@ def named(declared: Any) -> str:
 def of_parent(parent: Parent) -> list[Part]:
     """The parts of an input: those of its manifest, else the one that its card states."""
     manifest = read_manifest(parent.repo, parent.type, parent.commit)
+    card = ""
+    if manifest is None:
+        card = read_text(parent.repo, parent.type, parent.commit, CARD) or ""
+    return parts_of(f"{parent.repo}@{parent.commit[:12]}", manifest, card)
+
+
+def parts_of(place: str, manifest: dict[str, Any] | None, card: str) -> list[Part]:
+    """The parts of what is at `place` (`repo@commit`), by its manifest or else by its card."""
     if manifest is not None:  # one that says nothing is of a time when cards invented a licence
-        unsaid = [{"license": UNKNOWN, "of": f"{parent.repo}@{parent.commit[:12]}"}]
-        return [Part(**part) for part in manifest.get("licenses", unsaid)]
-    text = read_text(parent.repo, parent.type, parent.commit, CARD) or ""
-    stated = RepoCard(text, ignore_metadata_errors=True).data.to_dict()
+        return [
+            Part(**part) for part in manifest.get("licenses", [{"license": UNKNOWN, "of": place}])
+        ]
+    stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict()
     declared = stated.get("license")
     if declared == "other":
         declared = stated.get("license_name")
-    return [Part(named(declared), f"{parent.repo}@{parent.commit[:12]}")]
+    return [Part(named(declared), place)]
 
 
 def listed(parts: Iterable[Part]) -> list[dict[str, str]]:
