@@ -91,9 +91,14 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     chat = command("chat", "Talk with a model, greedily; a line each.", _chat)
     chat.add_argument("model", metavar="MODEL[@REVISION]")
     chat.add_argument("said", nargs="*", metavar="LINE", help="standard input without any")
+    verify = command("verify", "Read again, from the Hub, what a result was made of.", _verify)
+    what = verify.add_mutually_exclusive_group(required=True)
+    what.add_argument("repository", nargs="?", metavar="REPO[@REVISION]")
+    what.add_argument("--list", type=Path, metavar="FILE", help="with --alive: anybody's links")
+    verify.add_argument("--alive", action="store_true", help="ask only whether all still answers")
     for of_launch in (run, status):
         of_launch.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    for with_hub in (run, check, status, samples, evaluate, chat):
+    for with_hub in (run, check, status, samples, evaluate, chat, verify):
         with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
         with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
@@ -225,6 +230,12 @@ def _check(options: argparse.Namespace) -> None:
     from moxin_recipes.ladder import check
 
     check.check(options.ladder, options.online)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moxin_recipes.audit import commands
+
+    commands.verify(options.repository, options.list, options.alive)
 
 
 def _openness(written: str) -> None:

@@ -15,11 +15,10 @@ from moxin_recipes.hub import licences
 from moxin_recipes.hub.licences import Part
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import Parent, read_manifest, read_text, resolve
+from moxin_recipes.hub.releases import INDEX
 from moxin_recipes.hub.session import MissingError, api, errors, qualified
 from moxin_recipes.recipe.fields import Reference
 from moxin_recipes.recipe.strict import RecipeError
-
-INDEX = "release.json"
 
 
 @dataclass(frozen=True)

@@ -104,13 +104,13 @@ def resolve(reference: Reference) -> Parent:
         repo, commit = found.repo, own.commit_of(found)
     else:
         repo = reference.repo if reference.benchmark else qualified(reference.repo)
-        commit = _commit(reference, repo)
+        commit = commit_at(reference, repo)
     manifest = read_manifest(repo, reference.type, commit)
-    payload = manifest["payload"] if manifest else _listed(repo, reference.type, commit)
+    payload = manifest["payload"] if manifest else listed(repo, reference.type, commit)
     return Parent(reference.key, reference.type, repo, reference.revision, commit, payload)
 
 
-def _commit(reference: Reference, repo: str) -> str:
+def commit_at(reference: Reference, repo: str) -> str:
     """The commit of a revision; HubError where the repository is one of the other type."""
     with errors(f"`{reference.key}`: {repo}@{reference.revision}"):
         try:
@@ -192,7 +192,7 @@ def _repeated(repo: str, repo_type: str, commit: str) -> str | None:
     return None
 
 
-def _listed(repo: str, repo_type: str, commit: str) -> str:
+def listed(repo: str, repo_type: str, commit: str) -> str:
     """Payload digest of a repository without a manifest: git's digests of its top level.
 
     They cover all that lies below, and are the same on every Hub; the card, scores, and

@@ -1,0 +1,111 @@
+"""What a Hub serves at a commit, asked and read each time: no cache of this machine has a say."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+
+from moxin_recipes.hub import pull
+from moxin_recipes.hub.manifest import MANIFEST
+from moxin_recipes.hub.pull import Parent
+from moxin_recipes.hub.session import api, errors
+from moxin_recipes.hub.side import File, Side
+from moxin_recipes.recipe.fields import Reference
+
+_PIECE = 1 << 20  # bytes of a file in memory
+
+
+@dataclass(frozen=True)
+class Read:
+    """The digests of a file as it came: of the content, and as a commit lists it (`File.oid`)."""
+
+    size: int
+    sha256: str
+    oid: str
+
+
+@dataclass
+class Revision:
+    """A repository at the commit of a pin; `files` are those that its tree lists."""
+
+    pin: Parent
+    side: Side
+    commit: str  # the pin's, or on a mirror the one that repeats it
+    files: dict[str, File]
+
+    @classmethod
+    def of(cls, pin: Parent) -> "Revision":
+        """Raises MissingError where repository or commit are not on the Hub."""
+        wanted = Reference(pin.key, pin.type, pin.repo, pin.commit)
+        commit = pull.commit_at(wanted, pin.repo)
+        side = Side(api(), pin.repo, pin.type)
+        with errors(f"{pin.repo}@{commit[:12]}"):
+            return cls(pin, side, commit, side.files(commit))
+
+    @property
+    def place(self) -> str:
+        """`repo@commit`, short."""
+        return f"{self.pin.repo}@{self.commit[:12]}"
+
+    @property
+    def payload(self) -> str:
+        """The payload digest of a repository without a manifest: that of its listing."""
+        return pull.listed(self.pin.repo, self.pin.type, self.commit)
+
+    def references(self) -> dict[str, str]:
+        """Name → commit of its branches and tags; a tag before a branch."""
+        with errors(self.pin.repo):
+            branches, tags = self.side.references()
+        return branches | tags
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What its `moxin.json` says; None without one, nothing where it is no JSON object."""
+        told = self.json(MANIFEST)
+        return told if told is None or isinstance(told, dict) else {}
+
+    def json(self, path: str) -> Any:
+        """A JSON file; None without it, an empty list where it is no JSON."""
+        if path not in self.files:
+            return None
+        try:
+            return json.loads(b"".join(self._pieces(path)))
+        except ValueError:
+            return []
+
+    def read(self, path: str) -> Read:
+        """Reads a file of the tree to its end."""
+        big = self.files[path].is_big
+        size, content = 0, hashlib.sha256()
+        blob = hashlib.sha1(b"blob %d\0" % self.files[path].size, usedforsecurity=False)
+        for piece in self._pieces(path):
+            size += len(piece)
+            content.update(piece)
+            if not big:
+                blob.update(piece)
+        digest = content.hexdigest()
+        return Read(size, digest, digest if big else blob.hexdigest())
+
+    def ask(self, path: str) -> None:
+        """Asks whether a file answers, without its content. Raises HubError if it does not."""
+        with errors(f"{self.place}:{path}"):
+            api().get_hf_file_metadata(url=self._address(path))
+
+    def _pieces(self, path: str) -> Iterator[bytes]:
+        headers = api()._build_hf_headers()
+        with (
+            errors(f"{self.place}:{path}"),
+            get_session().stream(
+                "GET", self._address(path), headers=headers, follow_redirects=True
+            ) as answer,
+        ):
+            hf_raise_for_status(answer)
+            yield from answer.iter_bytes(_PIECE)
+
+    def _address(self, path: str) -> str:
+        side = self.side
+        return hf_hub_url(
+            side.repo, path, repo_type=side.type, revision=self.commit, endpoint=api().endpoint
+        )
