@@ -74,21 +74,22 @@ def _product(function: AppliedUndef) -> sympy.Expr:
 
 @dataclass(frozen=True)
 class Decimal:
-    """How precisely a decimal was written: its significant digits, and half of its last place."""
+    """A decimal as written: its value, significant digits, and half of its last place."""
 
+    value: sympy.Expr
     digits: int
     half: sympy.Rational
 
 
 def decimal(latex: str) -> Decimal | None:
-    """The precision of a number with a point or a power of ten; None of anything else."""
+    """A number with a point or a power of ten; None of anything else."""
     match = _PLAIN.fullmatch(latex)
     if match is None or ("." not in match["digits"] and match["power"] is None):
         return None
     places = len(match["digits"].partition(".")[2])
     digits = len(match["digits"].replace(".", "").lstrip("0"))
     half = sympy.Rational(1, 2) * sympy.Integer(10) ** (int(match["power"] or 0) - places)
-    return Decimal(digits, half)
+    return Decimal(parse(latex), digits, half)
 
 
 def same(one: sympy.Expr, other: sympy.Expr) -> bool:
