@@ -15,13 +15,13 @@ from moxin_recipes.rewards.maths.units import Unit
 # gold answer, or a rounded one, by a decimal from that many on.
 _ROUNDED_GOLD, _ROUNDED_ANSWER = 3, 6
 _SAME = sympy.Rational(1, 10**6)  # of the size, between two decimals
-_SOFT = frozenset("am pm about approximately left right celsius fahrenheit".split())
+_SOFT = {"am", "pm", "about", "approximately", "left", "right", "celsius", "fahrenheit"}
 _INTEGER = re.compile(r"[-+]?\d+")
 # A whole number may be written as a fraction, a power or a root. Anything else between two numbers
 # makes a sum, a product or a second guess: a question or a list is no answer.
 _NUMBERS = re.compile(r"[0-9]+")
 _JOINT = re.compile(
-    r"[.,]|[})]*\s*[/^_]\s*[{(]*\s*-?|\}+|\}+\s*\{+\s*-?|\]\s*\{|[})]*\s*\\cdot\s*10\s*\^?"
+    r"[.,]|[})]*\s*[/^_]\s*[{(]*\s*-?|\}+|\}+\s*\{+\s*-?|\]\s*\{\s*-?|[})]*\s*\\cdot\s*10\s*\^?"
     r"|\}*\s*\\(?:frac|sqrt)\s*[\[{]*\s*-?"
 )
 _POWER_OF_TEN = re.compile(r"\\(?:times|cdot)\s*10\s*\^\s*\{?\s*[-+]?\d+\s*\}?")
@@ -35,7 +35,7 @@ def _rational(fraction: Fraction) -> sympy.Rational:
 def same(ours: Expression, right: Expression, worked_out: bool) -> bool:
     """Whether two values are one, with their words, percent signs and bases; maybe rounded.
 
-    With `worked_out`, a whole number must not be left as a sum or a product. Raises UnreadableError.
+    With `worked_out`, a whole number is not left as a sum or a product. Raises UnreadableError.
     """
     if (ours.base or 10) != (right.base or 10):
         return False

@@ -7,6 +7,7 @@ each, so that what reads them (`readings.py`) has one case where authors have ma
 
 import re
 
+from moxin_recipes.rewards.maths.brackets import SAID
 from moxin_recipes.rewards.maths.units import is_unit
 
 _SIGNS = {
@@ -28,8 +29,7 @@ _ALIASES = {
     "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "infin": "infty", "reals": "mathbb{R}",
     "pounds": "£", "euro": "€", "textdollar": "¤",
 }  # fmt: skip
-_PLAIN = {"lt", "gt", "colon", "lbrack", "rbrack", "vert", "lvert", "rvert", "mid", "pounds", "euro",
-          "textdollar"}  # fmt: skip
+_PLAIN = {"lt", "gt", "colon", "lbrack", "rbrack", "vert", "lvert", "rvert", "mid"}
 _MONEY = {"¤": "dollars", "£": "pounds", "€": "euros", "¥": "yen"}  # `¤` is `\\$`
 _GONE = re.compile(
     r"\\(?:left|right)\s*\.|\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|limits)"
@@ -57,6 +57,9 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textup|textsf|mbox|hbox)" + 
 _MEASURED = re.compile(r"(?:[\d})]|\}\s*(?:/|\\cdot))(?:\s|~|\\[,;: ])*$")
 _MEASURES = frozenset("mgslhLNJKVWATC")
 _WARM = {"C": "celsius", "F": "fahrenheit"}
+_AMONG_WORDS = re.compile(
+    r"(?<![\w^.:-])\s*([-+]?[¤£€¥]?(?:\d(?:[\d,.:/]*\d)?))(?![A-Za-z])\s*(?![\d,.:/])"
+)
 _FUNCTIONS = {"gcd", "lcm", "log", "ln", "sin", "cos", "tan", "exp", "max", "min", "det", "arctan"}
 _CIRCLE = r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))"
 _DEGREES = re.compile(_CIRCLE)
@@ -73,7 +76,8 @@ _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*\\text\{degrees\}")
 _ORDINAL = re.compile(r"\^\s*\{?\s*(?:\\text(?:rm|bf)?|\\mathrm)\s*\{\s*(st|nd|rd|th)\s*\}\s*\}?")
 _BASE = re.compile(r"\\log\s*_\s*(\d)")
 _PRICE = re.compile(
-    r"([¤£€¥])\s*([-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|\d*\s*\\frac\{\d+\}\{\d+\}))"
+    r"([¤£€¥])\s*([-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|\d*\s*\\frac\{\d+\}\{\d+\})"
+    r"(?:\s*\\(?:times|cdot)\s*10\s*\^\s*\{?\d+\}?)?)"
     r"(?=\s*(?:$|[,;=]|\\text|\\approx))"
 )
 _PRICED = re.compile(r"(?<=[\d}])\s*([¤£€¥])$")
@@ -85,7 +89,7 @@ _COUNTED = re.compile(
 )
 _REPEATING = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline\{(\d{1,9})\}")
 _METRES = re.compile(r"(?<=[\d}])\s+([mgslhLN])$")
-_BARE = re.compile(r"(?<![\\A-Za-z{])(and|or)(?![A-Za-z}])")
+_BARE = re.compile(r"(?<![\\A-Za-z{~])(and|or)(?![A-Za-z}~])")
 # `x / a \\sin t` is `(x / a) \\sin t`.
 _DIVIDED = re.compile(
     r"/\s*((?:\\[A-Za-z]+|[A-Za-z])(?:_\{?\w+\}?)?)\s+(?=\\(?:sin|cos|tan|ln|log|exp|sqrt)(?![A-Za-z]))"
@@ -117,7 +121,8 @@ def plain(text: str, *, metres: bool = False) -> str:
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
     text = _DIVIDED.sub(r"\\cdot \\frac{1}{\1} ", text)
     text = _TEXT.sub(_words, text)
-    text = _BARE.sub(r"\\text{\1}", text)
+    text = SAID.sub(lambda found: found[0].replace(" ", "~"), text)
+    text = _BARE.sub(r"\\text{\1}", text).replace("~", " ")
     text = _COUNTED.sub(_unit, text)
     if metres:
         text = _METRES.sub(r"\\text{\1}", text)
@@ -158,7 +163,7 @@ def _one_name(match: re.Match[str]) -> str:
     if name not in _ALIASES:
         return match[0]
     alias = _ALIASES[name]
-    return alias + " " if name in _PLAIN or not alias else f"\\{alias} ".replace("} ", "}")
+    return alias + " " if name in _PLAIN or alias in _MONEY else f"\\{alias} ".replace("} ", "}")
 
 
 def _roman(match: re.Match[str]) -> str:
@@ -187,7 +192,7 @@ def _words(match: re.Match[str]) -> str:
     inside = " ".join(re.sub("[{}]", "", match[1]).split())
     if re.fullmatch(r"[-+]?[¤£€¥]?[\d.,/]*\d|[ei¤£€¥]", inside) or not inside:
         return f" {inside} "
-    return f"\\text{{{inside}}}"
+    return _AMONG_WORDS.sub(r"} \1 \\text{", f"\\text{{{inside}}}").replace("\\text{}", "")
 
 
 def _repeating(match: re.Match[str]) -> str:

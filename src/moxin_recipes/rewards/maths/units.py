@@ -77,8 +77,8 @@ _ABBREVIATED = 3  # letters, at most
 class Unit:
     """Of words after a number: what they multiply it by, and what they say of it.
 
-    `factor` is that of `million`; `scale` that of the unit in base units. `dimensions` are the powers
-    of what is measured; a word that is no known unit counts something, which is its own dimension.
+    `factor` is that of `million`; `scale` that of the unit in base units. `dimensions` are powers
+    of what is measured; a word that is no known unit counts something: a dimension of its own.
     """
 
     factor: Fraction

@@ -56,7 +56,21 @@ def parse(latex: str) -> sympy.Expr:
     known = {sympy.Symbol("i"): sympy.I, sympy.Symbol("e"): sympy.E}
     by_name = {symbol: known[plain] for symbol in found.free_symbols for plain in known
                if symbol.name == plain.name}  # fmt: skip
-    return found.xreplace(by_name).doit()
+    return _real_roots(found.xreplace(by_name).doit())
+
+
+def _real_roots(value: sympy.Expr) -> sympy.Expr:
+    """An odd root of a negative number is the real one: the cube root of -8 is -2."""
+    return value.replace(
+        lambda one: (
+            one.is_Pow
+            and one.exp.is_Rational
+            and one.exp.q > 1
+            and one.exp.q % 2
+            and one.base.is_negative
+        ),
+        lambda one: sympy.Integer(-1) ** one.exp.p * (-one.base) ** one.exp,
+    )
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -104,7 +118,7 @@ def same(one: sympy.Expr, other: sympy.Expr) -> bool:
     valid = 0
     for first, step in _POINTS:
         at = {letter: first + place * step for place, letter in enumerate(letters)}
-        verdict = _same_at(one.subs(at), other.subs(at))
+        verdict = _same_at(_real_roots(one.subs(at)), _real_roots(other.subs(at)))
         if verdict is False:
             return False
         valid += verdict is True
