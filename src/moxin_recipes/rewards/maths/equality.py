@@ -27,13 +27,14 @@ from moxin_recipes.rewards.maths.units import read as read_unit
 
 _UNORDERED = {"list", "set"}
 _SIMPLE_NAME = re.compile(
-    r"(?:\\(?:text|overline|vec|hat|bar|tilde|angle|triangle)\s*\{?[^={}]*\}?|[A-Za-z]|\\[a-z]+)"
+    r"(?:\\frac\{d\w*\}\{d[a-z]\}|\\Delta\s*[A-Z]|\\(?:text|overline|vec|hat|bar|tilde|angle|triangle)\s*\{?[^={}]*\}?|[A-Za-z]|\\[a-z]+)"
     r"\s*'*\s*(?:_\s*(?:\{[^{}]*\}|\w))?\s*'*\s*(?:\([^()=]*\))?\s*(?:\\angle\s*\w+)?"
 )
 # Letters that are added or multiplied, lengths and angles: what a problem may ask for.
 _LETTER = r"(?:[A-Za-z](?:_\{?\w+\}?)?|\\(?:alpha|beta|gamma|theta|phi))"
 _OF_LETTERS = re.compile(
-    rf"(?:m\s*)?\\(?:angle|triangle)\s*\w+|\|?[A-Z]{{2,3}}\|?|{_LETTER}(?:\s*[-+]?\s*{_LETTER})+"
+    rf"(?:m\s*)?\\(?:angle|triangle)\s*\w+|\|?[A-Z]{{2,3}}\|?|\[[A-Z]{{3,6}}\]"
+    rf"|\\frac\{{{_LETTER}\}}\{{{_LETTER}\}}|{_LETTER}\s*/\s*{_LETTER}|{_LETTER}(?:\s*[-+]?\s*{_LETTER})+"
 )
 
 
@@ -207,7 +208,7 @@ def _is_name(chain: Chain, rest: Sequence[Reading]) -> bool:
         return False  # `\\text{not} = 5`
     inside = set().union(*(_letters(side) for side in rest))
     if _name(chain):
-        head = re.sub(r"[({_'].*", "", left).strip().lstrip("\\")
+        head = re.sub(r"\\frac\{d(?=\w+\})|[({_'}].*", "", left).strip().lstrip("\\")
         return head not in inside
     return not inside and _OF_LETTERS.fullmatch(left) is not None
 

@@ -28,6 +28,7 @@ _ALIASES = {
     "rbrace": "}", "lbrack": "[", "rbrack": "]", "degree": "text{degrees}", "percent": "%",
     "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "infin": "infty", "reals": "mathbb{R}",
     "pounds": "£", "euro": "€", "textdollar": "¤",
+    "backslash": "setminus", "smallsetminus": "setminus",
 }  # fmt: skip
 _PLAIN = {"lt", "gt", "colon", "lbrack", "rbrack", "vert", "lvert", "rvert", "mid"}
 _MONEY = {"¤": "dollars", "£": "pounds", "€": "euros", "¥": "yen"}  # `¤` is `\\$`
@@ -74,6 +75,7 @@ _OF_ANGLE = re.compile(
 )
 _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*\\text\{degrees\}")
 _ORDINAL = re.compile(r"\^\s*\{?\s*(?:\\text(?:rm|bf)?|\\mathrm)\s*\{\s*(st|nd|rd|th)\s*\}\s*\}?")
+_WITHOUT = re.compile(r"(\\mathbb\s*\{?[A-Z]\}?)\s*-\s*(?=\\\{)")
 _BASE = re.compile(r"\\log\s*_\s*(\d)")
 _PRICE = re.compile(
     r"([¤£€¥])\s*([-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|\d*\s*\\frac\{\d+\}\{\d+\})"
@@ -115,6 +117,7 @@ def plain(text: str, *, metres: bool = False) -> str:
     text = _MINUTES.sub(r"\1\\text{arcminutes}", _DEGREES.sub(r"\\text{degrees}", text))
     text = _OF_ANGLE.sub(_radians, _BASE.sub(r"\\log_{\1}", text))
     text = re.sub(r"\\?%", r"\\text{percent}", text)
+    text = _WITHOUT.sub(r"\1\\setminus ", text)
     text = _REPEATING.sub(_repeating, _SPACE.sub(" ", text))
     text = _SCIENTIFIC.sub(r"\\cdot 10^{\1}", text)
     text = _SHORT_FRACTION.sub(_fraction, _SHORT_FRACTION.sub(_fraction, text))
@@ -190,7 +193,7 @@ def _fraction(match: re.Match[str]) -> str:
 def _words(match: re.Match[str]) -> str:
     """Digits and operators in `\\text` are no words."""
     inside = " ".join(re.sub("[{}]", "", match[1]).split())
-    if re.fullmatch(r"[-+]?[¤£€¥]?[\d.,/]*\d|[ei¤£€¥]", inside) or not inside:
+    if re.fullmatch(r"[^A-Za-z\\]*|[ei]", inside):
         return f" {inside} "
     return _AMONG_WORDS.sub(r"} \1 \\text{", f"\\text{{{inside}}}").replace("\\text{}", "")
 

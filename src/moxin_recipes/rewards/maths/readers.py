@@ -15,6 +15,7 @@ from moxin_recipes.rewards.maths.readings import (
     Combined,
     Condition,
     Ellipsis,
+    Expression,
     Interval,
     Member,
     Parts,
@@ -129,6 +130,8 @@ def _chain(text: str) -> Reading | None:
         if len(pieces) == 1:
             return read(pieces[0])
         raise UnreadableError("an equation without a side")
+    if len(pieces) > 2 and all(map(_REAL.fullmatch, pieces[:-1])):  # x = y = 1
+        return Parts("named", (read(pieces[-1]),) * (len(pieces) - 1), tuple(pieces[:-1]))
     names = _names(pieces[0]) if len(pieces) == 2 else ()
     if names:
         found = read(pieces[1])
@@ -181,6 +184,13 @@ def _bracketed(text: str) -> Reading | None:
     within = inside(text, "\\langle", "\\rangle")
     if within is not None:
         return Parts("tuple", tuple(_items(within)))
+    after = spoken.AFTER.search(text)
+    if after and text[0] in "([" and text[: after.start()].rstrip()[-1:] in (")", "]"):
+        found = read(text[: after.start()])
+        if not isinstance(found, Parts) or found.kind != "tuple":
+            raise UnreadableError("words after other brackets than those of a vector")
+        each = (item.latex if isinstance(item, Expression) else "" for item in found.items)
+        return Parts("tuple", tuple(spoken.expression(latex + after[0]) for latex in each))
     if text[0] not in "([" or text[-1] not in ")]":
         return None
     within = inside(text, text[0], text[-1])

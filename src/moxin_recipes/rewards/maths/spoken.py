@@ -16,7 +16,9 @@ from moxin_recipes.rewards.maths.readings import (
 )
 
 AFTER = re.compile(r"(?:\s*(?:\\text\{[^{}]*\}(?:\^\s*\{?-?\d\}?)?|/|\\cdot))+$")
-LETTER = re.compile(r"\\text\{\s*\(?([A-Z])\)?[.:]?\s*\}|\(([A-Z])\)")
+LETTER = re.compile(
+    r"\\text\{\s*(?:(?:Option|Choice|Answer):?\s+)?\(?([A-Z])\)?[.:]?\s*\}|\(([A-Z])\)"
+)
 NOTHING = Parts("set", ())
 REALS = Interval("-\\infty", "\\infty", (False, False))
 _NONE = re.compile(

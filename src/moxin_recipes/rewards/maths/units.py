@@ -9,6 +9,7 @@ _TABLE = """
 length m 1: m meter metre
 length cm 1/100: cm centimeter centimetre
 length mm 1/1000: mm millimeter millimetre
+length nm 1/1000000000: nm nanometer nanometre
 length km 1000: km kilometer kilometre
 length in 254/10000: in inch inches
 length ft 3048/10000: ft foot feet
