@@ -1,9 +1,9 @@
 """How often the maths reward errs on labelled pairs, and how long it takes, beside math-verify.
 
-The pairs are those of tests/rewards/labelled.jsonl: `open` ones were at hand while the reward was
-built, `blind` ones were written before it had seen any of them. math-verify is asked as its
-documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs, in this process.
-Both take turns; the time is of all pairs, one process, imports excluded.
+The pairs are those of tests/rewards/labelled.jsonl: `open` ones were at hand while it was built;
+`blind`, `second` and `third` ones were written before it had seen any of them. math-verify is asked
+as its documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs, in this
+process. Both take turns; the time is of all pairs, one process, imports excluded.
 """
 
 import json
@@ -41,7 +41,7 @@ def main() -> None:
             verdicts[name] = [judge(row) for row in rows]
             seconds[name].append(time.perf_counter() - began)
     print("| pairs | | right answers refused | wrong answers paid |\n|---|---|---:|---:|")
-    for part in ("blind", "open"):
+    for part in ("blind", "second", "third", "open"):
         for name, got in verdicts.items():
             both = [(row, one) for row, one in zip(rows, got, strict=True) if row["part"] == part]
             refused = sum(row["want"] and not one for row, one in both)

@@ -15,13 +15,13 @@ from moxin_recipes.rewards.maths.units import Unit
 # gold answer, or a rounded one, by a decimal from that many on.
 _ROUNDED_GOLD, _ROUNDED_ANSWER = 3, 6
 _SAME = sympy.Rational(1, 10**6)  # of the size, between two decimals
-_SOFT = frozenset({"am", "pm", "about", "approximately"})
+_SOFT = {"am", "pm", "about", "approximately", "left", "right", "celsius", "fahrenheit"}
 _INTEGER = re.compile(r"[-+]?\d+")
 # A whole number may be written as a fraction, a power or a root. Anything else between two numbers
 # makes a sum, a product or a second guess: a question or a list is no answer.
 _NUMBERS = re.compile(r"[0-9]+")
 _JOINT = re.compile(
-    r"[.,]|[})]*\s*[/^_]\s*[{(]*\s*-?|\}+|\}+\s*\{+\s*-?|\]\s*\{|[})]*\s*\\cdot\s*10\s*\^?"
+    r"[.,]|[})]*\s*[/^_]\s*[{(]*\s*-?|\}+|\}+\s*\{+\s*-?|\]\s*\{\s*-?|[})]*\s*\\cdot\s*10\s*\^?"
     r"|\}*\s*\\(?:frac|sqrt)\s*[\[{]*\s*-?"
 )
 _POWER_OF_TEN = re.compile(r"\\(?:times|cdot)\s*10\s*\^\s*\{?\s*[-+]?\d+\s*\}?")
@@ -33,6 +33,10 @@ def _rational(fraction: Fraction) -> sympy.Rational:
 
 
 def same(ours: Expression, right: Expression, worked_out: bool) -> bool:
+    """Whether two values are one, with their words, percent signs and bases; maybe rounded.
+
+    With `worked_out`, a whole number is not left as a sum or a product. Raises UnreadableError.
+    """
     if (ours.base or 10) != (right.base or 10):
         return False
     if worked_out and _INTEGER.fullmatch(right.latex) and not is_worked_out(ours.latex):
@@ -51,22 +55,26 @@ def same(ours: Expression, right: Expression, worked_out: bool) -> bool:
     wanted = values.parse(right.latex) * scales[1]
     if any(values.same(found / one, wanted / other) for one, other in product(*shares)):
         return True
-    return _rounded(ours, right, found, wanted)
+    written, given = values.decimal(ours.latex), values.decimal(right.latex)
+    if written and given:
+        return _nearly(found, wanted) and given.digits >= _ROUNDED_ANSWER
+    return (_rounds(found, given, scales[1], _ROUNDED_GOLD) and not _terminates(found)) or (
+        _rounds(wanted, written, scales[0], _ROUNDED_ANSWER) and not _terminates(wanted)
+    )
 
 
 def _scales(ours: Unit | None, right: Unit | None) -> tuple[sympy.Rational, sympy.Rational] | None:
     """What each value is multiplied with; None where the units measure different things."""
-    factors = [_rational(unit.factor) if unit else sympy.Integer(1) for unit in (ours, right)]
-    if ours is None or right is None:
-        return factors[0], factors[1]
-    if ours.dimensions is None or right.dimensions is None:
-        alike = ours.words & right.words or not (ours.words and right.words)
-        return (factors[0], factors[1]) if alike else None
-    if not ours.dimensions or not right.dimensions:
-        return factors[0], factors[1]
-    if ours.dimensions != right.dimensions:
+    units = [unit for unit in (ours, right) if unit and unit.dimensions]
+    if len({unit.dimensions for unit in units}) == 2:
         return None
-    return factors[0] * _rational(ours.scale), factors[1] * _rational(right.scale)
+    one, other = (
+        _rational(unit.factor * (unit.scale if len(units) == 2 else 1))
+        if unit
+        else sympy.Integer(1)
+        for unit in (ours, right)
+    )
+    return one, other
 
 
 def is_worked_out(latex: str) -> bool:
@@ -77,34 +85,24 @@ def is_worked_out(latex: str) -> bool:
     return all(map(_JOINT.fullmatch, _NUMBERS.split(latex)[1:-1]))
 
 
-def _rounded(ours: Expression, right: Expression, found: sympy.Expr, wanted: sympy.Expr) -> bool:
-    """Whether one is the other, rounded as far as the policy allows."""
-    if found.free_symbols or wanted.free_symbols:
-        return False
-    written, given = values.decimal(ours.latex), values.decimal(right.latex)
-    if written and given:
-        close = values.within(found, wanted, _SAME * abs(wanted))
-        return close and given.digits >= _ROUNDED_ANSWER and not _is_whole(wanted)
-    if given and given.digits >= _ROUNDED_GOLD and not _terminates(found):
-        return values.within(found, wanted, given.half)
-    if written and written.digits >= _ROUNDED_ANSWER and not _terminates(wanted):
-        return values.within(found, wanted, written.half)
-    return False
+def _nearly(found: sympy.Expr, wanted: sympy.Expr) -> bool:
+    """Whether two decimals differ by what nobody asked for; whole numbers have no such digits."""
+    return not wanted.is_integer and values.within(found, wanted, _SAME * abs(wanted))
+
+
+def _rounds(value: sympy.Expr, to: values.Decimal | None, scale: sympy.Expr, digits: int) -> bool:
+    """Whether a number of so many digits or more, in units of `scale`, is the value, rounded."""
+    return (
+        to is not None
+        and to.digits >= digits
+        and values.within(value, to.value * scale, to.half * scale)
+    )
 
 
 def is_rounding(ours: Expression, right: Expression) -> bool:
     """Whether `right` is a decimal of three digits or more that `ours` rounds to."""
     given = values.decimal(right.latex)
-    if given is None or given.digits < _ROUNDED_GOLD:
-        return False
-    found, wanted = values.parse(ours.latex), values.parse(right.latex)
-    if found.free_symbols or wanted.free_symbols:
-        return False
-    return values.within(found, wanted, given.half)
-
-
-def _is_whole(value: sympy.Expr) -> bool:
-    return bool(value.is_integer)
+    return _rounds(values.parse(ours.latex), given, sympy.Integer(1), _ROUNDED_GOLD)
 
 
 def _terminates(value: sympy.Expr) -> bool:
@@ -119,6 +117,7 @@ def _terminates(value: sympy.Expr) -> bool:
 
 
 def same_words(ours: Sequence[str], right: Sequence[str]) -> bool:
+    """Whether words that qualify are the same; those of `_SOFT` may be missing on one side."""
     hard = [set(said) - _SOFT for said in (ours, right)]
     soft = [set(said) & _SOFT for said in (ours, right)]
     return hard[0] == hard[1] and (not soft[0] or not soft[1] or soft[0] == soft[1])
@@ -130,25 +129,18 @@ def same_total(ours: Reading, right: Reading) -> bool:
     if totals[0] is None or totals[1] is None:
         return False
     (one, dimensions), (other, others) = totals[0], totals[1]
-    return bool(dimensions) and dimensions == others and values.same(one, other)
+    return dimensions == others and values.same(one, other)
 
 
 def _total(reading: Reading) -> tuple[sympy.Expr, tuple[tuple[str, int], ...]] | None:
-    items = reading.items if isinstance(reading, Parts) else (reading,)
-    total, dimensions = sympy.Integer(0), None
+    """(sum in base units, dimensions) of one quantity or of several of one dimension."""
     if isinstance(reading, Parts) and reading.kind != "quantity":
         return None
-    for item in items:
+    total, dimensions = sympy.Integer(0), set()
+    for item in reading.items if isinstance(reading, Parts) else (reading,):
         unit = item.unit if isinstance(item, Expression) else None
-        if (
-            unit is None
-            or unit.dimensions is None
-            or unit.qualifiers
-            or not isinstance(item, Expression)
-        ):
+        if not isinstance(item, Expression) or unit is None or unit.qualifiers:
             return None
-        if dimensions not in (None, unit.dimensions):
-            return None
-        dimensions = unit.dimensions
+        dimensions.add(unit.dimensions)
         total += values.parse(item.latex) * _rational(unit.scale * unit.factor)
-    return None if dimensions is None else (total, dimensions)
+    return (total, dimensions.pop()) if len(dimensions) == 1 and all(dimensions) else None

@@ -8,6 +8,7 @@ from moxin_recipes.rewards.maths.readings import UnreadableError
 _TOKEN = re.compile(
     r"\\begin\{[A-Za-z]+\*?\}|\\end\{[A-Za-z]+\*?\}|\\text\{[^{}]*\}|\\[A-Za-z]+|\\.|.", re.S
 )
+SAID = re.compile(r"\\text\{([^{}]*)\}")
 _OPENING = {"(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil"}
 _CLOSING = {")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"}
 

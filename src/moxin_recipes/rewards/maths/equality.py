@@ -7,6 +7,7 @@ from itertools import pairwise, product
 import sympy
 
 from moxin_recipes.rewards.maths import amounts, notation, sets, values
+from moxin_recipes.rewards.maths.brackets import SAID
 from moxin_recipes.rewards.maths.readers import read
 from moxin_recipes.rewards.maths.readings import (
     Chain,
@@ -16,6 +17,7 @@ from moxin_recipes.rewards.maths.readings import (
     Ellipsis,
     Expression,
     Interval,
+    Member,
     Parts,
     Reading,
     UnreadableError,
@@ -25,15 +27,15 @@ from moxin_recipes.rewards.maths.units import read as read_unit
 
 _UNORDERED = {"list", "set"}
 _SIMPLE_NAME = re.compile(
-    r"(?:\\(?:text|overline|vec|hat|bar|tilde|angle|triangle)\s*\{?[^={}]*\}?|[A-Za-z]|\\[a-z]+)"
+    r"(?:\\frac\{d\w*\}\{d[a-z]\}|\\Delta\s*[A-Z]|\\(?:text|overline|vec|hat|bar|tilde|angle|triangle)\s*\{?[^={}]*\}?|[A-Za-z]|\\[a-z]+)"
     r"\s*'*\s*(?:_\s*(?:\{[^{}]*\}|\w))?\s*'*\s*(?:\([^()=]*\))?\s*(?:\\angle\s*\w+)?"
 )
 # Letters that are added or multiplied, lengths and angles: what a problem may ask for.
 _LETTER = r"(?:[A-Za-z](?:_\{?\w+\}?)?|\\(?:alpha|beta|gamma|theta|phi))"
 _OF_LETTERS = re.compile(
-    rf"(?:m\s*)?\\(?:angle|triangle)\s*\w+|\|?[A-Z]{{2,3}}\|?|{_LETTER}(?:\s*[-+]?\s*{_LETTER})+"
+    rf"(?:m\s*)?\\(?:angle|triangle)\s*\w+|\|?[A-Z]{{2,3}}\|?|\[[A-Z]{{3,6}}\]"
+    rf"|\\frac\{{{_LETTER}\}}\{{{_LETTER}\}}|{_LETTER}\s*/\s*{_LETTER}|{_LETTER}(?:\s*[-+]?\s*{_LETTER})+"
 )
-_INNER = re.compile(r"\\text\{([^{}]*)\}")
 
 
 def equal(candidate: str, gold: str) -> bool:
@@ -79,8 +81,9 @@ def _equal(candidate: Reading, gold: Reading) -> bool:
 
 
 def _squeezed(text: str) -> str:
+    """Without spaces, and without the braces around one digit or one letter of an index."""
     text = re.sub(r"(?<=\d)\s+(?=\d)", "_", text)
-    return re.sub(r"\s+|(?<=\^)\{(?=\w\})|(?<=_)\{(?=\w\})|(?<=[\^_]\w)\}", "", text)
+    return re.sub(r"\s+", "", re.sub(r"\{(\d)\}|(?<=[\^_])\{(\w)\}", r"\1\2", text))
 
 
 def same(ours: Reading, right: Reading, *, worked_out: bool = True) -> bool:
@@ -92,6 +95,10 @@ def same(ours: Reading, right: Reading, *, worked_out: bool = True) -> bool:
         return _same_choice(ours, right)
     if isinstance(ours, Chain) or isinstance(right, Chain):
         return _same_chain(ours, right, worked_out)
+    if isinstance(ours, Member) or isinstance(right, Member):
+        one, other = sets.letters(ours), sets.letters(right)
+        found, wanted = (side.of if isinstance(side, Member) else side for side in (ours, right))
+        return (not one or not other or one == other) and same(found, wanted, worked_out=worked_out)
     if isinstance(ours, Words) or isinstance(right, Words):
         return _spoken(ours) == _spoken(right)
     if isinstance(ours, Ellipsis) or isinstance(right, Ellipsis):
@@ -197,11 +204,11 @@ def _name(chain: Chain) -> str | None:
 def _is_name(chain: Chain, rest: Sequence[Reading]) -> bool:
     """Whether the first side only names the others' value: `x`, `f(3)`, `m + n`, `AB`."""
     left = chain.texts[0].strip()
-    if any(read_unit(said).qualifiers for said in _INNER.findall(left)):
+    if any(read_unit(said).qualifiers for said in SAID.findall(left)):
         return False  # `\\text{not} = 5`
     inside = set().union(*(_letters(side) for side in rest))
     if _name(chain):
-        head = re.sub(r"[({_'].*", "", left).strip().lstrip("\\")
+        head = re.sub(r"\\frac\{d(?=\w+\})|[({_'}].*", "", left).strip().lstrip("\\")
         return head not in inside
     return not inside and _OF_LETTERS.fullmatch(left) is not None
 

@@ -83,8 +83,27 @@ class Combined:
 
 
 @dataclass(frozen=True)
+class Member:
+    """`x \\in S`: which letter is in which set or list."""
+
+    letter: str
+    of: "Reading"
+
+
+@dataclass(frozen=True)
 class Ellipsis:
     """`\\ldots`."""
 
 
-Reading = Expression | Words | Choice | Parts | Chain | Interval | Condition | Combined | Ellipsis
+Reading = (
+    Expression
+    | Words
+    | Choice
+    | Parts
+    | Chain
+    | Interval
+    | Condition
+    | Combined
+    | Member
+    | Ellipsis
+)

@@ -9,6 +9,7 @@ from moxin_recipes.rewards.maths.readings import (
     Condition,
     Expression,
     Interval,
+    Member,
     Parts,
     Reading,
     UnreadableError,
@@ -25,19 +26,26 @@ _MIRRORED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq", "\\neq": "\
 
 def same(ours: Reading, right: Reading) -> bool:
     """Whether two readings are one set of reals; conditions on several letters word for word."""
-    letters = [_letters(one) for one in (ours, right)]
-    if isinstance(ours, Condition) and isinstance(right, Condition) and max(map(len, letters)) > 1:
+    one, other = letters(ours), letters(right)
+    if (
+        isinstance(ours, Condition)
+        and isinstance(right, Condition)
+        and max(len(one), len(other)) > 1
+    ):
         return _same_condition(ours, right)
-    if letters[0] and letters[1] and letters[0] != letters[1]:
+    if one and other and one != other:
         return False
     return bool(_set(ours) == _set(right))
 
 
-def _letters(reading: Reading) -> set[str]:
+def letters(reading: Reading) -> set[str]:
+    """Names of the letters of which a reading says something; none of an interval."""
+    if isinstance(reading, Member):
+        return {letter.name for letter in values.parse(reading.letter).free_symbols}
     if isinstance(reading, Condition):
         return {s.name for side in reading.sides for s in values.parse(side).free_symbols}
     if isinstance(reading, Combined):
-        return set().union(*(_letters(item) for item in reading.items))
+        return set().union(*(letters(item) for item in reading.items))
     return set()
 
 
@@ -49,6 +57,8 @@ def _set(reading: Reading) -> sympy.Set:
         return _of_condition(reading)
     if isinstance(reading, Combined):
         return _combined(reading)
+    if isinstance(reading, Member):
+        return _set(reading.of)
     if (
         isinstance(reading, Parts)
         and reading.kind in ("tuple", "bracket")
@@ -61,8 +71,6 @@ def _set(reading: Reading) -> sympy.Set:
         return sympy.FiniteSet(
             *(_real(i.latex) for i in reading.items if isinstance(i, Expression))
         )
-    if isinstance(reading, Expression) and reading.latex.replace(" ", "") == "\\mathbb{R}":
-        return sympy.S.Reals
     raise UnreadableError("no set of reals")
 
 

@@ -56,7 +56,21 @@ def parse(latex: str) -> sympy.Expr:
     known = {sympy.Symbol("i"): sympy.I, sympy.Symbol("e"): sympy.E}
     by_name = {symbol: known[plain] for symbol in found.free_symbols for plain in known
                if symbol.name == plain.name}  # fmt: skip
-    return found.xreplace(by_name).doit()
+    return _real_roots(found.xreplace(by_name).doit())
+
+
+def _real_roots(value: sympy.Expr) -> sympy.Expr:
+    """An odd root of a negative number is the real one: the cube root of -8 is -2."""
+    return value.replace(
+        lambda one: (
+            one.is_Pow
+            and one.exp.is_Rational
+            and one.exp.q > 1
+            and one.exp.q % 2
+            and one.base.is_negative
+        ),
+        lambda one: sympy.Integer(-1) ** one.exp.p * (-one.base) ** one.exp,
+    )
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -74,21 +88,22 @@ def _product(function: AppliedUndef) -> sympy.Expr:
 
 @dataclass(frozen=True)
 class Decimal:
-    """How precisely a decimal was written: its significant digits, and half of its last place."""
+    """A decimal as written: its value, significant digits, and half of its last place."""
 
+    value: sympy.Expr
     digits: int
     half: sympy.Rational
 
 
 def decimal(latex: str) -> Decimal | None:
-    """The precision of a number with a point or a power of ten; None of anything else."""
+    """A number with a point or a power of ten; None of anything else."""
     match = _PLAIN.fullmatch(latex)
     if match is None or ("." not in match["digits"] and match["power"] is None):
         return None
     places = len(match["digits"].partition(".")[2])
     digits = len(match["digits"].replace(".", "").lstrip("0"))
     half = sympy.Rational(1, 2) * sympy.Integer(10) ** (int(match["power"] or 0) - places)
-    return Decimal(digits, half)
+    return Decimal(parse(latex), digits, half)
 
 
 def same(one: sympy.Expr, other: sympy.Expr) -> bool:
@@ -103,7 +118,7 @@ def same(one: sympy.Expr, other: sympy.Expr) -> bool:
     valid = 0
     for first, step in _POINTS:
         at = {letter: first + place * step for place, letter in enumerate(letters)}
-        verdict = _same_at(one.subs(at), other.subs(at))
+        verdict = _same_at(_real_roots(one.subs(at)), _real_roots(other.subs(at)))
         if verdict is False:
             return False
         valid += verdict is True
