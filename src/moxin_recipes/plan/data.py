@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.filesize import decimal
+
 from moxin_recipes.ladder import outputs
 from moxin_recipes.plan.work import TOKEN_TEXT
 from moxin_recipes.recipe.keys.data import DataKeys, Source
@@ -56,13 +58,11 @@ def of_stage(recipes: list[Recipe[Any]], recipe: Recipe[Any], keys: DataKeys) ->
     copies = 1 + bool(keys.decontaminate)
     disk = copies * PARQUET * text + dtype_for(keys.vocab_size).itemsize * tokens
     assumed = [
-        f"{text / 1e12:.2f} TB of text, what the phases read or `max_bytes`, at {TOKEN_TEXT:g} bytes "
-        "a token; core-hours from the rates of docs/data.md; downloads are not in the disk",
+        f"{decimal(int(text))} of text: what the phases read, or `max_bytes`; {TOKEN_TEXT:g} bytes "
+        "a token; core-hours by the rates of docs/data.md; downloads are not in the disk"
     ]
-    untimed = {
-        name for one in keys.sources for name in (*one.filters, *one.late_filters, *one.dedup)
-    }
-    untimed -= {*FILTERS, "bloom", "minhash"}
+    steps = [(*one.filters, *one.late_filters, *one.dedup) for one in keys.sources]
+    untimed = {name for names in steps for name in names} - {*FILTERS, "bloom", "minhash"}
     if untimed:
         assumed.append(f"not timed, so not counted: {', '.join(sorted(untimed))}")
     return Preparation(tokens, seconds / 3600, disk, assumed)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from moxin_recipes.plan.work import Work
 from moxin_recipes.recipe.base import TrainingKeys
-from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.recipe.memory import BFLOAT16, FLOAT32, Shape
 from moxin_recipes.recipe.reading import Recipe
 
@@ -15,19 +16,26 @@ def of_model(recipe: Recipe[Any], shape: Shape) -> float:
 
 
 def of_stage(
-    recipe: Recipe[Any], shape: Shape, steps: int | None, args: Any, trained: int | None
+    recipe: Recipe[Any],
+    shape: Shape,
+    work: Work,
+    args: Any,
+    trained: int | None,
+    machines: int,
 ) -> tuple[float, float]:
-    """(bytes of checkpoints and result on the machines, bytes on the Hub) of a stage with a model.
+    """(bytes of checkpoints, result and cached tokens on all machines, bytes on the Hub).
 
     A checkpoint has weights and the optimizer's two moments in float32, of what is trained.
     """
     weights = of_model(recipe, shape)
-    keys = recipe.keys
-    if isinstance(keys, InitKeys) or not isinstance(keys, TrainingKeys):
-        return weights, weights
+    keys: TrainingKeys = recipe.keys
     checkpoint = 3 * FLOAT32 * (shape.parameters if trained is None else trained)
-    made = int(steps // args.save_steps) if steps and args.save_steps >= 1 else 0
+    steps = work.steps or 0
+    made = int(steps // args.save_steps) if args.save_steps >= 1 else 0
     there = min(made, args.save_total_limit or made)
     branches = min(made, keys.keep_checkpoints or made) if keys.push_checkpoints else 0
     branch = weights if trained is None else FLOAT32 * trained
-    return there * checkpoint + weights, branches * branch + weights
+    cache = 0.0
+    if isinstance(keys, PretrainKeys):  # two bytes a token, and each node reads its own
+        cache = min(machines * keys.token_cache_gb * 1e9, 2 * (work.tokens or 0.0))
+    return there * checkpoint + weights + cache, branches * branch + weights

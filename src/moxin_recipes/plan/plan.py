@@ -1,4 +1,4 @@
-"""`moxin plan`: each stage's tokens, FLOPs, hours, energy, disk and memory, from its recipe alone."""
+"""`moxin plan`: tokens, FLOPs, hours, energy, disk and memory of stages, from their recipes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,12 +19,13 @@ from moxin_recipes.recipe.memory import Shape
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
+_SMALL = 10**9  # parameters
 _SUMS = ("tokens", "flops", "hours", "gpu_hours", "core_hours", "price", "energy_kwh", "disk_gb")
 
 
 @dataclass(frozen=True)
 class Machines:
-    """What a plan is for: `nodes` of `gpus_per_node` GPUs, the MFU and a GPU-hour's price if given."""
+    """What a plan is for; `mfu` and `price`, of a GPU-hour, are None where nobody gave them."""
 
     gpu: Gpu
     nodes: int
@@ -114,7 +115,7 @@ def _stage(
         _train(planned, known, recipe, shape, machines, launcher, file, args)
     elif isinstance(keys, InitKeys):
         if shape:
-            sizes = disk.of_stage(recipe, shape, None, None, None)
+            sizes = 2 * (disk.of_model(recipe, shape),)
             planned.disk_gb, planned.hub_gb = (size / 1e9 for size in sizes)
         planned.assumed.append("minutes of one process, not counted")
     else:
@@ -123,7 +124,7 @@ def _stage(
 
 
 _NOT_COUNTED = {
-    "distill": "not counted: how many answers a teacher gives, or a verifier reads, is not known here",
+    "distill": "not counted: how many answers a teacher gives is not in the recipes",
     "evaluate": "not counted: how long the items and the answers are is not in the recipes",
     "release": "minutes of one process, not counted",
 }
@@ -168,7 +169,7 @@ def _train(
     step = memory.step_of(recipe, count, launcher, content_of(file), args)
     if todo.tokens is not None:
         _compute(planned, todo, shape, machines, args, step.mixed, step.checkpointing)
-    sizes = disk.of_stage(recipe, shape, todo.steps, args, count)
+    sizes = disk.of_stage(recipe, shape, todo, args, count, launcher.machines)
     planned.disk_gb, planned.hub_gb = (size / 1e9 for size in sizes)
     if adapter and count is None:
         planned.assumed.append("memory is not counted: `lora_target_modules` has more than layers")
@@ -176,7 +177,11 @@ def _train(
     colocated = getattr(args, "use_vllm", False) and args.vllm_mode == "colocate"
     vllm = args.vllm_gpu_memory_utilization * gpu.memory if colocated else 0.0
     sleeps = colocated and args.vllm_enable_sleep_mode
-    taken = held.of_stage(shape, step, adapter, vllm, sleeps)
+    try:
+        taken = held.of_stage(shape, step, adapter, vllm, sleeps)
+    except RecipeError as error:  # the step itself refuses: better here than on the GPUs
+        planned.fits, planned.wrong = False, f"{recipe.path}: {error}"
+        return
     planned.peak_gib_per_gpu = taken.peak / GIB
     planned.memory = [
         {"moment": one.moment, "what": one.what, "gib": one.size / GIB} for one in taken.lines
@@ -207,6 +212,10 @@ def _compute(
     if machines.price is not None:
         planned.price = planned.gpu_hours * machines.price
     planned.assumed.append(words)
+    if shape.parameters < _SMALL:
+        planned.assumed.append(
+            "that MFU is of 8B parameters: a model this small has less (`--mfu`)"
+        )
     if sampling:
         planned.assumed.append(
             f"{sampling:,.1f} of the hours sample, at {gpu.bandwidth / 1e12:g} TB/s of the memory"

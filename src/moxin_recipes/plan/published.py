@@ -34,8 +34,8 @@ SPEEDS = [
 def mfu(gpu: Gpu, compiled: bool, checkpointing: bool) -> tuple[float, str]:
     """(share of the peak that a step's model FLOPs reach, where that is from).
 
-    It is torchtitan's tokens a second in FLOPs as they are counted here, for the same kind of GPU or
-    for the H100, and less by what full checkpointing computes again (more without any).
+    It is torchtitan's tokens a second, in FLOPs as they are counted here, of the same kind of GPU
+    or of the H100; less by what full checkpointing computes again, more without any.
     """
     rows = [speed for speed in SPEEDS if GPUS[speed.gpu].device == gpu.device]
     rows = rows or [speed for speed in SPEEDS if speed.gpu == "h100"]

@@ -2,62 +2,56 @@
 
 from collections.abc import Iterator
 
+from rich.filesize import decimal
 from rich.table import Table
 
-from moxin_recipes.plan.gpus import Gpu
+from moxin_recipes.plan.gpus import GIB, Gpu
+from moxin_recipes.plan.memory import MARGIN
 from moxin_recipes.plan.plan import Machines, Planned, total
+
+_COLUMNS = [
+    ("tokens", "tokens"),
+    ("FLOPs", "flops"),
+    ("hours", "hours"),
+    ("GPU-h", "gpu_hours"),
+    ("core-h", "core_hours"),
+    ("price", "price"),
+    ("kWh", "energy_kwh"),
+    ("disk", "disk_gb"),
+    ("GiB a GPU", "peak_gib_per_gpu"),
+]
 
 
 def table(planned: list[Planned], machines: Machines) -> Table:
     """A line a stage, and their sum."""
     gpu = machines.gpu
-    drawn = Table(
-        title=f"{machines.nodes} × {machines.gpus_per_node} {gpu.device}", show_footer=True
-    )
+    of = f"{machines.nodes} × {machines.gpus_per_node} {gpu.device}"
+    drawn = Table(title=f"{of}, {gpu.memory / GIB:.1f} GiB each")
+    drawn.add_column("stage", overflow="fold")
+    drawn.add_column("GPUs", justify="right", no_wrap=True)
+    for name, _ in _COLUMNS:
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for one in planned:
+        shown = [_shown(name, getattr(one, name)) for _, name in _COLUMNS]
+        shown[-1] += "" if one.fits in (None, True) else " !"
+        drawn.add_row(one.stage, f"{one.gpus:,}" if one.gpus else "–", *shown)
+    drawn.add_section()
     sums = total(planned)
-    columns: list[tuple[str, list[str], str]] = [
-        ("stage", [one.stage for one in planned], "all"),
-        ("GPUs", [f"{one.gpus:,}" if one.gpus else "" for one in planned], ""),
-    ]
-    for title, name, form in _COLUMNS:
-        values = [_shown(getattr(one, name), form) for one in planned]
-        columns.append((title, values, _shown(sums.get(name), form)))
-    of = f"/{gpu.memory / 2**30:.1f}"
-    peaks = ["" if one.peak_gib_per_gpu is None else _peak(one, of) for one in planned]
-    columns.append(("GiB a GPU", peaks, ""))
-    for title, values, foot in columns:
-        side = "left" if title == "stage" else "right"
-        drawn.add_column(title, justify=side, footer=foot, no_wrap=True)  # type: ignore[arg-type]
-    for row in zip(*(values for _, values, _ in columns), strict=True):
-        drawn.add_row(*row)
+    drawn.add_row("all", "", *[_shown(name, sums.get(name)) for _, name in _COLUMNS[:-1]], "")
     return drawn
 
 
-_COLUMNS = [
-    ("tokens", "tokens", "short"),
-    ("FLOPs", "flops", ".2e"),
-    ("hours", "hours", ",.1f"),
-    ("GPU-hours", "gpu_hours", ",.0f"),
-    ("core-h", "core_hours", ",.0f"),
-    ("price", "price", ",.0f"),
-    ("kWh", "energy_kwh", ",.0f"),
-    ("disk GB", "disk_gb", ",.1f"),
-]
-
-
-def _shown(value: float | None, form: str) -> str:
+def _shown(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    if form != "short":
-        return format(value, form)
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:,.0f}"
-
-
-def _peak(one: Planned, of: str) -> str:
-    return f"{one.peak_gib_per_gpu:.1f}{of}" + ("" if one.fits else " !")
+    if name == "flops":
+        return f"{value:.2e}"
+    if name == "disk_gb":
+        return decimal(int(value * 1e9))
+    if name == "tokens":
+        sizes = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")]
+        return next((f"{value / one:.3g}{unit}" for one, unit in sizes if value >= one), "0")
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def notes(planned: list[Planned], gpu: Gpu) -> Iterator[str]:
@@ -69,4 +63,7 @@ def notes(planned: list[Planned], gpu: Gpu) -> Iterator[str]:
     for sentence, names in stages.items():
         yield f"{', '.join(names)}: {sentence}"
     yield f"GPU: {gpu.source}; {gpu.watts} W each at all times, for the GPUs alone"
-    yield "memory: a step of the model under fake tensors, with a margin of a tenth (docs/plan.md)"
+    yield (
+        "GiB a GPU: a step of the real model, counted without memory for it; to fit, it needs "
+        f"{MARGIN:.0%} more (docs/plan.md)"
+    )

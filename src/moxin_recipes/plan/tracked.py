@@ -1,7 +1,7 @@
 """What a training step holds, counted on the real model: all storages, without memory for any.
 
-torch's own `FSDPMemTracker` wants every FSDP unit to run its forward pass, and the head, whose weight
-our loss multiplies with itself, never does. So the storages are counted here.
+torch's own `FSDPMemTracker` wants every FSDP unit to run its forward pass. The head never does: our
+loss takes its weight alone. So the storages are counted here.
 """
 
 import functools
@@ -23,13 +23,12 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import AttentionInterface, AttentionMaskInterface, MistralForCausalLM
-from trl.trainer.utils import add_fused_lm_head
 
 from moxin_recipes.plan.flops import config_of
 from moxin_recipes.recipe.memory import BFLOAT16, Shape, Step
 from moxin_recipes.training.loss import fuse_loss
 
-_FLASH = "moxin_kept"
+_KEPT = "moxin_kept"
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class _Flash(torch.autograd.Function):
         return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
 
 
-AttentionInterface.register(_FLASH, lambda _, q, k, v, *__, **___: (_Flash.apply(q, k, v), None))
-AttentionMaskInterface.register(_FLASH, lambda *_, **__: None)
+AttentionInterface.register(_KEPT, lambda _, q, k, v, *__, **___: (_Flash.apply(q, k, v), None))
+AttentionMaskInterface.register(_KEPT, lambda *_, **__: None)
 
 
 class _Storages(TorchDispatchMode):
@@ -155,20 +154,23 @@ def track(shape: Shape, step: Step, adapter: Adapter | None = None) -> Held:
 
     The mesh is made outside of the fake mode, for it holds real tensors.
     """
+    with torch.device("meta"):
+        model = _model(shape, step, adapter)
     if not step.sharded:
         with FakeTensorMode():
-            return _track(shape, step, None, adapter)
+            return _track(model, step, None)
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=step.shards)
     try:
         mesh = init_device_mesh("cpu", (step.shards,), mesh_dim_names=("shards",))
         with FakeTensorMode():
-            return _track(shape, step, mesh, adapter)
+            return _track(model, step, mesh)
     finally:
         torch.distributed.destroy_process_group()
 
 
-def _track(shape: Shape, step: Step, mesh: DeviceMesh | None, adapter: Adapter | None) -> Held:
-    net, options = _model(shape, step, mesh, adapter)
+def _track(model: Any, step: Step, mesh: DeviceMesh | None) -> Held:
+    _without_memory(model)
+    net = model if mesh is None else sharded(model, step, mesh)
     optimizer = optimizer_of(net, step)
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     for parameter in trained:  # a step before the one that is counted, for the optimizer's state
@@ -185,39 +187,47 @@ def _track(shape: Shape, step: Step, mesh: DeviceMesh | None, adapter: Adapter |
         for tensor in (*net.parameters(), *net.buffers(), *state):
             storages.see(tensor)
         with autocast:
-            loss = net(input_ids=ids, labels=ids, **options).loss
+            loss = net(input_ids=ids, labels=ids).loss
         loss.backward()
     gradients = [one.grad for one in trained if one.grad is not None]
     sizes = (size_of(net.parameters()), size_of(gradients), size_of(state))
     return Held(*sizes, storages.peak)
 
 
-def _model(
-    shape: Shape, step: Step, mesh: DeviceMesh | None, adapter: Adapter | None
-) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The model as a stage trains it, and what its forward pass takes beside ids and labels."""
+def _model(shape: Shape, step: Step, adapter: Adapter | None) -> Any:
+    """The model as a stage trains it, on the meta device."""
     config = config_of(shape)
-    config._attn_implementation = _FLASH
+    config._attn_implementation = _KEPT
     config.use_cache = False  # as the Trainer sets it
     model: Any = MistralForCausalLM(config)
-    options: dict[str, Any] = {}
-    if step.pieces:
-        fuse_loss(model)
-    else:
-        add_fused_lm_head(model)
-        options = {"fused_lm_head": True}
+    fuse_loss(model)
     if adapter:
         if step.frozen == BFLOAT16:
             model.to(torch.bfloat16)
         modules: Any = list(adapter.modules)
         modules = "all-linear" if modules == ["all-linear"] else modules
         model = get_peft_model(model, LoraConfig(r=adapter.rank, target_modules=modules))
-    if mesh is not None:
-        return sharded(model, step, mesh), options
-    if step.checkpointing:
-        model.gradient_checkpointing_enable()
-        model.train()
-    return model, options
+    if step.checkpointing and not step.sharded:
+        model.activation_checkpointing_enable()
+    model.train()
+    return model
+
+
+def _without_memory(model: torch.nn.Module) -> None:
+    """Puts fake tensors of the CPU in the place of the meta device's; tied ones stay tied."""
+    fakes: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, old in tensors.items():
+                if old is None:
+                    continue
+                if id(old) not in fakes:
+                    new = torch.empty(old.shape, dtype=old.dtype)
+                    is_parameter = isinstance(old, torch.nn.Parameter)
+                    fakes[id(old)] = (
+                        torch.nn.Parameter(new, old.requires_grad) if is_parameter else new
+                    )
+                tensors[name] = fakes[id(old)]
 
 
 def size_of(tensors: Iterable[torch.Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""How many tokens a stage trains on and generates: from its recipe, and from tables where it ends."""
+"""How many tokens a stage trains on and generates: from its recipe, and from published tables."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,10 +40,8 @@ def of_stage(recipes: order.Recipes, recipe: Recipe[Any], args: Any) -> Work:
     if isinstance(keys, PretrainKeys):
         tokens = args.max_steps * keys.global_batch_size * keys.context_length
         return Work(tokens, keys.context_length, steps=args.max_steps)
-    if isinstance(keys, GrpoKeys):
-        work = _grpo(keys, args)
-    else:
-        work = _of_rows(recipes, recipe, args)
+    grpo = isinstance(keys, GrpoKeys)
+    work = _grpo(keys, args) if grpo else _of_rows(recipes, recipe, args)
     if recipe.values.get("use_peft"):
         # The weights of the model itself have no gradients: half of the backward pass.
         work.passes -= 1
@@ -51,7 +49,7 @@ def of_stage(recipes: order.Recipes, recipe: Recipe[Any], args: Any) -> Work:
 
 
 def _grpo(keys: GrpoKeys, args: Any) -> Work:
-    """Completions as long as they may be; each is scored by the model, by the reference, trained."""
+    """Completions as long as they may be: generated, scored by model and reference, trained on."""
     sampled = getattr(args, "use_vllm", False) and args.vllm_importance_sampling_correction
     old = bool(sampled or args.num_iterations > 1)
     length = keys.max_prompt_length + args.max_completion_length
