@@ -17,9 +17,7 @@ from moxin_recipes.recipe.memory import Shape, Step
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.loss import fuse_loss
 
-STEP = Step(
-    shards=2, rows=2, tokens=32, sharded=True, mixed=False, checkpointing=True, pieces=True
-)
+STEP = Step(shards=2, rows=2, tokens=32, sharded=True, mixed=False, checkpointing=True, pieces=True)
 SHAPES = [
     Shape(512, 64, 96, 3, 4, 2, tied=False),
     Shape(1001, 48, 81, 2, 6, 6, tied=True),  # rows that two processes cannot halve

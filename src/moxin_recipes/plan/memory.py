@@ -89,16 +89,16 @@ def too_much(memory: Memory, gpu: Gpu, values: dict[str, Any], step: Step) -> st
     """The end of the sentence about a stage that does not fit: the keys to change."""
     ways = []
     micro = int(values.get("per_device_train_batch_size", 8))
-    if micro > 1:
-        ways.append(f"lower `per_device_train_batch_size` ({micro})")
-    if not step.checkpointing:
-        also = ", with FSDP `fsdp_activation_checkpointing` in the file of `accelerate_config`"
-        ways.append("set `gradient_checkpointing: true`" + also * step.sharded)
-    if micro == 1 and step.checkpointing:
-        keys = ("context_length", "max_completion_length", "max_length")
-        ways += [f"lower `{key}`" for key in keys if key in values][:1]
     if memory.moment == "generation":
         ways.append("lower `vllm_gpu_memory_utilization`")
+    elif micro > 1:
+        ways.append(f"lower `per_device_train_batch_size` ({micro})")
+    elif step.checkpointing:
+        keys = ("context_length", "max_completion_length", "max_length")
+        ways += [f"lower `{key}`" for key in keys if key in values][:1]
+    if not step.checkpointing and memory.moment != "generation":
+        also = ", with FSDP `fsdp_activation_checkpointing` in the file of `accelerate_config`"
+        ways.append("set `gradient_checkpointing: true`" + also * step.sharded)
     if not values.get("use_peft"):
         ways.append("share the model among more GPUs (FSDP in `accelerate_config`)")
     return (

@@ -16,7 +16,11 @@ _START = ("model_name_or_path", "models")
 
 
 def with_siblings(recipes: order.Recipes) -> order.Recipes:
-    """The recipes of a ladder, and after them those of folders beside it, which may make inputs."""
+    """The recipes of a ladder, and where they do not make all of its inputs, those beside it."""
+    made = {repo for recipe in recipes for repo in recipe.outputs.values()}
+    inputs = {one.repo for recipe in recipes for one in recipe.references if "/" not in one.repo}
+    if inputs <= made:
+        return recipes
     own = recipes[0].path.resolve().parent
     others = [folder for folder in sorted(own.parent.glob("*/")) if folder != own]
     found = list(recipes)
