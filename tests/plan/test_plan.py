@@ -134,6 +134,9 @@ def test_json_and_the_table(
     assert phase["price"] is None  # nobody gave one
     assert phase["peak_gib_per_gpu"] == pytest.approx(1, abs=1e-6)
     assert phase["fits"] is True
+    trained = [stage["tokens"] or 0 for stage in printed["stages"] if stage["gpus"]]
+    assert printed["total"]["tokens"] == pytest.approx(sum(trained))
+    assert printed["stages"][0]["tokens"] == pytest.approx(1.99e12, rel=0.01)
     known = [stage["gpu_hours"] for stage in printed["stages"] if stage["gpu_hours"]]
     assert printed["total"]["gpu_hours"] == pytest.approx(sum(known))
     assert moxin(monkeypatch, folder, "--price", "2") == 0

@@ -83,10 +83,14 @@ def plan(
 
 
 def total(planned: list[Planned]) -> dict[str, float | None]:
-    """The sums of what is known of all stages; None where no stage has a number."""
+    """The sums of what is known of all stages; None where no stage has a number.
+
+    Tokens are those that are trained on; 00-data's are the same ones, prepared.
+    """
     sums: dict[str, float | None] = {}
     for name in _SUMS:
-        values = [getattr(one, name) for one in planned if getattr(one, name) is not None]
+        counted = [one for one in planned if one.gpus or name != "tokens"]
+        values = [getattr(one, name) for one in counted if getattr(one, name) is not None]
         sums[name] = sum(values) if values else None
     return sums
 
