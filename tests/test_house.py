@@ -16,6 +16,7 @@ SOURCE = ROOT / "src"
 LEVELS = [
     {"cli"},
     {"audit", "views"},
+    {"plan"},
     {"ladder"},
     {"stages"},
     {"run"},

@@ -74,6 +74,14 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
         action="store_true",
         help="delete unfinished local work under other values, and the steps that 00-data keeps",
     )
+    plan = command("plan", "Say what a ladder takes on given machines; nothing is run.", _plan)
+    plan.add_argument("ladder", type=Path)
+    plan.add_argument("--gpu", required=True, metavar="NAME", help="h100, a100, … (docs/plan.md)")
+    plan.add_argument("--nodes", type=int, required=True)
+    plan.add_argument("--gpus-per-node", type=int, required=True)
+    plan.add_argument("--mfu", type=float, help="share of the peak that training reaches, e.g. .4")
+    plan.add_argument("--price", type=float, help="of one GPU for an hour; no price without it")
+    plan.add_argument("--json", action="store_true")
     samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
@@ -192,6 +200,26 @@ def _status(options: argparse.Namespace) -> None:
     _console().print(status.table(states))
     for line in status.leftover_lines(states):
         _console().print(line, highlight=False, soft_wrap=True)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from moxin_recipes.plan import gpus, plan, table
+
+    machines = plan.Machines(
+        gpus.find(options.gpu), options.nodes, options.gpus_per_node, options.mfu, options.price
+    )
+    planned = plan.plan(options.ladder, machines, lambda stage: log.info("planning %s", stage))
+    if options.json:
+        sys.stdout.write(json.dumps(plan.as_json(planned), indent=1) + "\n")
+    else:
+        console = _console()
+        console.print(table.table(planned, machines))
+        for note in table.notes(planned, machines.gpu):
+            console.print(note, highlight=False, soft_wrap=True)
+    wrong = [one.wrong for one in planned if one.wrong]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more stages)" if len(wrong) > 1 else ""
+        raise RecipeError(f"{wrong[0]}{more}")
 
 
 def _tokenizer(options: argparse.Namespace) -> None:

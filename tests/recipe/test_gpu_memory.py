@@ -11,13 +11,13 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 from tests.conftest import ROOT
-from tests.recipe import tracked
 from tests.test_arithmetic_of_recipes import comes_out
 from tests.warm import launcher_environment
 from transformers import MistralConfig, MistralForCausalLM
 
 from moxin_recipes.ladder import launching, memory, order
 from moxin_recipes.models.scratch import mistral_config
+from moxin_recipes.plan.tracked import track
 from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.launcher import Launcher, content_of
@@ -178,7 +178,7 @@ def test_the_sum_is_what_a_step_holds(given: dict[str, Any], moment: str) -> Non
     shape, step = replace(WIDE, **sizes), replace(PLAIN, **changes)
     expected, when = most(held(shape, step))
     assert when == moment
-    assert 1 <= expected / tracked.peak(config(shape), shape, step) < 1.25
+    assert 1 <= expected / track(shape, step).peak < 1.25
 
 
 def test_what_a_recipe_changes() -> None:

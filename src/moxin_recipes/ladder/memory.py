@@ -109,11 +109,12 @@ def step_of(
 
 def _adapter(recipe: Recipe[Any], shape: Shape) -> int | None:
     """The parameters of a recipe's adapter; None where it has none, or one that is not counted."""
-    values = recipe.values
-    if not values.get("use_peft"):
-        return None
-    modules = values.get("lora_target_modules") or _LORA
-    return shape.adapter(values.get("lora_r", 16), modules)  # TRL's default
+    return shape.adapter(*lora(recipe)) if recipe.values.get("use_peft") else None
+
+
+def lora(recipe: Recipe[Any]) -> tuple[int, list[str]]:
+    """(rank, modules) of a recipe's adapter; 16 is TRL's default."""
+    return recipe.values.get("lora_r", 16), recipe.values.get("lora_target_modules") or _LORA
 
 
 def _shards(launcher: Launcher, content: dict[str, Any]) -> int:

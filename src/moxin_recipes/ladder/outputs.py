@@ -112,7 +112,7 @@ def _branches(recipe: Recipe[Any], keys: TrainingKeys, size: float | None) -> It
 
 
 def _tokens(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
-    read = _read(recipe, recipes)
+    read = tokens_read(recipe, recipes)
     # Of a tokenizer that is pulled the recipe tells no size, so its ids may take four bytes.
     width = 4 if keys.tokenizer_name_or_path else dtype_for(keys.vocab_size).itemsize
     files = folder = 0
@@ -128,7 +128,7 @@ def _tokens(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
 
 
 def _corpus(recipe: Recipe[Any], keys: DataKeys, recipes: Recipes) -> Counts:
-    read = _read(recipe, recipes)
+    read = tokens_read(recipe, recipes)
     kept = [(1 + bool(source.heldout_fraction)) * keys.tasks for source in keys.sources]
     together = {name for source in keys.sources for name in source.dedup}
     steps = sum(_steps(source) for source in keys.sources)
@@ -155,7 +155,7 @@ def _spread(files: int) -> int:
     return files if files <= FOLDER else max(SUB_FOLDER, -(-files // SUB_FOLDER))
 
 
-def _read(recipe: Recipe[Any], recipes: Recipes) -> dict[str, float]:
+def tokens_read(recipe: Recipe[Any], recipes: Recipes) -> dict[str, float]:
     """Tokens that each source must have for the phases of the ladder which read these tokens."""
     needed: dict[str, float] = {}
     for phase in recipes:

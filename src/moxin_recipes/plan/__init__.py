@@ -1,0 +1,1 @@
+"""What a ladder will take on given machines, before anything is paid for or downloaded."""
