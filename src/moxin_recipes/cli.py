@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moxin_recipes import environment
+from moxin_recipes.audit import commands as audit_commands
 from moxin_recipes.hub import commands as hub_commands
+from moxin_recipes.plan import commands as plan_commands
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import commands as score_commands
 
@@ -37,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
     _on_ladders(command)
     score_commands.add_to(command)
+    plan_commands.add_to(command)
+    audit_commands.add_to(command)
     score = command("score", "Score given completions with a reward, as training does.", _score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
@@ -74,14 +78,6 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
         action="store_true",
         help="delete unfinished local work under other values, and the steps that 00-data keeps",
     )
-    plan = command("plan", "Say what a ladder takes on given machines; nothing is run.", _plan)
-    plan.add_argument("ladder", type=Path)
-    plan.add_argument("--gpu", required=True, metavar="NAME", help="h100, a100, … (docs/plan.md)")
-    plan.add_argument("--nodes", type=int, required=True)
-    plan.add_argument("--gpus-per-node", type=int, required=True)
-    plan.add_argument("--mfu", type=float, help="share of the peak that training reaches, e.g. .4")
-    plan.add_argument("--price", type=float, help="of one GPU for an hour; no price without it")
-    plan.add_argument("--json", action="store_true")
     samples = command("samples", "Show which documents a step of pretraining read.", _samples)
     samples.add_argument("recipe", type=Path, help="a recipe of the stage pretrain")
     samples.add_argument("--step", type=int, required=True, help="1 is the first one")
@@ -99,14 +95,9 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     chat = command("chat", "Talk with a model, greedily; a line each.", _chat)
     chat.add_argument("model", metavar="MODEL[@REVISION]")
     chat.add_argument("said", nargs="*", metavar="LINE", help="standard input without any")
-    verify = command("verify", "Read again, from the Hub, what a result was made of.", _verify)
-    what = verify.add_mutually_exclusive_group(required=True)
-    what.add_argument("repository", nargs="?", metavar="REPO[@REVISION]")
-    what.add_argument("--list", type=Path, metavar="FILE", help="with --alive: anybody's links")
-    verify.add_argument("--alive", action="store_true", help="ask only whether all still answers")
     for of_launch in (run, status):
         of_launch.add_argument("--accelerate-config", type=Path, metavar="FILE")
-    for with_hub in (run, check, status, samples, evaluate, chat, verify):
+    for with_hub in (run, check, status, samples, evaluate, chat):
         with_hub.add_argument("--hub", help="local, hf, or the URL of a Hub")
         with_hub.add_argument("--namespace", help="namespace of repositories named without one")
 
@@ -202,26 +193,6 @@ def _status(options: argparse.Namespace) -> None:
         _console().print(line, highlight=False, soft_wrap=True)
 
 
-def _plan(options: argparse.Namespace) -> None:
-    from moxin_recipes.plan import gpus, plan, table
-
-    machines = plan.Machines(
-        gpus.find(options.gpu), options.nodes, options.gpus_per_node, options.mfu, options.price
-    )
-    planned = plan.plan(options.ladder, machines, lambda stage: log.info("planning %s", stage))
-    if options.json:
-        sys.stdout.write(json.dumps(plan.as_json(planned), indent=1) + "\n")
-    else:
-        console = _console()
-        console.print(table.table(planned, machines))
-        for note in table.notes(planned, machines.gpu):
-            console.print(note, highlight=False, soft_wrap=True)
-    wrong = [one.wrong for one in planned if one.wrong]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more stages)" if len(wrong) > 1 else ""
-        raise RecipeError(f"{wrong[0]}{more}")
-
-
 def _tokenizer(options: argparse.Namespace) -> None:
     from moxin_recipes.tokens import mistral
 
@@ -258,12 +229,6 @@ def _check(options: argparse.Namespace) -> None:
     from moxin_recipes.ladder import check
 
     check.check(options.ladder, options.online)
-
-
-def _verify(options: argparse.Namespace) -> None:
-    from moxin_recipes.audit import commands
-
-    commands.verify(options.repository, options.list, options.alive)
 
 
 def _openness(written: str) -> None:

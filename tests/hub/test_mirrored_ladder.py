@@ -39,6 +39,9 @@ def test_a_mirrored_ladder_is_done_even_where_it_pins_commits_of_the_first_hub(
             (other.ladder / path.name).write_text(yaml.safe_dump(values, sort_keys=False))
         assert pinned > 5
         after = status(other)
+        done = other.moxin("verify", "moxin-nano-release", "--hub", "local")
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.splitlines()[-1].endswith(" read: all is as it was")
     assert {row["state"] for row in after.values()} == {"done"}
     commits = {old.rpartition("/")[2]: new.rpartition("/")[2] for old, new in known.items()}
     for stage, row in before.items():

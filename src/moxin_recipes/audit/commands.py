@@ -1,43 +1,58 @@
-"""What `moxin verify` says; it ends with exit code 1 where something is not as it was."""
+"""`moxin verify`: a result and all that it was made of, read again from the Hub.
 
+It ends with exit code 1 where something is not as it was.
+"""
+
+import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.filesize import decimal
-
-from moxin_recipes.audit import alive
-from moxin_recipes.audit import verify as verifying
-from moxin_recipes.hub import session
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
 
 
-def verify(repository: str | None, file: Path | None, is_alive: bool) -> None:
-    """Verifies a repository and all that it was made of, or asks whether links answer."""
-    if file and not is_alive:
+def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds it to the command line; `command` makes a parser of a name, a help and an action."""
+    verify = command("verify", "Read a result and all it was made of again, from the Hub.", _verify)
+    what = verify.add_mutually_exclusive_group(required=True)
+    what.add_argument("repository", nargs="?", metavar="REPO[@REVISION]")
+    what.add_argument("--list", type=Path, metavar="FILE", help="with --alive: anybody's links")
+    verify.add_argument("--alive", action="store_true", help="ask only whether all still answers")
+    verify.add_argument("--hub", help="local, hf, or the URL of a Hub")
+    verify.add_argument("--namespace", help="namespace of repositories named without one")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moxin_recipes.hub import session
+
+    if options.list and not options.alive:
         raise RecipeError("--list: it goes with --alive; a list says nothing of what was there")
     session.start()
-    if file:
-        _list(file)
+    if options.list:
+        _list(options.list)
     else:
-        _chain(str(repository), is_alive)
+        _chain(options.repository, options.alive)
 
 
-def _chain(repository: str, is_alive: bool) -> None:
-    walk = verifying.Walk(alive=is_alive)
-    for line in walk.run(verifying.start(repository)):
+def _chain(repository: str, alive: bool) -> None:
+    from rich.filesize import decimal
+
+    from moxin_recipes.audit import verify
+
+    walk = verify.Walk(alive=alive)
+    for line in walk.run(verify.start(repository)):
         log.info("%s", line)
     report = walk.report
-    for text in report.unchecked:
+    code = "that the code makes these bytes (`moxin replay`)"
+    held = ["what the files hold (leave out --alive)"] if alive else []
+    for text in (*report.unchecked, *held, code):
         sys.stdout.write(f"not checked: {text}\n")
-    if is_alive:
-        sys.stdout.write("not checked: what the files hold (leave out --alive)\n")
-    sys.stdout.write("not checked: that the code makes these bytes (`moxin replay`)\n")
     for text in report.faults:
         sys.stdout.write(f"fault: {text}\n")
-    read = "asked for" if is_alive else f"{decimal(report.size)} read"
+    read = "asked for" if alive else f"{decimal(report.size)} read"
     found = f"{len(report.faults)} faults" if report.faults else "all is as it was"
     sys.stdout.write(f"{report.revisions} revisions, {report.files} files, {read}: {found}\n")
     if report.faults:
@@ -45,6 +60,8 @@ def _chain(repository: str, is_alive: bool) -> None:
 
 
 def _list(file: Path) -> None:
+    from moxin_recipes.audit import alive
+
     links, gone = alive.links(file), 0
     for link, why in alive.dead(links):
         if why:

@@ -122,7 +122,7 @@ class Walk:
             self.report.fault(f"{revision.place}:{INDEX}: it is not what its {MANIFEST} lists")
         for source, names in told.get("distributions", {}).items():
             came = f"{len(names)} packages" if len(names) > 1 else names[0]
-            self.report.leave(f"{revision.place}: that its {source} is the text of {came}")
+            self.report.leave(f"that the source {source} is the text of {came}")
         return parents + (_parents(pinned) or [])
 
     def _read(self, revision: Revision) -> dict[str, Read]:
