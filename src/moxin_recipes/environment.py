@@ -38,6 +38,11 @@ def local_hub() -> Identity:
     return identity(home() / "hub")
 
 
+def variables_of(folder: Path) -> dict[str, str]:
+    """Environment variables with which any Hugging Face client uses the Hub of that home."""
+    return local_variables(identity(folder / "hub"), folder / "cache")
+
+
 def local_variables(who: Identity, cache: Path) -> dict[str, str]:
     """Environment variables with which any Hugging Face client uses the embedded Hub."""
     bypass = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
@@ -68,7 +73,7 @@ def choose(hub: str | None = None) -> None:
     if hub is None:
         pass  # HF_ENDPOINT as it stands
     elif hub == "local":
-        os.environ.update(local_variables(local_hub(), home() / "cache"))
+        os.environ.update(variables_of(home()))
         os.environ.pop("HUGGING_FACE_HUB_TOKEN", None)
         # Loopback takes a moment; its progress bars would bury those of training.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,10 +1,11 @@
-"""`moxin verify`: a result and all that it was made of, read again from the Hub.
+"""`moxin verify` and `moxin replay`: a result read again from the Hub, and made again.
 
-It ends with exit code 1 where something is not as it was.
+They end with exit code 1 where something is not as it was.
 """
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,18 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     what.add_argument("repository", nargs="?", metavar="REPO[@REVISION]")
     what.add_argument("--list", type=Path, metavar="FILE", help="with --alive: anybody's links")
     verify.add_argument("--alive", action="store_true", help="ask only whether all still answers")
-    verify.add_argument("--hub", help="local, hf, or the URL of a Hub")
-    verify.add_argument("--namespace", help="namespace of repositories named without one")
+    replay = command("replay", "Make a result again from its manifest, and compare.", _replay)
+    replay.add_argument("repository", metavar="REPO@REVISION")
+    replay.add_argument("--out", type=Path, metavar="DIR", help="an empty folder to do it in")
+    replay.add_argument(
+        "--trust-code",
+        metavar="ADDRESS@COMMIT",
+        help="run the code that made it, where that is not this code",
+    )
+    replay.add_argument("--score", metavar="NAME", help="make only this number of its card again")
+    for one in (verify, replay):
+        one.add_argument("--hub", help="local, hf, or the URL of a Hub")
+        one.add_argument("--namespace", help="namespace of repositories named without one")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -35,6 +46,31 @@ def _verify(options: argparse.Namespace) -> None:
         _list(options.list)
     else:
         _chain(options.repository, options.alive)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from moxin_recipes import environment
+    from moxin_recipes.audit import replay
+    from moxin_recipes.hub import session
+
+    session.start()
+    if options.score:
+        from moxin_recipes.audit import rescore
+
+        score = rescore.again(options.repository, options.score)
+        word = "the same" if score.holds else "different"
+        sys.stdout.write(f"{options.repository} {options.score}: {score}: {word}\n")
+        if not score.holds:
+            sys.exit(1)
+        return
+    name = re.sub(r"[^\w.-]+", "-", options.repository)
+    folder = options.out or environment.home() / "replays" / name
+    found = replay.replay(options.repository, folder.absolute(), options.trust_code)
+    for line in found.lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{options.repository}: {found.word}\n")
+    if not found.holds:
+        sys.exit(1)
 
 
 def _chain(repository: str, alive: bool) -> None:

@@ -1,0 +1,194 @@
+"""Makes a result again from its manifest: its code, its inputs at their commits, a fresh folder.
+
+The inputs go to a Hub of the replay's own, which starts in that folder and ends with it. So no tag
+of the Hub in use moves, and the code gets no token of its owner's.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moxin_recipes import environment
+from moxin_recipes.audit import difference, verify
+from moxin_recipes.audit.served import Revision
+from moxin_recipes.hub import manifest as manifests
+from moxin_recipes.hub.code import code, public
+from moxin_recipes.hub.files import write_json
+from moxin_recipes.hub.pull import Parent, download
+from moxin_recipes.recipe.fields import is_path
+from moxin_recipes.recipe.strict import RecipeError
+
+log = logging.getLogger(__name__)
+# Variables that a replay keeps: none can hold a token.
+_KEPT = (
+    *("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY"),
+)
+_SHOWN = 12  # digits of a commit
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is to be made again: its pin, its manifest, and the key of its recipe that names it."""
+
+    pin: Parent
+    told: dict[str, Any]
+    output: str
+
+    @classmethod
+    def of(cls, written: str) -> "Original":
+        """Raises RecipeError for what no stage made, or made on the way."""
+        pin = verify.start(written)
+        told = Revision.of(pin).manifest()
+        if not told or "installed" not in told:
+            raise RecipeError(f"{written}: its {manifests.MANIFEST} does not say how it was made")
+        name = pin.repo.partition("/")[2]
+        outputs = {k: str(v) for k, v in told["recipe"].items() if k.startswith("hub_") and v}
+        named = [key for key, repo in outputs.items() if repo.rpartition("/")[2] == name]
+        if not named or pin.revision.startswith("step-"):
+            raise RecipeError(f"{written}: it is no result of a stage; name one, such as REPO@sft")
+        return cls(pin, told, named[0])
+
+    @property
+    def parents(self) -> list[Parent]:
+        """The inputs."""
+        return [Parent(**parent) for parent in self.told["parents"]]
+
+
+def replay(written: str, folder: Path, trusted: str | None) -> difference.Verdict:
+    """Makes REPOSITORY@REVISION again in an empty `folder`, and compares.
+
+    `trusted` is ADDRESS@COMMIT of other code than this.
+    """
+    original = Original.of(written)
+    if folder.exists() and any(folder.iterdir()):
+        raise RecipeError(f"{folder}: it is not empty; name another folder with --out")
+    source = _source(original.told["code"], trusted, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _seed(original, folder)
+    made = _run(original, folder, source)
+    files = manifests.payload_files(made)
+    import torch  # noqa: F401 (the machine says what torch makes of it)
+
+    now = {
+        "files": files,
+        "hardware": {
+            **manifests.hardware(original.told["hardware"]["processes"]),
+            "threads": original.told["hardware"]["threads"],
+        },
+        "installed": manifests.installed(),
+        "launcher": original.told["launcher"],
+    }
+    return difference.verdict(original.told, now, (download(original.pin), made))
+
+
+def _source(told: dict[str, Any], trusted: str | None, folder: Path) -> Path | None:
+    """A checkout of the code that made it; None where that is the code that runs here.
+
+    Raises RecipeError unless other code is trusted by its address and commit.
+    """
+    here = code()
+    if all(here[name] == told.get(name) for name in ("version", "commit", "patch")):
+        return None
+    commit, changes = told.get("commit"), told.get("patch") or ""
+    if commit is None:
+        raise RecipeError(
+            f"made by moxin-recipes {told['version']} outside of a checkout, which is not the code "
+            f"here ({here['version']}); install that version"
+        )
+    sys.stdout.write(f"made by commit {commit} of {told.get('address') or 'an unnamed address'}\n")
+    if changes:
+        sys.stdout.write(f"with these changes:\n{changes}\n")
+    sys.stdout.flush()
+    if trusted is None:
+        raise RecipeError(
+            f"other code made it than runs here ({str(here['commit'])[:_SHOWN]}); to run that "
+            f"code, give --trust-code ADDRESS@{commit}"
+        )
+    address, _, wanted = trusted.rpartition("@")
+    if not address or wanted != commit:
+        raise RecipeError(f"--trust-code: it must be ADDRESS@{commit}, the code that made it")
+    if told.get("address") and public(address) != told["address"]:
+        log.warning("%s is not the address that its manifest names", address)
+    return _checkout(address, commit, changes, folder / "code")
+
+
+def _checkout(address: str, commit: str, changes: str, folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for words, given in (
+        (["clone", "--quiet", "--no-checkout", "--", address, str(folder)], ""),
+        (["-C", str(folder), "checkout", "--quiet", commit], ""),
+        *([(["-C", str(folder), "apply", "-"], changes)] if changes else []),
+    ):
+        done = subprocess.run(
+            ["git", *words],  # noqa: S607 (the caller's git)
+            input=given.encode(),
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            raise RecipeError(f"--trust-code: git {words[0]}: {said}")
+    return folder
+
+
+def _seed(original: Original, folder: Path) -> None:
+    """The inputs on the replay's own Hub."""
+    pins = []
+    for parent in original.parents:
+        log.info("%s@%s", parent.repo, parent.commit[:_SHOWN])
+        pins.append({**parent.as_dict(), "folder": str(download(parent))})
+    write_json(folder / "pins.json", pins)
+    command = [sys.executable, "-m", "moxin_recipes.audit.seed", str(folder / "pins.json")]
+    _call(command, _environment(original, folder), Path.cwd(), "the inputs cannot be put together")
+
+
+def _run(original: Original, folder: Path, source: Path | None) -> Path:
+    """Runs the stage by its own code; the folder of the result."""
+    told = original.told
+    values = {**told["recipe"], "push_to_hub": False, "output_dir": str(folder / "result")}
+    for parent in original.parents:
+        if is_path(str(values.get(parent.key))):  # a file of the machine that made it
+            values[parent.key] = f"{parent.repo}@{parent.revision}"
+    recipe = folder / told["recipe_file"]
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    settings = folder / "launcher.yaml"
+    settings.write_text(yaml.safe_dump(told["launcher"], sort_keys=False))
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
+        *("--num_cpu_threads_per_process", str(told["hardware"]["threads"] or 1)),
+        *("--config_file", str(settings), "-m", f"moxin_recipes.stages.{told['stage']}"),
+        *("--config", str(recipe)),
+    ]
+    _call(command, _environment(original, folder, source), source or Path.cwd(), "it did not end")
+    of_output = folder / "result" / original.output
+    return of_output if of_output.is_dir() else folder / "result"
+
+
+def _environment(original: Original, folder: Path, source: Path | None = None) -> dict[str, str]:
+    """Variables of the replay's processes: its own Hub, and no token of anybody's."""
+    path, home = [str(source / "src")] if source else [], folder / "home"
+    return {
+        **{name: os.environ[name] for name in _KEPT if name in os.environ},
+        **environment.variables_of(home),
+        "HOME": str(folder),
+        "MOXIN_HOME": str(home),
+        "MOXIN_HUB": "local",
+        "MOXIN_NAMESPACE": original.pin.repo.partition("/")[0],
+        "OMP_NUM_THREADS": str(original.told["hardware"]["threads"] or 1),
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+
+
+def _call(command: list[str], variables: dict[str, str], where: Path, failed: str) -> None:
+    done = subprocess.run(command, env=variables, cwd=where, check=False)
+    if done.returncode:
+        raise RecipeError(f"{failed}: exit code {done.returncode}; it says why above")
