@@ -1,6 +1,7 @@
 """Chats as they come: each row of docs/chats.md, and more of each kind; what is learned of them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from tests.chats import templates
 from tests.conftest import ROOT
 from tests.tiny import tiny_tokenizer, turns
 
-from moxin_recipes.chats.layouts import ROLES, Chat, layout_of, turns_of
+from moxin_recipes.chats.layouts import Chat, layout_of
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.chats.rendering import Unusable
 from moxin_recipes.chats.template import encode
+from moxin_recipes.chats.turns import ROLES, turns_of
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -132,7 +134,25 @@ def test_roles_have_the_names_of_the_page(role: str, names: tuple[str, ...]) -> 
         ([{"role": 3, "content": "Hi"}], "unknown role 3"),
         ([None], "empty turn"),
         ([{}], "empty turn"),
-        ([["user", "Hi"]], "a turn in chosen is a text, without a role"),
+        (["Hi", "Ho"], "a turn in chosen is a text, without a role"),
+        ([["user", "Hi"]], "a turn in chosen is a list, without a role"),
+        ([12], "a turn in chosen is a int, without a role"),
+        ([{"role": "user"}], "empty turn"),
+        (
+            [{"role": "user", "body": "Hi"}],
+            "a turn has neither content nor value (it has r",
+        ),
+        (
+            [{"role": "user", "content": None, "body": "Hi"}],
+            "a turn has neither content nor value",
+        ),
+        ([{"role": "user", "content": [None]}], "content that is no text"),
+        ([{"role": "user", "content": math.nan}], "empty turn"),
+        ([{"role": "user", "content": math.inf}], "empty turn"),
+        (
+            [{"role": "user", "content": '[{"type": "image_url", "image_url": {}}]'}],
+            "content of type image_url",
+        ),
         (7, "chosen is no list of turns"),
         ({"role": "user", "content": "Hi"}, "chosen is no list of turns"),
         ("[{'role': 'user', 'content': 'Hi'}]", "chosen is a text that is not JSON"),
@@ -308,7 +328,8 @@ def test_places_of_unlearned_answers_count_the_system_turn() -> None:
         ['{"name": "add", "parameters": {"type": "object"}}'],
         '[{"name": "add", "parameters": {"type": "object"}}]',
         {"name": "add", "parameters": {"type": "object"}},
-        [{"name": "add", "parameters": {"type": "object", "extra": None}}],
+        [{"type": "function", "function": '{"name": "add", "parameters": {"type": "object"}}'}],
+        [{"function": None, "name": "add", "strict": None, "parameters": {"type": "object"}}],
     ],
 )
 def test_tools_in_all_their_ways(tools: Any) -> None:
