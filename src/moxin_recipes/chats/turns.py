@@ -128,7 +128,7 @@ def _turn(given: Any, where: str) -> dict[str, Any]:
     content = turn.pop(said, None)
     if calling:
         made, content = calls.made(content), ""
-    turn = {"role": role, "content": _text(content, role)} | turn | {"weight": _weight(turn)}
+    turn |= {"role": role, "content": _text(content, role), "weight": _weight(turn)}
     if made:
         turn["tool_calls"] = made
     thought = turn.get("reasoning_content") or turn.get("thinking")
