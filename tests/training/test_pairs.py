@@ -149,12 +149,12 @@ def test_a_prompt_that_the_template_does_not_write_whole_leaves_the_pair_out(
         (
             {"question": "how?", "chosen": "12", "rejected": "13"},
             "`prompt_column`: the dataset has no column `prompt` (it has: question, chosen, "
-            "rejected), and its answers begin with no shared prompt; 1 of 1 pairs are left out: 1 no",
+            "rejected), and its answers begin with no shared prompt; 1 of 1 pairs are left out: 1",
         ),
         (
             {"prompt": None, "chosen": "12", "rejected": "13"},
             "`dataset_name`: none of its 1 pairs can be used; 1 of 1 pairs are left out: 1 no "
-            "shared prompt; `prompt_column` decides on most of them; such as “12 13”",
+            "shared prompt; `prompt_column` decides on most of them; such as “12",
         ),
         (
             {"question": "how?", "chosen": "12", "rejected": ""},
