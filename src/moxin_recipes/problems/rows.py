@@ -19,11 +19,18 @@ class Problems:
     """The problems of a split as texts, with the reasons why some of them are left out."""
 
     def __init__(
-        self, rows: Dataset, names: tuple[str, str], key: str, *, is_tests: bool = False
+        self,
+        rows: Dataset,
+        names: tuple[str, str],
+        key: str,
+        *,
+        is_tests: bool = False,
+        reasons: Sequence[str] = (),
     ) -> None:
         """`names` are the columns of problems and answers, `key` is the dataset's recipe key.
 
-        Raises RecipeError where no row can be used.
+        `reasons`, one a row, are known why rows cannot be used. Raises RecipeError where no row
+        can be used.
         """
         self.key, self._source = key, rows
         columns = [_read(rows, name, key) for name in names]
@@ -31,9 +38,9 @@ class Problems:
         answers = [answer_of(value, is_tests=is_tests) for value in columns[1]]
         self.texts = [text for text, _ in problems]
         self.answers = [text for text, _ in answers]
+        found = [why or other for (_, why), (_, other) in zip(problems, answers, strict=True)]
         self.reasons = np.array(
-            [why or other for (_, why), (_, other) in zip(problems, answers, strict=True)],
-            dtype=object,
+            [known or why for known, why in zip(reasons or found, found, strict=True)], dtype=object
         )
         self.prove_some()
 
