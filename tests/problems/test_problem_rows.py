@@ -158,6 +158,24 @@ def test_answers_are_tried() -> None:
         known_answers.try_answers(["math"], set_of(worked))
 
 
+def test_tests_of_programs_are_tried() -> None:
+    good, bad = (
+        '{"inputs": ["2"], "outputs": ["4"]}',
+        '{"inputs": [2], "outputs": [4], "fn_name": "f"}',
+    )
+    problems = set_of([good] * 9 + [bad] + [good])
+    reasons = known_answers.try_answers(["code"], problems)
+    assert reasons == [""] * 9 + ["tests are not understood", ""]
+    with pytest.raises(RecipeError) as refused:
+        known_answers.try_answers(["code"], set_of([good, bad, "4", bad]))
+    line = str(refused.value)
+    assert line.startswith("`dataset_name`: `code` can read 1 of 4 answers (row 1: {")
+    assert "the `answer` of a program must be its tests, {" in line
+    assert line.endswith(
+        "name the column that holds it (`answer_column`), or use another reward (`rewards`)"
+    )
+
+
 _ROW = re.compile(r"\| `(\{\"problem.*\})` \| (?:`(.+)`|left out: (.+)) \|")
 
 
