@@ -68,7 +68,7 @@ def packed(rows: list[Any], jinja: str, folder: Path, **keys: Any) -> Any:
     """The rows as one JSON Lines file holds them, encoded by a template; their tokenizer, too."""
     folder.mkdir(exist_ok=True)
     (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    chats = load_split(folder, None, "train", [], "dataset_name", json_as_text=True)
+    chats = load_split(folder, None, "train", [], "dataset_name", as_written=True)
     tokenizer = templates.tokenizer("<|im_end|>", jinja)
     layout = layout_of(chats.column_names, **keys)
     return tokenizer, encode_chats(chats, tokenizer, 2000, folder / "chats", None, (), layout)

@@ -111,7 +111,7 @@ def _within(text: str) -> Iterator[str]:
             pass
         else:
             for inner in lost.texts(value):
-                # JSON may hold halves of signs, which no text can.
-                yield from _within(inner.encode(errors="replace").decode())
+                yield from _within(inner)
             return
-    yield text
+    # JSON may hold halves of signs, which no text can.
+    yield text.encode(errors="replace").decode()

@@ -1,12 +1,8 @@
-"""Rows of JSON files, each column as text: what a list holds may differ from row to row.
-
-`datasets` finds the type of a column in the first rows of the first file. Where a later row, or
-another file, has a list of parts for a text, it writes these as JSON, and the texts beside them in
-quotes; a text that happens to be JSON it takes for its value. Chats are such rows.
-"""
+"""The rows of JSON files as they stand there, or one line that says where a file is broken."""
 
 import itertools
 import json
+import lzma
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,43 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from datasets import Dataset, Features, Value, load_dataset_builder
-from datasets.arrow_reader import ReadInstruction
-from datasets.packaged_modules.json.json import Json
 
 from moxin_recipes.recipe.strict import RecipeError
 
+# NaN and Infinity are no JSON; pandas writes the first where a table has nothing.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+_BY_NAME = "a row is an object that names its columns"
 
-def load(folder: Path, config: str | None, split: str, key: str) -> Dataset | None:
-    """Returns a split whose files are JSON, JSON Lines or an array; None if they are others.
 
-    A text stays as it is, null too; everything else is its JSON text. Raises RecipeError, with the
-    recipe `key`, the file and the line, for what is not JSON, and what `datasets` raises.
-    """
-    builder = load_dataset_builder(str(folder), config)
-    wanted = split.partition("[")[0]
-    if not isinstance(builder, Json) or wanted not in builder.config.data_files or "+" in split:
-        return None
-    files = [Path(file) for file in builder.config.data_files[wanted]]
-    names: dict[str, None] = {}
-    for file in files:
-        for row in _checked(file, f"`{key}`: {_shown(file, folder)}"):
-            names |= dict.fromkeys(row)
-    if not names:
-        raise RecipeError(f"`{key}`: {_shown(files[0], folder)} holds no rows")
-    rows: Dataset = Dataset.from_generator(
-        _texts,
-        features=Features({name: Value("string") for name in names}),
-        gen_kwargs={
-            # No lists: their items would be shared out. Size and date tell files apart.
-            "names": tuple(names),
-            "files": tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files),
-        },
-    )
-    if split == wanted:
-        return rows
-    (part,) = ReadInstruction.from_spec(split).to_absolute({wanted: len(rows)})
-    return rows.select(range(part.from_, part.to))
+def decoded(text: str) -> Any:
+    """Returns what a JSON text holds; NaN and infinite numbers are null. Raises ValueError."""
+    return _DECODER.decode(text)
 
 
 def is_json(name: str) -> bool:
@@ -61,80 +31,109 @@ def is_json(name: str) -> bool:
 def head(file: Path, name: str, key: str, count: int) -> list[dict[str, Any]]:
     """Returns the first `count` rows of a JSON file as they stand there.
 
-    Raises RecipeError as `load` does, of these rows; `name` is the file's in the error.
+    Raises RecipeError as `rows` does, of these rows; `name` is the file's in the error.
     """
-    return list(itertools.islice(_checked(file, f"`{key}`: {name}"), count))
+    return list(itertools.islice(rows(file, f"`{key}`: {name}"), count))
 
 
-def _texts(
-    names: tuple[str, ...], files: tuple[tuple[str, int, int], ...]
-) -> Iterator[dict[str, Any]]:
-    for file, *_ in files:
-        for _, row in _rows(Path(file)):
-            yield {name: _text(row.get(name)) for name in names}
+def rows(file: Path, where: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file: of a line each, of an array, or one object.
 
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()  # no half of a sign, which no text can hold
-    return None if value is None else json.dumps(value)
-
-
-def _checked(file: Path, where: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file, each an object; what is none is an error that says where it is."""
+    Raises RecipeError, which begins with `where` and names the line, for what is not JSON, not
+    UTF-8 or no row, and for a table that was written column by column.
+    """
     try:
-        for line, row in _rows(file):
-            if not isinstance(row, dict):
-                kind = type(row).__name__
-                raise RecipeError(f"{where}, row {line}, is a {kind}; a row names its columns")
-            yield row
+        with fsspec.open(str(file), "rb", compression="infer") as stream:
+            given = _values(stream, where)
+            first = [row for _, row in itertools.islice(given, 2)]
+            if len(first) == 1 and _is_table(first[0]):
+                raise RecipeError(
+                    f"{where} is one object of whole columns; write an object for each row, "
+                    'as `to_json(path, orient="records", lines=True)` of pandas does'
+                )
+            for number, row in itertools.chain(enumerate(first, 1), given):
+                if not isinstance(row, dict):
+                    raise RecipeError(
+                        f"{where}, row {number}, is a {type(row).__name__}; {_BY_NAME}, so take "
+                        "the file away if it holds none"
+                    )
+                yield row
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise RecipeError(f"{where} is damaged ({error}); take it away, or pack it anew") from error
+
+
+def text_of(data: bytes, line: int, where: str) -> str:
+    """Returns bytes that begin in a `line` of a file as a text; raises RecipeError if not UTF-8."""
+    try:
+        return data.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line += data[: error.start].count(b"\n")
+        raise RecipeError(
+            f"{where}, line {line}, is not UTF-8 (byte 0x{data[error.start]:02x}); save the file "
+            "as UTF-8"
+        ) from error
+
+
+def _values(stream: Any, where: str) -> Iterator[tuple[int, Any]]:
+    """What a file holds, and its number: a line, or an item of an array, or all of it."""
+    line, begun = 1, stream.readline()
+    while begun and not begun.strip():
+        line, begun = line + 1, stream.readline()
+    if not begun:
+        return
+    text = text_of(begun, line, where)
+    if isinstance(_or_none(text), dict):
+        number = 0
+        for number, later in enumerate(itertools.chain([begun], stream), line):
+            if later.strip():
+                yield number, _value(text_of(later, number, where), number, where)
+        return
+    following = stream.readline()
+    if text.lstrip()[:1] == following.lstrip()[:1].decode("latin-1") == "{":
+        _value(text, line, where)  # a broken line before others
+    content = text_of(begun + following + stream.read(), line, where)
+    given = _value(content, line, where)
+    yield from enumerate(given if isinstance(given, list) else [given], 1)
+
+
+def _value(text: str, line: int, where: str) -> Any:
+    """The value of a text that begins in a `line` of the file."""
+    try:
+        return decoded(text.rstrip())
     except json.JSONDecodeError as error:
         raise RecipeError(
-            f"{where}, line {error.lineno}, is not JSON ({error.msg} at character {error.colno}); "
-            "mend that line or take it out"
+            f"{where}, line {line + error.lineno - 1}, is not JSON ({error.msg} at character "
+            f"{error.colno}); mend that line or take it out; a file of another kind, take it away"
         ) from error
-    except (EOFError, zlib.error, RecursionError) as error:
-        raise RecipeError(f"{where} is damaged ({error}); take it out, or pack it anew") from error
-    except UnicodeDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number or a nesting that is too long
+        said = str(error).partition(";")[0]
         raise RecipeError(
-            f"{where} is not UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
+            f"{where}, line {line}, cannot be read ({said}); mend that line or take it out"
         ) from error
 
 
-def _rows(file: Path) -> Iterator[tuple[int, Any]]:
-    """The rows of a file with their numbers, from 1: of a line each, an array, or one object."""
-    with fsspec.open(str(file), "rb", compression="infer") as stream:
-        begun = stream.readline()
-        while begun and not begun.strip():
-            begun = stream.readline()
-        first = _whole(begun)
-        if isinstance(first, dict):
-            yield 1, first
-            yield from _lines(stream)
-            return
-        content = begun.decode("utf-8-sig") + stream.read().decode()
-    if content.strip():
-        given = json.loads(content)
-        yield from enumerate(given if isinstance(given, list) else [given], 1)
-
-
-def _lines(stream: Any) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(stream, 2):
-        text = line.decode()
-        if text.strip():
-            try:
-                yield number, json.loads(text)
-            except json.JSONDecodeError as error:  # its place in the file, not in the line
-                error.lineno = number
-                raise
-
-
-def _whole(line: bytes) -> Any:
+def _or_none(text: str) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError):
+        return decoded(text)
+    except (ValueError, RecursionError):
         return None
 
 
-def _shown(file: Path, folder: Path) -> str:
-    return str(file.relative_to(folder) if file.is_relative_to(folder) else file.name)
+def _is_table(value: Any) -> bool:
+    """Whether an object is columns: lists of equal length, or objects with the rows' numbers."""
+    if not isinstance(value, dict) or not value:
+        return False
+    columns = list(value.values())
+    if all(isinstance(column, dict) and column for column in columns):
+        return all(list(column) == [*map(str, range(len(column)))] for column in columns)
+    return all(isinstance(column, list) and column for column in columns) and (
+        len({len(column) for column in columns}) == 1
+        and not any(_is_turn(cell) for column in columns for cell in column)
+    )
+
+
+def _is_turn(cell: Any) -> bool:
+    """Whether an item of a list may be a turn of one row's chat: an object, or its text."""
+    if isinstance(cell, list):
+        return not all(isinstance(item, dict) for item in cell)
+    return isinstance(cell, dict) or (isinstance(cell, str) and cell.lstrip()[:1] == "{")

@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetsError
 
-from moxin_recipes.hub import json_rows
+from moxin_recipes.hub import written
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -24,15 +24,15 @@ def load_split(
     split: str,
     columns: list[str],
     key: str,
-    json_as_text: bool = False,
+    as_written: bool = False,
 ) -> Dataset:
     """One split of a downloaded dataset repository; a missing column or split names `key`.
 
-    An entry of `columns` may name several, `a|b`, of which one must be there. With `json_as_text`
-    the columns of JSON files are texts (`json_rows`), for rows that differ in their kinds.
+    An entry of `columns` may name several, `a|b`, of which one must be there. With `as_written`
+    the cells of JSON and CSV files are what stands there (`written`), whatever kinds a column has.
     """
     try:
-        dataset = json_rows.load(folder, config, split, key) if json_as_text else None
+        dataset = written.load(folder, config, split, key) if as_written else None
         if dataset is None:
             dataset = load_dataset(str(folder), config, split=split)
     except RecipeError:

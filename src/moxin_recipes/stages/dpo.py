@@ -70,7 +70,7 @@ def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -
     Those to train on hold no evaluation item; those that are only scored stay as they are.
     """
     keys = run.keys
-    pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split, json_as_text=True)
+    pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split, as_written=True)
     columns = (keys.prompt_column, keys.chosen_column, keys.rejected_column)
     layout = Preferences(*columns, keys.system_prompt, keys.prompt_suffix)
     trained_on = split == run.keys.dataset_train_split

@@ -40,16 +40,16 @@ class PostTraining:
         self._overlap: tuple[str, contaminated.Contaminated] | None = None
 
     def rows(
-        self, columns: list[str], split: str | None = None, json_as_text: bool = False
+        self, columns: list[str], split: str | None = None, as_written: bool = False
     ) -> Dataset:
         """A split of the recipe's dataset, by default the one to train on, with these columns.
 
-        With `json_as_text` the columns of JSON files are texts: turns differ from row to row.
+        With `as_written` the cells of JSON and CSV files are what stands there.
         """
         keys, key = self._run.keys, "dataset_name"
         split = split or keys.dataset_train_split
         folder = self._run.pull(key)
-        return load_split(folder, keys.dataset_config, split, columns, key, json_as_text)
+        return load_split(folder, keys.dataset_config, split, columns, key, as_written)
 
     def excluded(self, rows: Dataset, row_name: str) -> Sequence[str]:
         """Why each of the `rows` to train on is left out: `contaminated: SET (rule)`, or "".
