@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from moxin_recipes.problems.texts import answer_of, problem_of
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
+_EXACT = 2**24  # from here on 32 bits skip whole numbers
 log = logging.getLogger(__name__)
 
 
@@ -114,4 +116,14 @@ def _read(rows: Dataset, name: str, key: str) -> list[Any]:
     if name not in rows.column_names:
         there = ", ".join(rows.column_names)
         raise RecipeError(f"`{key}`: the dataset has no column `{name}` (it has: {there})")
-    return list(rows[name][:])
+    values = list(rows[name][:])
+    dtype = getattr(rows.features[name], "dtype", "")
+    if dtype in ("float16", "float32"):  # as a float of Python, 0.1 is 0.10000000149011612
+        values = [_shortest(one, np.dtype(dtype)) for one in values]
+    return values
+
+
+def _shortest(value: float | None, dtype: Any) -> float | Decimal | None:
+    if value is None or not abs(value) < _EXACT:
+        return value
+    return Decimal(str(dtype.type(value)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 
-from moxin_recipes.chats.cells import parsed
+from moxin_recipes.chats.cells import parsed, whole
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.problems.texts import answer_of, problem_of
 from moxin_recipes.rewards.maths import boxes
@@ -96,7 +96,8 @@ _READ = Features(
 def _row(row: dict[str, Any], layout: str) -> dict[str, Any]:
     read = LAYOUTS[layout][1](row)
     (problem, why), (answer, other) = problem_of(read["problem"]), answer_of(read["answer"])
-    return {**read, "problem": problem, "answer": answer, "reason": why or other}
+    said = [trace for trace in read["traces"] if whole(trace)]
+    return {"problem": problem, "answer": answer, "traces": said, "reason": why or other}
 
 
 def read(parts: Sequence[tuple[str, Dataset]]) -> Problems:

@@ -15,6 +15,7 @@ from datasets import Dataset
 from moxin_recipes import rewards
 from moxin_recipes.chats.cells import whole
 from moxin_recipes.problems import arithmetic, arithmetic_rows, prompts
+from moxin_recipes.problems.texts import HALF
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
@@ -27,7 +28,6 @@ ORIGIN = {
     "vllm": "The teacher is {keys.model_name_or_path}.",
 }
 CUT = "cut at max_new_tokens"
-HALF = "a half of a sign in a text"
 _BATCH = 256  # answers that are verified and written together
 _TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMAS = {
