@@ -12,7 +12,7 @@ from tests.chats import templates
 from tests.tiny import turns
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from moxin_recipes.chats import rendering, template
+from moxin_recipes.chats import checks, rendering, template
 from moxin_recipes.chats.rendering import Unusable
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -176,11 +176,11 @@ def test_a_row_that_a_template_cannot_write_has_its_reason(
 def test_a_pair_must_go_on_from_its_prompt() -> None:
     tokenizer = templates.tokenizer(S, templates.SPACED)
     with pytest.raises(Unusable, match="the last token of a prompt runs into the answer"):
-        rendering.check_answer(tokenizer, CHAT[:1], turns("", "many")[1:])
+        checks.check_answer(tokenizer, CHAT[:1], turns("", "many")[1:])
     tokenizer.chat_template = templates.OPENS
     with pytest.raises(Unusable, match="the prompt opens <think>, and an answer does not begin"):
-        rendering.check_answer(tokenizer, CHAT[:1], CHAT[1:2])
-    rendering.check_answer(tokenizer, CHAT[:1], turns("", "<think>\nwell\n</think>so")[1:])
+        checks.check_answer(tokenizer, CHAT[:1], CHAT[1:2])
+    checks.check_answer(tokenizer, CHAT[:1], turns("", "<think>\nwell\n</think>so")[1:])
     with pytest.raises(RecipeError, match=r"^`model_name_or_path`: .*it leaves out a part of what"):
         template.check_learnable(
             templates.tokenizer(S, templates.DROPS), "model_name_or_path", pairs=True
@@ -341,3 +341,133 @@ def test_real_templates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = learned(tokenizer, turns("how?", f"{opened}so many" if opened else "so many"))
     assert f"so many{end}" in said
     assert "how?" not in said
+
+
+HEARD = templates.CHATML.replace("{% for m in messages %}", "{% for m in messages if ROLES %}")
+BUT_TOOLS, BUT_SYSTEM = (
+    HEARD.replace("ROLES", f"m.role != '{role}'") for role in ("tool", "system")
+)
+LATE = templates.CHATML.replace(  # the system turn stands behind the first question
+    "messages %}",
+    "(messages[1:2] + messages[:1] + messages[2:] if messages[0].role == 'system' else messages)"
+    " %}",
+)
+
+
+@pytest.mark.parametrize(
+    ("jinja", "messages", "who"),
+    [
+        # What is dropped stands elsewhere: in an answer, in a question, in a header, in a tool.
+        (BUT_TOOLS, [*CHAT, {"role": "tool", "content": "12"}, *turns("and?", "12 of 13")], "tool"),
+        (BUT_TOOLS, [*CHAT, *turns("and?", "12"), {"role": "tool", "content": "12"}], "tool"),
+        (BUT_TOOLS, [CHAT[0], {"role": "tool", "content": "user"}, CHAT[1]], "tool"),
+        (
+            BUT_SYSTEM,
+            [{"role": "system", "content": "French"}, *turns("yes in French?", "oui")],
+            "system",
+        ),
+        (BUT_SYSTEM, [{"role": "system", "content": "im_start"}, *CHAT], "system"),
+        (BUT_SYSTEM, [{"role": "system", "content": "so"}, *CHAT, *CHAT], "system"),
+        # A thought beside the answer, whose words the answer repeats.
+        (
+            templates.CHATML,
+            [CHAT[0], {**CHAT[1], "reasoning_content": "many"}],
+            "assistant",
+        ),
+        (templates.CHATML, [CHAT[0], {**CHAT[1], "thinking": "so"}], "assistant"),
+    ],
+)
+def test_what_a_template_drops_is_missed_though_its_words_stand_elsewhere(
+    jinja: str, messages: list, who: str
+) -> None:
+    tokenizer = templates.tokenizer(S, jinja)
+    with pytest.raises(Unusable) as refused:
+        template.encode(messages, tokenizer)
+    assert str(refused.value) == f"it leaves out a part of what the {who} says"
+
+
+def test_words_in_another_order_are_not_left_out() -> None:
+    said = [{"role": "system", "content": "so"}, *turns(" so?\n", "so many")]
+    assert learned(templates.tokenizer(S, LATE), said) == "so many<|im_end|>"
+    for jinja in (templates.LLAMA3, templates.ZEPHYR):
+        assert learned(templates.tokenizer(S, jinja), said).startswith("so many<")
+
+
+def test_tools_are_missed_though_their_names_stand_elsewhere() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("so", "many")]
+    first = "{{ tools[0] | tojson if tools }}" + templates.CHATML
+    for jinja in (templates.CHATML, first):
+        with pytest.raises(Unusable, match=r"^it leaves out the tools$"):
+            template.encode(CHAT, templates.tokenizer(S, jinja), tools)
+
+
+THOUGHTFUL = turns("how?", "<think>\nwell\n</think>so", "and?")
+SYSTEM = [{"role": "system", "content": "how"}]
+
+
+@pytest.mark.parametrize(
+    ("jinja", "prompt", "reason"),
+    [
+        (templates.CHATML, [*SYSTEM, *THOUGHTFUL], ""),
+        (templates.OPENS, CHAT[:1], ""),
+        # Earlier thoughts are dropped when it is asked, too.
+        (templates.FORGETS, [*SYSTEM, *THOUGHTFUL], ""),
+        (BUT_SYSTEM, [*SYSTEM, *THOUGHTFUL], "it leaves out a part of what the system says"),
+        (
+            BUT_TOOLS,
+            [*CHAT, {"role": "tool", "content": "so"}],
+            "it leaves out a part of what the ",
+        ),
+        (templates.GEMMA, [*SYSTEM, *CHAT[:1]], "it refuses the chat (System role not supported)"),
+        (
+            "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(messages) }}",
+            CHAT[:1],
+            "it refuses the chat (maximum recursion depth exceeded",
+        ),
+        ("{{ 1 // (messages | length - 1) }}", CHAT[:1], "it refuses the chat (integer division"),
+    ],
+)
+def test_a_prompt_is_written_with_all_it_says(jinja: str, prompt: list, reason: str) -> None:
+    tokenizer = templates.tokenizer(S, jinja)
+    found = checks.unasked(tokenizer, prompt)
+    assert found.startswith(reason) if reason else found == ""
+    if prompt[-1]["role"] == "user" and jinja not in (templates.OPENS, templates.GEMMA):
+        answer = turns("", "12")[1:]
+        if reason:
+            with pytest.raises(Unusable, match=re.escape(reason)):
+                checks.check_answer(tokenizer, prompt, answer)
+        else:
+            checks.check_answer(tokenizer, prompt, answer)
+
+
+@pytest.mark.parametrize("jinja", [templates.MARKED, templates.CHATML])
+def test_a_template_that_never_ends_refuses_a_chat(jinja: str) -> None:
+    """Whether answers are found by marks or by prompts."""
+    endless = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{% if messages | length > 4 %}{{ f(1) }}"
+    tokenizer = templates.tokenizer(S, jinja + endless + "{% endif %}")
+    with pytest.raises(Unusable, match=r"^it refuses the chat \(maximum recursion depth"):
+        template.encode([*CHAT, *CHAT], tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("jinja", "line"),
+    [
+        (BUT_SYSTEM, "it leaves out a part of what the system says"),
+        (templates.GEMMA, "it refuses the chat (System role not supported)"),
+        (templates.CHATML, ""),
+    ],
+)
+def test_a_system_prompt_of_the_recipe_that_no_template_writes_is_one_line(
+    jinja: str, line: str
+) -> None:
+    tokenizer = templates.tokenizer(S, jinja)
+    template.check_system(tokenizer, None)
+    if not line:
+        template.check_system(tokenizer, "Be.")
+        return
+    with pytest.raises(RecipeError) as refused:
+        template.check_system(tokenizer, "Be.")
+    assert str(refused.value) == (
+        f"`system_prompt`: the model's chat template does not write it: {line}; take it out, or "
+        "give SFT a `chat_template` that does"
+    )

@@ -10,8 +10,9 @@ from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.checks import check_answer
 from moxin_recipes.chats.preferences import Preferences
-from moxin_recipes.chats.rendering import Messages, Unusable, check_answer, special_tokens
+from moxin_recipes.chats.rendering import Messages, Unusable, special_tokens
 from moxin_recipes.chats.template import special_token_in
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
@@ -18,6 +17,11 @@ Messages = list[dict[str, Any]]
 
 _ASKED, _SAID = "whichoneisit", "itisthatone"  # words that no template writes by itself
 THOUGHT = "<think>"
+# What goes wrong in templates: their own refusals, and whatever they do to what they do not expect.
+FAILURES = (
+    *(TemplateError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
+    RecursionError,
+)
 _SHOWN = 120  # characters of a template's own words in a reason
 
 
@@ -64,7 +68,7 @@ def _found(tokenizer: PreTrainedTokenizerBase, options: str, *_now: object) -> T
     return Template(
         end=_end(tokenizer, ended.rpartition(_SAID)[2]),
         opened=_opened(prompt.partition(_ASKED)[2], min(headers, key=len)),
-        inserted=begin[: len(begin) - len(_common(begin[::-1], between[::-1]))].strip(),
+        inserted=begin[: len(begin) - len(common(begin[::-1], between[::-1]))].strip(),
         marked=_marked(tokenizer),
     )
 
@@ -104,128 +108,9 @@ def render(
             add_generation_prompt=prompt,
             **options,
         )
-    except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise _refused(error) from error
+    except FAILURES as error:
+        raise refused(error) from error
     return text
-
-
-def marked_spans(
-    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: list[Any] | None, form: Template
-) -> tuple[str, list[tuple[int, int]]]:
-    """Returns a chat as text, and where in it (characters) the assistant's words are marked.
-
-    A token that ends a turn right after them belongs to them: or no answer would ever end. Raises
-    Unusable if the template refuses the chat, or leaves out a part of it.
-    """
-    said = [{key: item for key, item in turn.items() if item is not None} for turn in messages]
-    own = tokenizer.get_chat_template(tools=tools)  # some tokenizers have one more for tools
-    try:
-        (text,), (spans,) = chat_template_utils.render_jinja_template(
-            [said],
-            tools=tools,
-            chat_template=own if has_generation_markers(own) else form.marked,
-            return_assistant_tokens_mask=True,
-            **tokenizer.special_tokens_map,
-        )
-    except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise _refused(error) from error
-    _check_whole(messages, tools, text)
-    follows = re.compile(rf"\s*{re.escape(form.end)}")
-    with_ends = []
-    for start, stop in spans:
-        end = None if text[start:stop].rstrip().endswith(form.end) else follows.match(text, stop)
-        with_ends.append((start, end.end() if end else stop))
-    return text, with_ends
-
-
-def prefix_spans(
-    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: list[Any] | None, form: Template
-) -> tuple[str, list[tuple[int, int]]]:
-    """Returns the same of a template without marks: an answer follows its prompt, up to its end.
-
-    Raises Unusable also if the chat does not begin with the prompt of each answer.
-    """
-    text = render(tokenizer, messages, tools)
-    _check_whole(messages, tools, text)
-    spans = []
-    for place, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        if not place:
-            raise Unusable("the assistant speaks first, and it does not mark what is said")
-        prompt = render(tokenizer, messages[:place], tools, prompt=True)
-        said = render(tokenizer, messages[: place + 1], tools)
-        _check_begins(text, prompt, form)
-        end = _common(said, text).rfind(form.end, len(prompt))
-        if end < 0:
-            raise Unusable("it writes an answer in another way once others follow")
-        spans.append((len(prompt), end + len(form.end)))
-    return text, spans
-
-
-def check_answer(
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: Messages,
-    answer: Messages,
-    tools: list[Any] | None = None,
-) -> None:
-    """Raises Unusable unless a chat is what its prompt is and, after it, the whole answer.
-
-    So what is learned of the answer is what it says after that prompt, as text and as tokens.
-    """
-    asked = render(tokenizer, prompt, tools, prompt=True)
-    text = render(tokenizer, [*prompt, *answer], tools)
-    _check_whole(answer, None, text)
-    check_calls(tokenizer, [*prompt, *answer], tools)
-    _check_begins(text, asked, of(tokenizer))
-    check_tokens(tokenizer, text, len(asked))
-
-
-def check_calls(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Any) -> None:
-    """Raises Unusable if a chat with calls of tools is written as it is without them."""
-    silent = [{key: turn[key] for key in turn if key != "tool_calls"} for turn in messages]
-    if silent == messages:
-        return
-    written = render(tokenizer, messages, tools)
-    try:
-        said = render(tokenizer, silent, tools)
-    except Unusable:  # it needs them
-        return
-    if said == written:
-        raise Unusable("it leaves out calls of tools")
-
-
-def check_tokens(tokenizer: PreTrainedTokenizerBase, text: str, stop: int) -> None:
-    """Raises Unusable unless the tokens of a text begin with those of its first `stop` signs."""
-    whole, begin = tokenizer([text, text[:stop]], add_special_tokens=False)["input_ids"]
-    if whole[: len(begin)] != begin:
-        raise Unusable("the last token of a prompt runs into the answer")
-
-
-def _check_begins(text: str, prompt: str, form: Template) -> None:
-    if text.startswith(prompt):
-        return
-    opens = form.opened.strip()
-    raise Unusable(
-        f"the prompt opens {opens}, and an answer does not begin with it"
-        if opens and text.startswith(prompt.removesuffix(form.opened))
-        else "its prompt is not how the answer begins in the chat"
-    )
-
-
-def _check_whole(messages: Messages, tools: list[Any] | None, text: str) -> None:
-    """Raises Unusable if something that was said or offered is not in a chat's text.
-
-    White space does not count: templates strip it, and set thoughts apart.
-    """
-    written = _squeezed(text)
-    for message in messages:
-        for said in _words(message):
-            if _squeezed(said) not in written and _squeezed(json.dumps(said)[1:-1]) not in written:
-                raise Unusable(f"it leaves out a part of what the {message['role']} says")
-    for tool in tools or []:
-        if str(tool.get("function", tool).get("name")) not in text:
-            raise Unusable("it leaves out the tools")
 
 
 def fix_date(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -241,13 +126,6 @@ class _OneDay(datetime):
     def now(cls, tz: tzinfo | None = None) -> "_OneDay":
         """The day that Llama 3.2's template writes where there is no clock."""
         return cls(2024, 7, 26, tzinfo=tz)
-
-
-def _words(message: dict[str, Any]) -> Iterator[str]:
-    """What a message says; thoughts that stand beside it count, too."""
-    for key in ("content", "reasoning_content", "thinking"):
-        if isinstance(message.get(key), str):
-            yield message[key]
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, tail: str) -> str:
@@ -280,21 +158,18 @@ def _marked(tokenizer: PreTrainedTokenizerBase) -> str | None:
         return own
     try:
         own = get_training_chat_template(tokenizer)
-    except (ValueError, TypeError, KeyError, TemplateError):  # TRL knows no such version
+    except FAILURES:  # TRL knows no such version
         return None
     return own
 
 
-def _refused(error: Exception) -> Unusable:
+def refused(error: Exception) -> Unusable:
+    """Returns the reason that a template refuses a chat, in its own words."""
     said = " ".join(str(error).split())[:_SHOWN]
     return Unusable(f"it refuses the chat ({said})")
 
 
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
-
-
-def _common(first: str, second: str) -> str:
-    """The beginning that both share."""
+def common(first: str, second: str) -> str:
+    """Returns the beginning that both share."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
     return first[: sum(1 for _ in same)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from moxin_recipes.chats import rendering
+from moxin_recipes.chats import checks, rendering, spans
 from moxin_recipes.chats.rendering import Messages, Template, Unusable
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.base import TEMPLATES
@@ -92,7 +92,7 @@ def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str, pairs: bool = 
         chat = rendering.example(said)
         try:
             if pairs:
-                rendering.check_answer(tokenizer, chat[:1], chat[1:])
+                checks.check_answer(tokenizer, chat[:1], chat[1:])
             else:
                 encode(chat, tokenizer)
         except Unusable as error:
@@ -100,6 +100,21 @@ def check_learnable(tokenizer: PreTrainedTokenizerBase, key: str, pairs: bool = 
         else:
             return
     raise _refused(key, reasons[0])
+
+
+def check_system(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, options: dict[str, Any] | None = None
+) -> None:
+    """Raises RecipeError if the template does not write the recipe's `system_prompt`.
+
+    `options` are variables of the template (TRL's `chat_template_kwargs`).
+    """
+    said = [{"role": "system", "content": system}, *rendering.example()[:1]] if system else []
+    if reason := said and checks.unasked(tokenizer, said, **(options or {})):
+        raise RecipeError(
+            f"`system_prompt`: the model's chat template does not write it: {reason}; take it out, "
+            "or give SFT a `chat_template` that does"
+        )
 
 
 def opened(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> str:
@@ -147,31 +162,32 @@ def encode(
     which tokens are the answer's.
     """
     form = rendering.of(tokenizer)
-    find = rendering.marked_spans if form.marked else rendering.prefix_spans
-    text, spans = find(tokenizer, messages, tools, form)
-    rendering.check_calls(tokenizer, messages, tools)
+    find = spans.marked_spans if form.marked else spans.prefix_spans
+    text, spoken = find(tokenizer, messages, tools, form)
+    checks.check_calls(tokenizer, messages, tools)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
     labels = [-100] * len(ids)
-    for start, stop in _learned(messages, spans, unlearned):
+    for start, stop in _learned(messages, spoken, unlearned):
         inside = [i for i, (left, right) in enumerate(offsets) if left < stop and right > start]
         if not form.marked:
-            rendering.check_tokens(tokenizer, text, start)
+            checks.check_tokens(tokenizer, text, start)
         for place in range(inside[0], inside[-1] + 1) if inside else ():
             labels[place] = ids[place]
     return ids, labels
 
 
 def _learned(
-    messages: Messages, spans: list[tuple[int, int]], unlearned: Collection[int]
+    messages: Messages, spoken: list[tuple[int, int]], unlearned: Collection[int]
 ) -> list[tuple[int, int]]:
     """The spans of the answers that are labels."""
     if not unlearned:
-        return spans
+        return spoken
     answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
-    if len(answers) != len(spans):
+    if len(answers) != len(spoken):
         raise Unusable("it marks an answer in several parts, so none can be left unlearned")
-    return [span for place, span in zip(answers, spans, strict=True) if place not in set(unlearned)]
+    each = zip(answers, spoken, strict=True)
+    return [span for place, span in each if place not in set(unlearned)]
 
 
 def _refused(key: str, error: Unusable) -> RecipeError:

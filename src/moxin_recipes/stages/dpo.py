@@ -70,6 +70,7 @@ def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -
     Those to train on hold no evaluation item; those that are only scored stay as they are.
     """
     keys = run.keys
+    template.check_system(tuning.tokenizer, keys.system_prompt)
     pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split, as_written=True)
     columns = (keys.prompt_column, keys.chosen_column, keys.rejected_column)
     layout = Preferences(*columns, keys.system_prompt, keys.prompt_suffix)
