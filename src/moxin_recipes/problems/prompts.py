@@ -53,7 +53,9 @@ def keep_with_a_signal(problems: Problems, rates: Path | None, least: float, mos
         return "" if rate is None or least <= rate <= most else PASS_RATE
 
     problems.leave_out_where(why)
-    line = f"`pass_rates_name`: {unknown} of {len(asked)} problems have no pass rate there, and stay"
+    line = (
+        f"`pass_rates_name`: {unknown} of {len(asked)} problems have no pass rate there, and stay"
+    )
     return line if unknown else ""
 
 

@@ -49,7 +49,7 @@ def problem_of(value: Any) -> Said:
     if turns := _turns(parsed(value)):
         role, said = turns[0]
         if len(turns) > 1 or role not in _USER or not isinstance(said, str):
-            return None, "problem is a chat, and not one text of the user (`system_prompt` is a key)"
+            return None, "problem is a chat, and not one text of the user"
         value = said
     if not isinstance(value, str):
         return None, f"problem is a {type(value).__name__}"

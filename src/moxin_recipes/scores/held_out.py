@@ -208,9 +208,7 @@ def held_out_problems(
         if keys.answer_format == "chain" and _BEGUN in rows.column_names:
             begun = rows[_BEGUN][:]
             read.leave_out(["" if isinstance(one, str) else f"no `{_BEGUN}`" for one in begun])
-        read.leave_out_where(
-            prompts.unaskable(tokenizer, keys.prompt_suffix, keys.system_prompt)
-        )
+        read.leave_out_where(prompts.unaskable(tokenizer, keys.prompt_suffix, keys.system_prompt))
     return problems
 
 
