@@ -124,6 +124,5 @@ def _read(rows: Dataset, name: str, key: str) -> list[Any]:
 
 
 def _shortest(value: float | None, dtype: Any) -> float | Decimal | None:
-    if value is None or not abs(value) < _EXACT:
-        return value
-    return Decimal(str(dtype.type(value)))
+    exact = value is not None and abs(value) < _EXACT  # and no NaN
+    return Decimal(str(dtype.type(value))) if exact else value
