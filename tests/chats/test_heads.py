@@ -46,7 +46,16 @@ def prove(path: Path, *flags: str) -> None:
             "chats.jsonl, line 2, is not JSON (Expecting ':' delimiter",
         ),
         ("Hi", "`dataset_name`: chats.jsonl, line 1, is not JSON (Expecting value at character 1)"),
-        ("", "`dataset_name`: the dataset has no column `messages`"),
+        ("", "`dataset_name`: chats.jsonl holds no rows"),
+        (
+            '{"messages": [{"role": "user", "content": "Hi"}]}\n[1, 2]',
+            "`dataset_name`: chats.jsonl, row 2, is a list; a row is an object that names its co",
+        ),
+        ('{"messages": ["Hi"]}', "none of the first 1 rows of {path} is a chat: 1 a turn in mess"),
+        (
+            '{"messages": NaN, "prompt": ["Hi"], "completion": NaN}',
+            "none of the first 1 rows of {path} is a chat: 1 empty turn; docs/chats.md",
+        ),
     ],
 )
 def test_a_file_without_a_chat_is_refused(tmp_path: Path, content: str, line: str) -> None:
@@ -71,6 +80,24 @@ def test_one_chat_is_enough(tmp_path: Path) -> None:
         gzip.compress(json.dumps([{"chat": turns("Hi", "Ho")}]).encode())
     )
     prove(tmp_path, "--messages_column", "chat")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("ids.json", "[1, 2]", "ids.json, row 1, is a int; a row is an object that names its "),
+        ("notes.json", '{"by": "me",', "notes.json, line 1, is not JSON (Expecting property name"),
+        ("words.json", '["so"]', "words.json, row 1, is a str; a row is an object that names"),
+    ],
+)
+def test_another_file_beside_chats_is_named_with_the_way_out(
+    tmp_path: Path, name: str, content: str, line: str
+) -> None:
+    (tmp_path / "chats.jsonl").write_text(json.dumps(CHAT))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RecipeError, match=r"take (the file|it) away") as refused:
+        prove(tmp_path)
+    assert f"`dataset_name`: {line}" in str(refused.value)
 
 
 def test_files_that_are_no_json_are_left_to_the_stage(tmp_path: Path) -> None:

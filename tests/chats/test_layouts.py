@@ -1,6 +1,7 @@
 """Chats as they come: each row of docs/chats.md, and more of each kind; what is learned of them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from tests.chats import templates
 from tests.conftest import ROOT
 from tests.tiny import tiny_tokenizer, turns
 
-from moxin_recipes.chats.layouts import ROLES, Chat, layout_of, turns_of
+from moxin_recipes.chats.layouts import Chat, layout_of
 from moxin_recipes.chats.pack import PackedRows, encode_chats
 from moxin_recipes.chats.rendering import Unusable
 from moxin_recipes.chats.template import encode
+from moxin_recipes.chats.turns import ROLES, turns_of
 from moxin_recipes.hub.splits import load_split
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -79,7 +81,7 @@ def test_a_row_of_the_page_is_read_as_it_says(row: str, read: str) -> None:
     given = json.loads(row)
     assert shown(chat_of(given)) == read
     assert chat_of(given) == chat_of({**given, "id": "x", "label": 3})
-    assert given == json.loads(row)  # as it was
+    assert repr(given) == repr(json.loads(row))  # as it was
 
 
 def test_the_answers_of_the_page_are_the_labels(tmp_path: Path) -> None:
@@ -103,11 +105,11 @@ def test_rows_of_the_page_are_left_out_with_their_reasons(tmp_path: Path) -> Non
         "chat": [*range(len(LEFT_OUT))],
         "reason": [reason for _, reason in LEFT_OUT],
     }
-    assert rows.counts["left out (empty turn)"] == 2
+    assert rows.counts["left out (empty turn)"] == 3
 
 
 def test_the_page_has_rows() -> None:
-    assert (len(READ), len(LEFT_OUT)) == (18, 20)
+    assert (len(READ), len(LEFT_OUT)) == (26, 27)
     assert "](chats.md)" in (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
 
 
@@ -132,7 +134,25 @@ def test_roles_have_the_names_of_the_page(role: str, names: tuple[str, ...]) -> 
         ([{"role": 3, "content": "Hi"}], "unknown role 3"),
         ([None], "empty turn"),
         ([{}], "empty turn"),
-        ([["user", "Hi"]], "a turn in chosen is a text, without a role"),
+        (["Hi", "Ho"], "a turn in chosen is a text, without a role"),
+        ([["user", "Hi"]], "a turn in chosen is a list, without a role"),
+        ([12], "a turn in chosen is a int, without a role"),
+        ([{"role": "user"}], "empty turn"),
+        (
+            [{"role": "user", "body": "Hi"}],
+            "a turn has neither content nor value (it has r",
+        ),
+        (
+            [{"role": "user", "content": None, "body": "Hi"}],
+            "a turn has neither content nor value",
+        ),
+        ([{"role": "user", "content": [None]}], "content that is no text"),
+        ([{"role": "user", "content": math.nan}], "empty turn"),
+        ([{"role": "user", "content": math.inf}], "empty turn"),
+        (
+            [{"role": "user", "content": '[{"type": "image_url", "image_url": {}}]'}],
+            "content of type image_url",
+        ),
         (7, "chosen is no list of turns"),
         ({"role": "user", "content": "Hi"}, "chosen is no list of turns"),
         ("[{'role': 'user', 'content': 'Hi'}]", "chosen is a text that is not JSON"),
@@ -193,6 +213,9 @@ def test_weights_that_are_one(weight: Any) -> None:
     assert chat_of({"messages": [*HI, {**HO[0], "weight": weight}]}).unlearned == ()
 
 
+ONE, BE = "user: Hi · **assistant: Ho**", "system: Be. · user: Hi · **assistant: Ho**"
+
+
 @pytest.mark.parametrize(
     ("row", "read"),
     [
@@ -211,6 +234,65 @@ def test_weights_that_are_one(weight: Any) -> None:
             'system: {"mode": 1} · user: Hi · **assistant: Ho**',
         ),
         ({"prompt": PARTS, "completion": PARTS[:1]}, "user: Hi! · **assistant: Hi**"),
+        # One turn, as an object or as its text, in each of the columns.
+        ({"prompt": HI[0], "completion": HO[0]}, ONE),
+        ({"prompt": json.dumps(HI[0]), "completion": json.dumps(HO[0])}, ONE),
+        (
+            {
+                "prompt": {"from": "human", "value": "Hi"},
+                "completion": {"role": "bot", "text": "Ho"},
+            },
+            ONE,
+        ),
+        ({"prompt": "Hi", "completion": {"text": "Ho"}}, ONE),
+        ({"system": {"role": "system", "content": "Be."}, "prompt": "Hi", "completion": "Ho"}, BE),
+        ({"system": [{"from": "system", "value": "Be."}], "messages": HI + HO}, BE),
+        ({"system": '{"role": "system", "content": "Be."}', "messages": HI + HO}, BE),
+        ({"system": PARTS[:1], "messages": HI + HO}, f"system: Hi · {ONE}"),
+        *(({"system": empty, "messages": HI + HO}, ONE) for empty in (math.nan, " ", [], {}, None)),
+        (
+            {"prompt": "Hi", "completion": '{"role": "admin", "content": "x"}'},
+            'user: Hi · **assistant: {"role": "admin", "content": "x"}**',
+        ),
+        # A text is a text, whatever it looks like; a number is its digits.
+        *(
+            ({"prompt": "Hi", "completion": text}, f"user: Hi · **assistant: {text}**")
+            for text in ("null", "true", "NaN", "[]", '["5", "6"]', "{}", '{"0": "Hi"}', "007", 7)
+        ),
+        (
+            {"messages": [*HI, {"role": "assistant", "content": '["a"]'}]},
+            'user: Hi · **assistant: ["a"]**',
+        ),
+        (
+            {"messages": [{"role": "user", "content": json.dumps(PARTS)}, *HO]},
+            "user: Hi! · **assistant: Ho**",
+        ),
+        # The first that is not empty; `role` and `content` win, whatever else there is.
+        *(
+            ({"messages": empty, "conversations": HI + HO}, ONE)
+            for empty in (
+                None,
+                math.nan,
+                "",
+                " ",
+                "null",
+                "[]",
+                [],
+                {},
+                {"role": [], "content": []},
+            )
+        ),
+        *(
+            ({"messages": [turn, *HO]}, ONE)
+            for turn in (
+                {"role": "user", "text": "Hi"},
+                {"from": "human", "message": "Hi"},
+                {"role": "user", "content": None, "text": "Hi"},
+                {"role": "user", "content": "", "value": "Hi", "text": "x"},
+                {"role": "user", "content": "Hi", "value": 3, "from": "web"},
+                {"role": "user", "text": [{"type": "text", "text": "Hi"}]},
+            )
+        ),
         (
             {"prompt": json.dumps(PARTS), "completion": 12, "system": json.dumps(PARTS)},
             "system: Hi! · user: Hi! · **assistant: 12**",
@@ -308,7 +390,8 @@ def test_places_of_unlearned_answers_count_the_system_turn() -> None:
         ['{"name": "add", "parameters": {"type": "object"}}'],
         '[{"name": "add", "parameters": {"type": "object"}}]',
         {"name": "add", "parameters": {"type": "object"}},
-        [{"name": "add", "parameters": {"type": "object", "extra": None}}],
+        [{"type": "function", "function": '{"name": "add", "parameters": {"type": "object"}}'}],
+        [{"function": None, "name": "add", "strict": None, "parameters": {"type": "object"}}],
     ],
 )
 def test_tools_in_all_their_ways(tools: Any) -> None:
@@ -399,3 +482,125 @@ def test_plain_chats_are_encoded_as_before(tmp_path: Path) -> None:
         ):
             ids, labels = encode(chat, tokenizer)
             assert (row["ids"], row["spoken"]) == (ids, [label != -100 for label in labels])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "Hi", "completion": ["Ho", "Ya"]}, "several texts in completion"),
+        ({"prompt": ["Hi", "Yo"], "completion": "Ho"}, "several texts in prompt"),
+        *(
+            ({"prompt": "Hi", "completion": empty}, "empty turn")
+            for empty in (math.nan, math.inf, None, "", [], {}, [""])
+        ),
+        ({"prompt": math.nan, "completion": math.nan}, "no turns"),
+        ({"prompt": "Hi", "completion": True}, "content that is a bool"),
+        ({"prompt": "Hi", "completion": {"a": 1}}, "content that is no text"),
+        ({"prompt": "Hi", "completion": [7]}, "content that is no text"),
+        ({"prompt": "Hi", "completion": {"role": "critic", "content": "x"}}, "unknown role critic"),
+        ({"messages": HI + HO, "system": HI}, "turns in system that are not one of the system"),
+        (
+            {"messages": HI + HO, "system": 2 * [{"role": "system", "content": "Be."}]},
+            "turns in sy",
+        ),
+        ({"messages": HI + HO, "system": {"a": "Be."}}, "content that is no text"),
+    ],
+)
+def test_what_a_column_holds_is_left_out_alike_from_json_and_tables(
+    row: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    assert reason_of(row).startswith(reason)
+    _, encoded = packed([row, {"prompt": "Hi", "completion": "Ho"}], templates.CHATML, tmp_path)
+    assert encoded["left_out"][0].startswith(reason)
+    assert encoded["left_out"][1] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"text": "abc", "id": 5}, '{"text": "abc", "id": 5}'),
+        ([{"text": "a", "score": 1}, {"text": "b", "score": 2}], None),
+        (["Paris", "London"], None),
+        ([], "[]"),
+        ({}, "{}"),
+        ({"type": "sunny", "temp": 3}, None),
+        ([{"type": "text"}, 3], None),
+        ({"sum": None}, '{"sum": null}'),
+        (True, "true"),
+        (12.0, "12"),
+        ("", ""),
+        ("[1, 2]", "[1, 2]"),
+        ({"type": "text", "text": "abc"}, "abc"),
+        ([{"type": "text", "text": "a"}, {"type": "output_text", "text": "b"}], "ab"),
+        ('[{"type": "text", "text": "a"}]', '[{"type": "text", "text": "a"}]'),
+    ],
+)
+def test_a_tool_may_answer_with_any_json(content: Any, text: str | None) -> None:
+    (turn,) = turns_of([{"role": "tool", "content": content}], "messages")
+    assert turn["content"] == (json.dumps(content) if text is None else text)
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ({"name": "f", "parameters": {"a": 1}}, {"a": 1}),
+        ({"name": "f", "input": {"a": 1}}, {"a": 1}),
+        ({"name": "f", "input": '{"a": 1}'}, {"a": 1}),
+        ({"function": {"name": "f", "parameters": {"a": 1}}}, {"a": 1}),
+        ({"function": '{"name": "f", "arguments": {"a": 1}}'}, {"a": 1}),
+        ({"name": "f", "arguments": {"a": 1}, "input": {"b": 2}}, {"a": 1}),
+        ({"name": "f", "arguments": None, "parameters": {"a": 1}}, {"a": 1}),
+        ({"name": "f", "arguments": {"a": None}}, {"a": None}),
+        ({"name": "f", "arguments": '{"a": null}'}, {"a": None}),
+        ({"id": None, "name": "f", "arguments": ""}, {}),
+        ({"name": "f"}, {}),
+    ],
+)
+def test_arguments_of_a_call_by_all_their_names(call: dict[str, Any], arguments: Any) -> None:
+    for turn in (
+        {"role": "assistant", "tool_calls": [call]},
+        {"from": "function_call", "value": json.dumps(call)},
+    ):
+        (read,) = turns_of([turn], "messages")
+        function = {"name": "f", "arguments": arguments}
+        assert read["tool_calls"] == [{"type": "function", "function": function}]
+
+
+def test_nulls_are_the_authors_in_json_and_the_tables_in_a_table(tmp_path: Path) -> None:
+    """In calls, in tools, and in what tools answer."""
+    call = {"name": "f", "arguments": {"a": None, "b": 2}}
+    tool = {"name": "f", "parameters": {"default": None, "type": "object"}}
+    said = [*HI, {"role": "assistant", "tool_calls": [call]}]
+    answer = {"role": "tool", "content": {"c": None, "d": 4}}
+    rows = [{"messages": [*said, answer, *HO], "tools": [tool]}]
+    _, written = packed(rows, TOOLS, tmp_path / "json")
+    tokenizer = templates.tokenizer("<|im_end|>", TOOLS)
+    flat = [{"messages": [*said, *HO], "tools": [tool]}]
+    table = encode_chats(Dataset.from_list(flat), tokenizer, 2000, tmp_path / "table")
+    for text in ("'a': None", '"default": null', '"c": null'):
+        assert text in tokenizer.decode(written["ids"][0])
+    assert "None" not in tokenizer.decode(table["ids"][0])
+    assert "null" not in tokenizer.decode(table["ids"][0])
+    assert "'b': 2" in tokenizer.decode(table["ids"][0])
+
+
+def test_rows_of_csv_are_read_as_they_stand(tmp_path: Path) -> None:
+    lines = [
+        "prompt,completion,system,tools",
+        "Hi,007,,",
+        "Hi,NA,Be.,null",
+        "3.10,1e5,,[]",
+        "Hi,,,",
+    ]
+    lines.append('"[{""role"": ""user"", ""content"": ""Hi""}]",Ho')
+    (tmp_path / "chats.csv").write_text("\n".join(lines))
+    chats = load_split(tmp_path, None, "train", [], "dataset_name", as_written=True)
+    layout = layout_of(chats.column_names)
+    read = [shown(layout.chat(chats[place])) for place in (0, 1, 2, 4)]
+    assert read == [
+        "user: Hi · **assistant: 007**",
+        "system: Be. · user: Hi · **assistant: NA**",
+        "user: 3.10 · **assistant: 1e5**",
+        ONE,
+    ]
+    assert reason_of(chats[3]) == "empty turn"

@@ -165,6 +165,10 @@ WAY = "; mend that line or take it out; a file of another kind, take it away"
         # A table that was written column by column.
         ('{"prompt": ["Hi", "Yo"], "completion": ["Ho", "Ya"]}', "a.jsonl is one object of whole"),
         ('{"prompt": {"0": "Hi"}, "completion": {"0": "Ho"}}', "a.jsonl is one object of whole co"),
+        (
+            '{"messages": {"3": null, "7": [{}]}}',
+            "a.jsonl is one object of whole columns; write an ",
+        ),
         (json.dumps({"messages": [[HI, HO], [HI, HO]]}, indent=1), "a.jsonl is one object of whol"),
         ('{"problem": ["1+1", "2"], "answer": [2, null]}\n', "a.jsonl is one object of whole col"),
     ],
@@ -178,7 +182,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, file: str | bytes, line
 
 def test_the_line_about_columns_says_how_to_write_rows(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"an object for each row, as `to_json\(path, orient="):
-        load(tmp_path, a_json='{"prompt": ["Hi"], "completion": ["Ho"]}')
+        load(tmp_path, a_json='{"prompt": ["Hi"], "completion": [null]}')
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,9 @@ def test_the_line_about_columns_says_how_to_write_rows(tmp_path: Path) -> None:
         {"messages": {"role": ["user", "assistant"], "content": ["Hi", "Ho"]}},
         {"prompt": "Hi", "rejected": ["5", "6"]},
         {"prompt": [], "completion": []},
+        {"messages": ["Hi", "Ho"]},
+        {"prompt": ["Hi"], "completion": ["Ho", "Ya"]},
+        {"tools": {"add": {}}},
     ],
 )
 def test_one_row_alone_is_no_table_of_columns(tmp_path: Path, row: dict[str, Any]) -> None:

@@ -28,6 +28,8 @@ def prove(keys: SftKeys, files: Mapping[str, Path]) -> None:
         row for name, file in looked_at for row in json_rows.head(file, name, "dataset_name", _ROWS)
     ]
     columns = dict.fromkeys(column for row in rows for column in row)
+    if not columns:
+        raise RecipeError(f"`dataset_name`: {', '.join([*files][:3])} holds no rows")
     layout = layout_of(list(columns), keys.messages_column)
     reasons = Counter[str]()
     for row in rows:

@@ -14,6 +14,7 @@ _KEYS = {
     "too long": "max_length",
     "prompt too long": "max_length",
     "equal answers when cut": "max_length",
+    "no shared prompt": "prompt_column",
     "pass rate": "min_pass_rate`, `max_pass_rate",
     "too long to ask": "max_prompt_length",
     "answer is not understood": "answer_column",

@@ -10,9 +10,11 @@ from torch.utils.data import Dataset as RowDataset
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.cells import filled
 from moxin_recipes.chats.layouts import Chat, Layout, layout_of
 from moxin_recipes.chats.rendering import Unusable, special_tokens
 from moxin_recipes.chats.template import encode, special_token_in
+from moxin_recipes.hub.written import is_written
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -43,13 +45,14 @@ def encode_chats(
     longer than `length` tokens.
     """
     special = special_tokens(tokenizer)
-    layout = layout or layout_of(chats.column_names)
+    layout, exact = layout or layout_of(chats.column_names), is_written(chats)
 
     def encoded(row: dict[str, Any], place: int) -> dict[str, Any]:
         tokens, reason = 0, excluded[place] if excluded else ""
         if not reason:
             try:
-                ids, spoken = _encoded(layout.chat(row), tokenizer, special)
+                chat = layout.chat(row if exact else filled(row))
+                ids, spoken = _encoded(chat, tokenizer, special)
                 tokens, reason = len(ids), _unfit(ids, spoken, length)
             except Unusable as error:
                 reason = str(error)

@@ -10,10 +10,12 @@ from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from moxin_recipes.chats import left_out
+from moxin_recipes.chats.cells import filled
 from moxin_recipes.chats.checks import check_answer
-from moxin_recipes.chats.preferences import Preferences
+from moxin_recipes.chats.preferences import NO_PROMPT, Preferences
 from moxin_recipes.chats.rendering import Messages, Unusable, special_tokens
 from moxin_recipes.chats.template import special_token_in
+from moxin_recipes.hub.written import is_written
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -52,6 +54,13 @@ class Pairs:
         self._truncated: dict[str, int] = {}
         if not len(self.usable()):
             line = left_out.line("pair", self._reasons, pairs)
+            asked = (layout or Preferences()).prompt
+            if asked not in pairs.column_names and NO_PROMPT in line.reasons:
+                there = ", ".join(pairs.column_names)
+                raise RecipeError(
+                    f"`prompt_column`: the dataset has no column `{asked}` (it has: {there}), and "
+                    f"its answers begin with no shared prompt; {line}"
+                )
             raise RecipeError(f"`{key}`: none of its {len(pairs)} pairs can be used; {line}")
 
     def usable(self) -> Dataset:
@@ -104,14 +113,14 @@ def _as_turns(
     excluded: Sequence[str],
 ) -> Dataset:
     """Returns one row a pair: three lists of turns, its index, and why it is left out, or ""."""
-    special = special_tokens(tokenizer)
+    special, exact = special_tokens(tokenizer), is_written(pairs)
 
     def read(row: dict[str, Any], place: int) -> dict[str, Any]:
         pair: dict[str, Messages] = {"prompt": [], "chosen": [], "rejected": []}
         reason = excluded[place] if excluded else ""
         if not reason:
             try:
-                pair = layout.pair(row)
+                pair = layout.pair(row if exact else filled(row))
                 reason = _reason(pair, special, tokenizer)
             except Unusable as error:
                 reason = str(error)

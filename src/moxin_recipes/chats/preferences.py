@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moxin_recipes.chats.cells import parsed, whole
-from moxin_recipes.chats.layouts import system_of, turns_of
+from moxin_recipes.chats.cells import no_json, nothing, whole
+from moxin_recipes.chats.layouts import system_of
 from moxin_recipes.chats.rendering import Messages, Unusable
+from moxin_recipes.chats.turns import turns_of
 
-EQUAL = "equal answers"
+EQUAL, NO_PROMPT = "equal answers", "no shared prompt"
 _SPOKEN = re.compile(r"(?:^|\n\n)\s*(Human|Assistant): ?")
+_HUMAN, _NEVER = re.compile(r"\s*Human:"), re.compile("(?!)")
+_SENTENCE = 5  # words of a prompt with which no answer begins by itself
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -35,27 +38,25 @@ class Preferences:
 
     def pair(self, row: Mapping[str, Any]) -> dict[str, Messages]:
         """Returns `prompt`, `chosen` and `rejected` of a row. Raises Unusable with the reason."""
-        if parsed(row.get("tools")) or parsed(row.get("functions")):
+        if not (no_json(row.get("tools")) and no_json(row.get("functions"))):
             raise Unusable("tools, which are not read in pairs")
-        said = {name: row[name] for name in (self.chosen, self.rejected)}
         asked = row.get(self.prompt)
-        if (
-            isinstance(asked, str)
-            and asked.strip()
-            and all(isinstance(text, str) and text.startswith(asked) for text in said.values())
-        ):
-            said = {name: text[len(asked) :].lstrip() for name, text in said.items()}
-        chosen, rejected = (_answer(text, name) for name, text in said.items())
-        given = parsed(row.get(self.prompt))
-        listed = isinstance(given, list) and all(isinstance(one, dict) for one in given)
-        prompt = _said(given if listed else row[self.prompt], self.prompt, "user") if given else []
+        answers = [row[self.chosen], row[self.rejected]]
+        if isinstance(asked, str) and all(_repeats(asked, answer) for answer in answers):
+            answers = [answer[len(asked) :].lstrip() for answer in answers]
+        begins = _SPOKEN if all(_begins(_SPOKEN, answer) for answer in answers) else _NEVER
+        chosen, rejected = (
+            _answer(answer, name, begins)
+            for answer, name in zip(answers, (self.chosen, self.rejected), strict=True)
+        )
+        prompt = [] if nothing(asked) else _said(asked, self.prompt, "user", _HUMAN)
         if chosen[0]["role"] != "assistant":  # whole chats
             shared = _shared(chosen, rejected)
             if not _holds(chosen[:shared], prompt):
                 raise Unusable("its chats do not repeat the prompt")
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt:
-            raise Unusable("no shared prompt")
+            raise Unusable(NO_PROMPT)
         prompt = self._whole(prompt, row)
         parts = {"prompt": prompt, "chosen": _first(chosen), "rejected": _first(rejected)}
         pair = {name: [_plain(turn) for turn in turns] for name, turns in parts.items()}
@@ -78,16 +79,34 @@ class Preferences:
         return prompt
 
 
-def _answer(value: Any, where: str) -> Messages:
+def _repeats(prompt: str, answer: Any) -> bool:
+    """Whether an answer surely begins with the prompt, and not only with the same words.
+
+    White space parts the two, and the prompt is a question, opens an answer, or is a sentence.
+    """
+    asked = prompt.rstrip()
+    if not (asked.endswith(("?", ":")) or len(asked.split()) >= _SENTENCE):
+        return False
+    if not isinstance(answer, str) or not answer.startswith(prompt):
+        return False
+    follows = answer[len(asked) :]
+    return follows.strip() != "" and follows[0].isspace()
+
+
+def _begins(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.match(value) is not None
+
+
+def _answer(value: Any, where: str, dialogue: re.Pattern[str]) -> Messages:
     """The turns of `chosen` or `rejected`: a plain text is an answer, or a dialogue."""
-    if value is None or value in ("", [], "[]"):
+    if nothing(value):
         raise Unusable("no answer")
-    return _said([value] if isinstance(value, dict) else value, where, "assistant")
+    return _said(value, where, "assistant", dialogue)
 
 
-def _said(value: Any, where: str, role: str) -> Messages:
+def _said(value: Any, where: str, role: str, dialogue: re.Pattern[str]) -> Messages:
     """Turns, a text of `role`, or the turns of a dialogue; an opened last turn is none."""
-    if isinstance(value, str) and _SPOKEN.match(value):
+    if _begins(dialogue, value):
         parts = _SPOKEN.split(value)[1:]
         turns = [
             {"role": _ROLES[who], "content": said.strip()}
@@ -100,15 +119,20 @@ def _said(value: Any, where: str, role: str) -> Messages:
 def _shared(chosen: Messages, rejected: Messages) -> int:
     """How many turns two chats share at their beginning, up to an answer that differs."""
     for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
-        if one != other:
+        if _words(one) != _words(other):
             if not place:
-                raise Unusable("no shared prompt")
+                raise Unusable(NO_PROMPT)
             if {one["role"], other["role"]} != {"assistant"}:
                 raise Unusable("its chats part before an answer")
             return place
-    if chosen == rejected:
+    if len(chosen) == len(rejected):
         raise Unusable(EQUAL)
     raise Unusable("no answer")  # one chat is the beginning of the other
+
+
+def _words(turn: Mapping[str, Any]) -> tuple[str, str]:
+    """Who says what; ids, dates and names of a turn are not compared."""
+    return turn["role"], turn["content"]
 
 
 def _holds(turns: Messages, prompt: Messages) -> bool:

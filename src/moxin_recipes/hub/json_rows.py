@@ -120,20 +120,24 @@ def _or_none(text: str) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    """Whether an object is columns: lists of equal length, or objects with the rows' numbers."""
-    if not isinstance(value, dict) or not value:
+    """Whether an object is columns: lists of equal length, or objects by the numbers of rows."""
+    columns = [*value.values()] if isinstance(value, dict) else []
+    if columns and all(isinstance(column, dict) and column for column in columns):
+        numbers = {tuple(column) for column in columns}
+        return len(numbers) == 1 and all(name.isdigit() for name in min(numbers))
+    if not all(isinstance(column, list) and column for column in columns):
         return False
-    columns = list(value.values())
-    if all(isinstance(column, dict) and column for column in columns):
-        return all(list(column) == [*map(str, range(len(column)))] for column in columns)
-    return all(isinstance(column, list) and column for column in columns) and (
-        len({len(column) for column in columns}) == 1
-        and not any(_is_turn(cell) for column in columns for cell in column)
+    cells = [cell for column in columns for cell in column]
+    chats = all(isinstance(cell, list) for cell in cells)
+    return (
+        len(columns) > (0 if chats else 1)
+        and len({len(column) for column in columns}) == 1
+        and not any(map(_is_turn, cells))
     )
 
 
 def _is_turn(cell: Any) -> bool:
-    """Whether an item of a list may be a turn of one row's chat: an object, or its text."""
+    """Whether an item of a list may be a turn of one row's chat: an object, its text, a list."""
     if isinstance(cell, list):
         return not all(isinstance(item, dict) for item in cell)
     return isinstance(cell, dict) or (isinstance(cell, str) and cell.lstrip()[:1] == "{")
