@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from moxin_recipes.documents.contaminated import Contaminated, search
 from moxin_recipes.documents.contamination import Item, write_index
+from moxin_recipes.hub.splits import load_split
 
 QUESTION = (
     "A farmer has seventeen sheep and sells all but nine of them at the market in the next "
@@ -167,6 +168,14 @@ def test_any_layout_of_a_row_is_read(tmp_path: Path, row: dict[str, Any]) -> Non
 )
 def test_a_row_without_words_holds_nothing(tmp_path: Path, row: dict[str, Any]) -> None:
     assert reasons(tmp_path, row) == [""]
+
+
+def test_rows_of_files_are_searched_whatever_their_kinds(tmp_path: Path) -> None:
+    lines = [{"problem": QUESTION, "answer": 9}, {"problem": 3, "type": [{"q": QUESTION}, None]}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"problem": "2+2?"}])))
+    rows = load_split(tmp_path, None, "train", ["problem"], "dataset_name", as_written=True)
+    found = search(rows, "some/rows", PLANTED, tmp_path / "found").reasons
+    assert found == [*["contaminated: quiz (13-gram)"] * 2, ""]
 
 
 def test_every_item_of_a_row_is_listed_and_each_set_is_counted(tmp_path: Path) -> None:

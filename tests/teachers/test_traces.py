@@ -1,12 +1,14 @@
 """Recorded traces: their marks become ours, and a converted one earns the training reward."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset, Features, List, Value
 
 from moxin_recipes import rewards
+from moxin_recipes.hub.splits import load_split
 from moxin_recipes.teachers import traces
 
 THOUGHTS = Dataset.from_list(
@@ -132,3 +134,25 @@ def test_a_trace_may_be_written_in_several_ways(generations: Any) -> None:
 def test_a_row_without_a_trace_is_listed(generations: Any) -> None:
     read = traces.read([openr1(4, [SAID]), openr1(3, generations)])
     assert read.left_out().to_list() == [{"problem": 1, "reason": "no recorded solution"}]
+
+
+def test_traces_of_json_files_that_differ(tmp_path: Path) -> None:
+    lines = [
+        {"problem": "1+2?", "answer": 3, "generations": [SAID]},
+        {"problem": "2+2?", "answer": "4", "generations": SAID},
+        {"problem": "When?", "answer": "2024-03-01 10:00:00", "generations": [{"text": SAID}]},
+        {"problem": "so \ud83d", "answer": 5, "generations": [SAID]},
+        {"problem": "2+4?", "answer": 6, "generations": ["so \ud83d"]},
+        {"problem": "2+5?", "answer": 7, "generations": ["so \ud83d", SAID]},
+    ]
+    (tmp_path / "train-1.jsonl").write_text("\n".join(map(json.dumps, lines[:1])))
+    (tmp_path / "train-2.jsonl").write_text("\n".join(map(json.dumps, lines[1:])))
+    columns = traces.LAYOUTS["openr1"][0]
+    rows = load_split(tmp_path, None, "train", columns, "traces[0]", as_written=True)
+    read = traces.read([("openr1", rows)])
+    assert read.usable()["answer"] == ["3", "4", "2024-03-01 10:00:00", "7"]
+    assert read.usable()["traces"] == [[SAID]] * 4
+    assert read.left_out().to_list() == [
+        {"problem": 3, "reason": "a half of a sign in a text"},
+        {"problem": 4, "reason": "no recorded solution"},
+    ]

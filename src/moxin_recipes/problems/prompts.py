@@ -103,6 +103,8 @@ def check_system(
 
     `options` are variables of the template (TRL's `chat_template_kwargs`).
     """
+    if not system:
+        return
     from moxin_recipes.chats.checks import unasked  # it loads TRL, which distillation may not need
 
     asked = [turns("What is 1+1?", one, "") for one in (system, None)]
