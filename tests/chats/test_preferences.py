@@ -1,6 +1,7 @@
 """Pairs as people write them: the table of docs/own-data.md, and what is left out of it."""
 
 import json
+import math
 import re
 from typing import Any
 
@@ -23,11 +24,30 @@ _ROW = re.compile(r"\| [^|]+ \| `(\{\"(?:prompt|chosen|system).*\})` \|")
 def test_every_row_of_the_page_is_the_same_pair() -> None:
     page = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
     rows = [json.loads(row) for row in _ROW.findall(page)]
-    assert len(rows) >= 6
+    assert len(rows) == 9
     for row in rows:
         pair = Preferences().pair(row)
         system = [{"role": "system", "content": row["system"]}] if "system" in row else []
         assert pair == {**READ, "prompt": system + PROMPT}, row
+
+
+NONE = (None, math.nan, "", " ", "null", "[]", "{}", [], {})
+SPACED = [{"role": "user", "content": "2+2? "}]
+H, A = "\n\nHuman: ", "\n\nAssistant:"
+
+
+def turned(row: dict[str, str]) -> dict[str, Any]:
+    """A row of texts as turns that say just these."""
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {name: [{"role": roles[name], "content": text}] for name, text in row.items()}
+
+
+def repeated(asked: str, *answers: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """A row whose answers begin with the prompt, and what it is read as."""
+    names = ("prompt", "chosen", "rejected")
+    row = dict(zip(names, (asked, *(asked + text for text in answers)), strict=True))
+    plain = dict(zip(names, (asked, *(text.strip() for text in answers)), strict=True))
+    return row, turned(plain)
 
 
 MORE = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "yes"}]
@@ -76,6 +96,73 @@ MORE = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "
         ({"prompt": PROMPT, "chosen": json.dumps(YES), "rejected": json.dumps(NO)}, READ),
         ({"prompt": PROMPT, "chosen": YES[0], "rejected": NO[0]}, READ),
         ({"prompt": "2+2?", "chosen": "2+2? 4", "rejected": "2+2? 5"}, READ),
+        (
+            {"prompt": "2+2? ", "chosen": "2+2? \n4", "rejected": "2+2? 5"},
+            {**READ, "prompt": SPACED},
+        ),
+        repeated("Two and two is of course", " 4", "\n5"),
+        repeated("Q: 2+2\nA:", "\n4", " 5"),
+        (
+            {"prompt": H + "2+2?" + A, "chosen": f"{H}2+2?{A} 4", "rejected": f"{H}2+2?{A} 5"},
+            READ,
+        ),
+        # They begin with the same words or letters, and repeat nothing.
+        *(
+            (row := {"prompt": asked, "chosen": yes, "rejected": no}, turned(row))
+            for asked, yes, no in (
+                ("Hi", "Hi there! How can I help?", "Hi, what do you want?"),
+                ("Hi", "Hi there", "Hi you"),
+                (
+                    "Good morning to you!",
+                    "Good morning to you! How are you?",
+                    "Good morning to you! No",
+                ),
+                ("1", "12", "13"),
+                ("2+2?", "2+2?4", "2+2?5"),
+                ("2+2?", "2+2? 4", "5"),
+                ("2+2?", "2+2? 4", "2+2?"),
+                ("Paris", "Paris is big", "Paris is small"),
+            )
+        ),
+        # A column may hold one turn, or its text; a list may hold one text.
+        ({"prompt": PROMPT[0], "chosen": YES[0], "rejected": NO[0]}, READ),
+        ({"prompt": json.dumps(PROMPT[0]), "chosen": json.dumps(YES[0]), "rejected": "5"}, READ),
+        ({"prompt": ["2+2?"], "chosen": ["4"], "rejected": ["5"]}, READ),
+        ({"prompt": {"from": "human", "text": "2+2?"}, "chosen": 4, "rejected": 5.0}, READ),
+        (
+            {"prompt": "2+2?", "chosen": "[]", "rejected": "null"},
+            turned({"prompt": "2+2?", "chosen": "[]", "rejected": "null"}),
+        ),
+        # What only looks like a dialogue.
+        *(
+            (row := {"prompt": asked, "chosen": yes, "rejected": "5"}, turned(row))
+            for asked, yes in (
+                ("Assistant: what does it mean?", "4"),
+                ("2+2?", "Assistant: 4"),
+                ("2+2?", "Human: 4"),
+            )
+        ),
+        ({"prompt": "2+2?", "chosen": "Assistant: 4", "rejected": "\n\nAssistant: 5"}, READ),
+        ({"prompt": "Human: 2+2?", "chosen": "4", "rejected": "5"}, READ),
+        # Ids and names of turns are not compared.
+        (
+            {
+                "chosen": [{**PROMPT[0], "id": 1, "name": "Al"}, {**YES[0], "id": 2}],
+                "rejected": [{**PROMPT[0], "id": 3}, {**NO[0], "date": "today"}],
+            },
+            READ,
+        ),
+        *(({**READ, "tools": none, "functions": none}, READ) for none in NONE),
+        *(({**READ, "system": none}, READ) for none in (None, math.nan, " ", [], {})),
+        *(
+            ({**READ, "system": system}, {**READ, "prompt": [SYSTEM, *PROMPT]})
+            for system in (
+                SYSTEM,
+                [SYSTEM],
+                json.dumps(SYSTEM),
+                [{"type": "text", "text": "Be brief."}],
+            )
+        ),
         ({"prompt": "\n\nHuman: 2+2?\n\nAssistant:", "chosen": "4", "rejected": "5"}, READ),
         (
             {"prompt": '["2+2?"]', "chosen": "4", "rejected": "5"},
@@ -100,6 +187,18 @@ def test_what_is_read(row: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"prompt": PROMPT, "chosen": None, "rejected": NO}, "no answer"),
         ({"prompt": PROMPT, "chosen": [], "rejected": NO}, "no answer"),
         ({"prompt": PROMPT, "chosen": "", "rejected": "5"}, "no answer"),
+        ({"prompt": PROMPT, "chosen": math.nan, "rejected": "5"}, "no answer"),
+        ({"prompt": PROMPT, "chosen": "4", "rejected": {}}, "no answer"),
+        ({"prompt": math.nan, "chosen": "4", "rejected": "5"}, "no shared prompt"),
+        ({"prompt": " ", "chosen": "4", "rejected": "5"}, "no shared prompt"),
+        ({"prompt": "2+2?", "chosen": "4", "rejected": ["5", "6"]}, "several texts in rejected"),
+        ({"prompt": ["2+2?", "1+1?"], "chosen": "4", "rejected": "5"}, "several texts in prompt"),
+        ({"prompt": "2+2?", "chosen": True, "rejected": False}, "content that is a bool"),
+        (
+            {"prompt": f"{H}2+2?{A} It is", "chosen": "4", "rejected": "5"},
+            "the prompt ends with the assistant",
+        ),
+        ({**READ, "system": [SYSTEM, SYSTEM]}, "turns in system that are not one of the system"),
         ({"chosen": PROMPT, "rejected": PROMPT + NO}, "no answer"),
         (
             {"prompt": PROMPT, "chosen": YES, "rejected": [{"role": "assistant", "content": None}]},

@@ -225,3 +225,15 @@ def test_two_processes_and_a_second_start_find_the_same(tmp_path: Path) -> None:
     assert first.reasons == list(SAID.values())
     (tmp_path / "index" / "index.npz").unlink()  # what was found is not searched for again
     assert search(rows, "some/rows", none, tmp_path) == first
+
+
+def test_rows_of_json_files_are_searched_as_they_stand(tmp_path: Path) -> None:
+    """Also those with a half of a sign, which are left out later."""
+    said = [QUESTION, f"{QUESTION} \ud83d", "so \ud83d", 12, None]
+    rows = [{"messages": chat(text), "n": 1} for text in said]
+    rows += [{"prompt": f"{QUESTION}\ud83d", "n": "x"}, {"prompt": json.dumps(chat(QUESTION))}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    read = load_split(tmp_path, None, "train", [], "dataset_name", as_written=True)
+    reason = "contaminated: quiz (13-gram)"
+    made = search(read, "some/rows", PLANTED, tmp_path / "found")
+    assert made.reasons == [reason, reason, "", "", "", reason, reason]

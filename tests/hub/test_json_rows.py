@@ -267,3 +267,10 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     whole = gzip.compress(b"\n".join(json.dumps({"a": n}).encode() for n in range(9000)))
     with pytest.raises(RecipeError, match=r"^`dataset_name`: a\.jsonl\.gz is damaged \("):
         load(tmp_path, a_jsonl_gz=whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz"])
+def test_what_is_no_archive_is_one_line(tmp_path: Path, kind: str, packing: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^`dataset_name`: a\.{kind}\.{packing} is damaged \("):
+        load(tmp_path, **{f"a_{kind}_{packing}": '{"a": 1}\n{"a": 2}\n'})

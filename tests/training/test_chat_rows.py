@@ -95,6 +95,22 @@ def test_tools_that_the_template_does_not_write_leave_the_chat_out(
     assert chats.left_out()["reason"][:] == ["the chat template: it leaves out the tools"]
 
 
+@pytest.mark.parametrize("stage", ["chats", "pairs"])
+def test_a_system_prompt_that_the_template_does_not_write_ends_the_stage(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setattr(PostTraining, "model", None)
+    rows = [{"messages": turns("how?", "so"), "prompt": "how?", "chosen": "12", "rejected": "13"}]
+    run = job(tiny, tmp_path, rows, decontaminate=[], system_prompt="how")
+    tuning = PostTraining(run)
+    wrote = str(tuning.tokenizer.chat_template)
+    drops = wrote.replace("in messages -%}", "in messages if message['role'] != 'system' -%}")
+    tuning.tokenizer.chat_template = drops
+    line = "^`system_prompt`: the model's chat template does not write it: it leaves out a part of "
+    with pytest.raises(RecipeError, match=line):
+        sft.packed_chats(run, tuning) if stage == "chats" else dpo.read_pairs(run, tuning, "train")
+
+
 def test_pairs_of_json_files_are_as_they_stand_there(tiny: Tiny, tmp_path: Path) -> None:
     """In one file, texts beside turns, parts beside texts, texts that are JSON."""
     how = turns("how many?")

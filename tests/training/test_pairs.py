@@ -124,3 +124,63 @@ def test_a_pair_that_the_template_cannot_write_has_its_reason(tmp_path: Path) ->
     reason = "the chat template: the prompt opens <think>, and an answer does not begin with it"
     assert pairs.counts == {"pairs": 3, f"left out ({reason})": 1}
     assert pairs.left_out().to_list() == [{"pair": 1, "reason": reason}]
+
+
+NO_SYSTEM = templates.CHATML.replace("in messages %}", "in messages if m.role != 'system' %}")
+
+
+def test_a_prompt_that_the_template_does_not_write_whole_leaves_the_pair_out(
+    tmp_path: Path,
+) -> None:
+    """Its words stand in the question, too."""
+    tokenizer = templates.tokenizer("</s>", NO_SYSTEM)
+    rows: list[dict[str, Any]] = [
+        {"prompt": "so many?", "chosen": "12", "rejected": "13", "system": text}
+        for text in ("many", None)
+    ]
+    pairs = Pairs(Dataset.from_list(rows), tokenizer, tmp_path, "dataset_name")
+    reason = "the chat template: it leaves out a part of what the system says"
+    assert pairs.left_out().to_list() == [{"pair": 0, "reason": reason}]
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (
+            {"question": "how?", "chosen": "12", "rejected": "13"},
+            "`prompt_column`: the dataset has no column `prompt` (it has: question, chosen, "
+            "rejected), and its answers begin with no shared prompt; 1 of 1 pairs are left out: 1",
+        ),
+        (
+            {"prompt": None, "chosen": "12", "rejected": "13"},
+            "`dataset_name`: none of its 1 pairs can be used; 1 of 1 pairs are left out: 1 no "
+            "shared prompt; `prompt_column` decides on most of them; such as “12",
+        ),
+        (
+            {"question": "how?", "chosen": "12", "rejected": ""},
+            "`dataset_name`: none of its 1 pairs can be used; 1 of 1 pairs are left out: 1 no ",
+        ),
+    ],
+)
+def test_without_a_prompt_the_line_names_its_column(
+    tiny: Tiny, tmp_path: Path, row: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        Pairs(Dataset.from_list([row]), tiny.tokenizer, tmp_path, "dataset_name")
+    assert str(refused.value).startswith(line)
+
+
+def test_fields_that_a_table_fills_with_null_are_not_there(tiny: Tiny, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": turns("how?"), "chosen": turns("", "12")[1:], "rejected": turns("", "13")[1:]},
+        {
+            "prompt": [{**turns("how?")[0], "tool_calls": None, "value": "x"}],
+            "chosen": turns("", "12")[1:],
+            "rejected": [{"role": "assistant", "content": "13", "thinking": None}],
+        },
+    ]
+    table = Dataset.from_list(rows)
+    assert table[0]["prompt"][0]["value"] is None
+    pairs = Pairs(table, tiny.tokenizer, tmp_path, "dataset_name")
+    first, second = [{**row, "pair": 0} for row in pairs.usable()]
+    assert first == second

@@ -86,10 +86,7 @@ def check_written(
     asked_again = {one for one in asked_again if messages[one[0]]["role"] == "assistant"}
     written = _squeezed(text)
     for place, key in spoken:
-        said = messages[place][key]
-        if (place, key) not in asked_again and not any(
-            _squeezed(one) in written for one in (said, json.dumps(said)[1:-1])
-        ):
+        if (place, key) not in asked_again and not _holds(written, messages[place][key]):
             raise _left_out(messages[place])
     marked = [{**message} for message in messages]
     for number, (place, key) in enumerate(spoken):
@@ -123,6 +120,10 @@ def unasked(
     except Unusable as error:
         return str(error)
     return ""
+
+
+def _holds(written: str, said: str) -> bool:
+    return _squeezed(said) in written or _squeezed(json.dumps(said)[1:-1]) in written
 
 
 def _left_out(message: dict[str, Any]) -> Unusable:

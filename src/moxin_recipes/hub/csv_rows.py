@@ -45,7 +45,7 @@ def rows(file: Path, where: str, delimiter: str = ",") -> Iterator[dict[str, str
             f"{where}, after line {reader.line_num}, is not UTF-8 (byte "
             f"0x{error.object[error.start]:02x}); save the file as UTF-8"
         ) from error
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise RecipeError(f"{where} is damaged ({error}); take it away, or pack it anew") from error
 
 

@@ -58,7 +58,7 @@ def rows(file: Path, where: str) -> Iterator[dict[str, Any]]:
                         "the file away if it holds none"
                     )
                 yield row
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise RecipeError(f"{where} is damaged ({error}); take it away, or pack it anew") from error
 
 
