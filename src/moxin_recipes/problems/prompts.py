@@ -94,29 +94,6 @@ def columns_of(row: dict[str, Any], system: str | None, suffix: str) -> dict[str
     return {**further, "prompts": turns(row["problem"], system, suffix)}
 
 
-def check_system(
-    tokenizer: "PreTrainedTokenizerBase",
-    system: str | None,
-    options: dict[str, Any] | None = None,
-) -> None:
-    """Raises RecipeError if the chat template refuses a system prompt, or leaves it out.
-
-    `options` are variables of the template (TRL's `chat_template_kwargs`).
-    """
-    if not system:
-        return
-    from moxin_recipes.chats.checks import unasked  # it loads TRL, which distillation may not need
-
-    asked = [turns("What is 1+1?", one, "") for one in (system, None)]
-    why, without = [unasked(tokenizer, prompt, **options or {}) for prompt in asked]
-    if why and not without:
-        raise RecipeError(
-            f"`system_prompt`: the model's chat template cannot write it: {why}; say it in "
-            "`prompt_suffix`, or save the model with another template (SFT has the key "
-            "`chat_template`)"
-        )
-
-
 def unaskable(
     tokenizer: "PreTrainedTokenizerBase",
     suffix: str,
@@ -154,6 +131,8 @@ def as_prompts(
     Leaves out problems that cannot be asked (`unaskable`), or whose prompt has more than `longest`
     tokens. Raises RecipeError if none is left, or if no template writes the system prompt.
     """
+    from moxin_recipes.chats.template import check_system  # it loads TRL: distillation need not
+
     check_system(tokenizer, system, options)
     problems.leave_out_where(unaskable(tokenizer, suffix, system, options))
 

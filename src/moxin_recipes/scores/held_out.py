@@ -233,7 +233,7 @@ def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
         RecipeError: see `held_out_problems`; or no template writes the system prompt.
     """
     if keys.problems_name:
-        prompts.check_system(tokenizer, keys.system_prompt)
+        template.check_system(tokenizer, keys.system_prompt)
     for problems in held_out_problems(pull, keys, tokenizer).values():
         problems.say()
 

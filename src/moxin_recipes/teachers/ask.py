@@ -167,7 +167,7 @@ def _tokenizer(folder: Path, system: str | None) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     template.settle(tokenizer, "model_name_or_path")
-    prompts.check_system(tokenizer, system)
+    template.check_system(tokenizer, system)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
