@@ -86,12 +86,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def completion(asked: dict[str, Any], prompt: str, fault: str) -> dict[str, Any]:
-    """The worked sum in the prompt, in OpenAI's form; `empty` and `cut` are faults."""
+    """The worked sum in the prompt, in OpenAI's form; `empty`, `cut` and FORMS are faults."""
     sums = re.search(r"\d+(?:[+-]\d+)+", prompt)
     total = sum(int(term) for term in re.findall(r"[+-]?\d+", sums.group())) if sums else 0
     text = f"I add.\n</think>\n\\boxed{{{total}}} (seed {asked['seed']})"
     message = {"role": "assistant", "content": "" if fault == "empty" else text}
     reason = "length" if fault == "cut" else "stop"
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    if fault in FORMS:
+        message, reason, usage = FORMS[fault](text, message, reason, usage)
     return {
         "id": "1",
         "object": "chat.completion",
@@ -99,8 +102,40 @@ def completion(asked: dict[str, Any], prompt: str, fault: str) -> dict[str, Any]
         "model": asked["model"],
         "system_fingerprint": "",
         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+        "usage": usage,
     }
+
+
+def _parts(kind: str, text: str) -> list[dict[str, Any]]:
+    return [{"type": kind, kind: text}]
+
+
+# Other servers' forms of (text, message, finish_reason, usage), by name.
+FORMS: dict[str, Any] = {
+    "parts": lambda t, m, r, u: ({**m, "content": _parts("text", t)}, r, u),
+    "two-parts": lambda t, m, r, u: (
+        {**m, "content": [*_parts("text", t[:5]), *_parts("text", t[5:])]}, r, u
+    ),
+    "thinking": lambda t, m, r, u: (
+        {**m, "content": [
+            {"type": "thinking", "thinking": _parts("text", "I add.")},
+            *_parts("text", t.partition("</think>")[2]),
+        ]}, r, u,
+    ),
+    "refusal": lambda _, m, r, u: ({**m, "content": None, "refusal": "I cannot."}, r, u),
+    "refusal-part": lambda _, m, r, u: ({**m, "content": _parts("refusal", "I cannot.")}, r, u),
+    "content_filter": lambda _, m, r, u: (m, "content_filter", u),
+    "SAFETY": lambda _, m, r, u: ({**m, "content": None}, "SAFETY", u),
+    "max_tokens": lambda _, m, r, u: (m, "max_tokens", u),
+    "MAX_TOKENS": lambda _, m, r, u: (m, "MAX_TOKENS", u),
+    "model_length": lambda _, m, r, u: (m, "model_length", u),
+    "no-reason": lambda _, m, r, u: (m, None, u),
+    "some-usage": lambda _, m, r, u: (m, r, {"total_tokens": 12}),
+    "null-usage": lambda _, m, r, u: (m, r, {"prompt_tokens": None, "completion_tokens": None}),
+    "no-usage": lambda _, m, r, u: (m, r, {}),
+    "null": lambda _, m, r, u: (m, r, None),
+    "half-sign": lambda t, m, r, u: ({**m, "content": f"{t} \ud83d"}, r, u),
+}  # fmt: skip
 
 
 if __name__ == "__main__":

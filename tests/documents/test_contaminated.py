@@ -22,6 +22,9 @@ HALF = " so ".join([" ".join(WORDS[:9]), " ".join(WORDS[9:19])])  # two thirds, 
 THIRTEEN = " ".join(WORDS[2:16])
 CHOICE = "Which of these rocks was made by the cooling of lava above the ground?"
 ENDINGS = "granite marble basalt slate quartz"
+CHINESE = "小明有四十八个苹果，他给了小红一半，请问他还剩下多少个苹果？"
+SHORT_CHINESE = "法国首都是？"
+OFFICE = "How many officers find the first flat of an office on the fifth floor of it?"
 PLANTED = [
     Item("quiz", "main/test/0", [QUESTION, SOLUTION]),
     Item("quiz", "main/test/1", ["What is the capital of France?", "Paris"]),
@@ -29,6 +32,9 @@ PLANTED = [
     Item("sums", "test/0", ["Work out 7+5-3+2-4.", "7"], ("whole",)),
     Item("sums", "test/1", ["Où est née la reine Élodie d'Orléans?", "à Paris"]),
     Item("rocks", "test/0", [CHOICE, ENDINGS]),
+    Item("signs", "test/0", [CHINESE]),
+    Item("signs", "test/1", [SHORT_CHINESE]),
+    Item("signs", "test/2", [OFFICE]),
 ]
 Messages = list[dict[str, Any]]
 
@@ -64,7 +70,24 @@ SAID = {
         "contaminated: sums (8-gram)"
     ),
     CHOICE.lower(): "contaminated: rocks (13-gram)",
+    QUESTION.replace(" ", "_"): "contaminated: quiz (13-gram)",
+    QUESTION.replace("f", "\uff46").replace("S", "\uff33"): "contaminated: quiz (13-gram)",
+    OFFICE.replace("fi", "\ufb01").replace("fl", "\ufb02"): "contaminated: signs (13-gram)",
+    OFFICE.replace("ffi", "\ufb03").upper(): "contaminated: signs (13-gram)",
+    CHINESE: "contaminated: signs (13-gram)",
+    f"请回答：{CHINESE}谢谢！".replace("，", " "): "contaminated: signs (13-gram)",
+    SHORT_CHINESE: "contaminated: signs (whole)",
+    f"Question: {SHORT_CHINESE}": "contaminated: signs (whole)",
+    f"Read:\n```json\n{json.dumps({'q': QUESTION.replace(' ', chr(10))})}\n```\nDone.": (
+        "contaminated: quiz (13-gram)"
+    ),
+    f"1. Read:\n   ~~~\n   {json.dumps([QUESTION.replace(' ', chr(9))])}\n   ~~~": (
+        "contaminated: quiz (13-gram)"
+    ),
     # Near misses.
+    CHINESE[:12]: "",
+    "小明有四个苹果": "",
+    "```json\n{\n```": "",
     " ".join(WORDS[4:14]): "",  # ten words of thirty
     "A man owned sheep; all but nine were sold. How many has he?": "",
     "What is the capital city of France?": "",
@@ -123,6 +146,10 @@ def test_question_and_answers_count_together_though_two_speak(tmp_path: Path) ->
         {"texts": QUESTION, "rules": "none", "n": 1.5},
         {"prompt": None, "chosen": [], "rejected": chat(QUESTION)},
         {"problem": f"{{ {QUESTION}", "answer": "[1, 2]"},
+        {"type": QUESTION, "n": 1},
+        {"from": QUESTION, "role": "x"},
+        {"from": {"text": QUESTION}, "type": [QUESTION]},
+        {"messages": json.dumps(chat(f"```\n{json.dumps([QUESTION.replace(' ', chr(10))])}\n```"))},
     ],
 )
 def test_any_layout_of_a_row_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
@@ -141,6 +168,14 @@ def test_any_layout_of_a_row_is_read(tmp_path: Path, row: dict[str, Any]) -> Non
 )
 def test_a_row_without_words_holds_nothing(tmp_path: Path, row: dict[str, Any]) -> None:
     assert reasons(tmp_path, row) == [""]
+
+
+def test_rows_of_files_are_searched_whatever_their_kinds(tmp_path: Path) -> None:
+    lines = [{"problem": QUESTION, "answer": 9}, {"problem": 3, "type": [{"q": QUESTION}, None]}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"problem": "2+2?"}])))
+    rows = load_split(tmp_path, None, "train", ["problem"], "dataset_name", as_written=True)
+    found = search(rows, "some/rows", PLANTED, tmp_path / "found").reasons
+    assert found == [*["contaminated: quiz (13-gram)"] * 2, ""]
 
 
 def test_every_item_of_a_row_is_listed_and_each_set_is_counted(tmp_path: Path) -> None:
@@ -168,8 +203,9 @@ def test_every_item_of_a_row_is_listed_and_each_set_is_counted(tmp_path: Path) -
         ("some/rows", "quiz", 2, 2, 3),
         ("some/rows", "sums", 2, 1, 2),
         ("some/rows", "rocks", 0, 0, 1),
+        ("some/rows", "signs", 0, 0, 3),
     ]
-    assert [row["too_short"] for row in result.report] == [1, 0, 0]
+    assert [row["too_short"] for row in result.report] == [1, 0, 0, 0]
 
 
 def test_nothing_found_is_said_and_listed_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from tests.conftest import ROOT
 
 from moxin_recipes.hub.splits import load_split
@@ -62,6 +62,7 @@ def test_an_answer(value: Any, text: str) -> None:
         ([None, "1"], "no answer"),
         ([True], "no answer"),
         (b"1", "answer is a bytes"),
+        ("so \ud83d", "a half of a sign in a text"),
     ],
 )
 def test_what_is_no_answer(value: Any, reason: str) -> None:
@@ -79,7 +80,10 @@ def test_tests_of_programs_may_be_an_object() -> None:
         (None, "no problem"),
         ("", "empty problem"),
         (3, "problem is a int"),
-        ([{"role": "user"}], "problem is a list"),
+        ([{"role": "user"}], "problem is a chat, and not one text of the user"),
+        (["2+2?"], "problem is a list"),
+        ([], "problem is a list"),
+        ("so \ud83d", "a half of a sign in a text"),
     ],
 )
 def test_what_is_no_problem(value: Any, reason: str) -> None:
@@ -94,11 +98,17 @@ LINES = """{"problem": "a", "answer": "3", "level": 1}
 """
 
 
+def read(folder: Path, **files: str) -> Problems:
+    """Files of a split, their names' `_` for the point, as the stages read them."""
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    rows = load_split(folder, None, "train", [*NAMES], "dataset_name", as_written=True)
+    return Problems(rows, NAMES, "dataset_name")
+
+
 def test_a_file_of_mixed_kinds(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text(LINES)
-    rows = load_split(tmp_path, None, "train", [*NAMES], "dataset_name")
-    problems = Problems(rows, NAMES, "dataset_name")
-    assert problems.usable().to_list() == [
+    problems = read(tmp_path, train_jsonl=LINES)
+    assert [*problems.usable()] == [
         {"problem": "a", "answer": "3", "level": 1},
         {"problem": "b", "answer": "4", "level": 2},
         {"problem": "e", "answer": "2", "level": 5},
@@ -110,12 +120,85 @@ def test_a_file_of_mixed_kinds(tmp_path: Path) -> None:
     assert problems.counts == {"problems": 5, "left out (no answer)": 1, "left out (no problem)": 1}
 
 
-def test_a_number_too_long_for_a_reader_is_left_out(tmp_path: Path) -> None:
-    lines = ['{"problem": "a", "answer": 1}', '{"problem": "b", "answer": 123456789012345678901}']
-    (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    problems = Problems(load_split(tmp_path, None, "train", [], "x"), NAMES, "traces")
-    assert problems.usable()["problem"][:] == ["a"]
-    assert problems.left_out()["reason"][:] == ["answer is a rounded number; write it as a text"]
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("9007199254740993", "9007199254740993"),
+        ("123456789012345678901", "123456789012345678901"),
+        ('"2024-03-01 10:00:00"', "2024-03-01 10:00:00"),
+        ('"2024-03-01"', "2024-03-01"),
+        ('"007"', "007"),
+        ("0.1", "0.1"),
+        ("6.02e23", "602000000000000000000000"),
+        ('["1", 2]', "1, 2"),
+        ("{}", None),
+        ("NaN", None),
+        ("1e400", None),
+        ('"so \\ud83d"', None),
+        ('["so \\ud83d", "1"]', None),
+    ],
+)
+def test_an_answer_is_what_the_file_says(tmp_path: Path, written: str, text: str | None) -> None:
+    """Whatever stands in the rows beside it, and in other files."""
+    others = ["0.5", '"2024-03-02"', "null", "[1]", '"x"']
+    lines = [f'{{"problem": "{n}?", "answer": {one}}}' for n, one in enumerate([written, *others])]
+    first = '{"problem": null, "answer": 3, "source": "one more column"}\n'
+    problems = read(tmp_path, train_1_jsonl=first, train_2_jsonl="\n".join(lines))
+    answers = dict(zip(problems.texts, problems.answers, strict=True))
+    assert answers["0?"] == text
+    assert problems.usable()["answer"][-1] == "x"
+
+
+@pytest.mark.parametrize("cell", ["007", "3.10", "1e5", "NA", "None", "12345678901234567", "true"])
+def test_a_cell_of_csv_is_a_text(tmp_path: Path, cell: str) -> None:
+    problems = read(tmp_path, train_csv=f"problem,answer\na,{cell}\nb,\nc,1\n")
+    assert problems.usable()["answer"][:] == [cell, "1"]
+    assert problems.left_out()["reason"][:] == ["empty answer"]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_a_float_is_the_shortest_that_its_column_tells_apart(kind: str) -> None:
+    features = Features({"problem": Value("string"), "answer": Value(kind)})
+    rows = Dataset.from_dict({"problem": [*"abcde"], "answer": [0.1, 3.0, -0.25, None, math.nan]})
+    problems = Problems(rows.cast(features), NAMES, "dataset_name")
+    assert problems.usable()["answer"][:] == ["0.1", "3", "-0.25"]
+    assert problems.left_out()["reason"][:] == ["no answer", "answer is a float"]
+
+
+def turn(content: Any, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([turn("2+2?")], "2+2?"),
+        ([turn([{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}])], "2+2?"),
+        ([{"from": "human", "value": "2+2?"}], "2+2?"),
+        (json.dumps([turn("2+2?")]), "2+2?"),
+        ("[1, 2] or [3]?", "[1, 2] or [3]?"),
+        ("[1, 2]", "[1, 2]"),
+        ([turn("Add.", "system"), turn("2+2?")], None),
+        ([turn("2+2?", "assistant")], None),
+        ([turn(None)], None),
+        ([turn([{"type": "image", "url": "x"}])], None),
+    ],
+)
+def test_a_problem_may_be_a_prompt_as_trl_has_it(value: Any, text: str | None) -> None:
+    wanted = (text, "") if text else (None, "problem is a chat, and not one text of the user")
+    assert problem_of(value) == wanted
+
+
+def test_prompts_of_trl_in_files(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"problem": [turn("2+2?")], "answer": 4}),
+        '{"problem": "1+1?", "answer": 2}',
+    ]
+    problems = read(tmp_path, train_jsonl="\n".join(lines))
+    assert problems.usable()["problem"][:] == ["2+2?", "1+1?"]
+    Dataset.from_list([{"problem": [turn("3+3?")], "answer": 6}]).to_parquet(tmp_path / "t.parquet")
+    rows = Dataset.from_parquet(str(tmp_path / "t.parquet"))
+    assert Problems(rows, NAMES, "dataset_name").usable()["problem"][:] == ["3+3?"]
 
 
 def test_the_line_names_the_key_of_the_dataset(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +241,24 @@ def test_answers_are_tried() -> None:
         known_answers.try_answers(["math"], set_of(worked))
 
 
+def test_tests_of_programs_are_tried() -> None:
+    good, bad = (
+        '{"inputs": ["2"], "outputs": ["4"]}',
+        '{"inputs": [2], "outputs": [4], "fn_name": "f"}',
+    )
+    problems = set_of([good] * 9 + [bad] + [good])
+    reasons = known_answers.try_answers(["code"], problems)
+    assert reasons == [""] * 9 + ["tests are not understood", ""]
+    with pytest.raises(RecipeError) as refused:
+        known_answers.try_answers(["code"], set_of([good, bad, "4", bad]))
+    line = str(refused.value)
+    assert line.startswith("`dataset_name`: `code` can read 1 of 4 answers (row 1: {")
+    assert "the `answer` of a program must be its tests, {" in line
+    assert line.endswith(
+        "name the column that holds it (`answer_column`), or use another reward (`rewards`)"
+    )
+
+
 _ROW = re.compile(r"\| `(\{\"problem.*\})` \| (?:`(.+)`|left out: (.+)) \|")
 
 
@@ -170,8 +271,8 @@ def test_every_row_of_the_page(tmp_path: Path) -> None:
         folder.mkdir()
         other = json.dumps({"problem": "other", "answer": "1"})
         (folder / "train.jsonl").write_text(f"{line}\n{other}\n")
-        read = load_split(folder, None, "train", [*NAMES], "dataset_name")
-        problems = Problems(read, NAMES, "dataset_name")
+        rows_read = load_split(folder, None, "train", [*NAMES], "dataset_name", as_written=True)
+        problems = Problems(rows_read, NAMES, "dataset_name")
         if text:
             assert problems.usable()["answer"][0] == text, line
         else:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tests.tiny import save_tiny_model
 
 from moxin_recipes import rewards
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.rewards import known_answers
+from moxin_recipes.rewards import known_answers, preflight
 
 MODULE = """
 import asyncio
@@ -94,6 +95,49 @@ def digits(completions, answers):
 
 def nothing(completions, **kwargs):
     return None
+
+def array(completions, answers):
+    return np.array([float(c == a) for c, a in zip(completions, answers)])
+
+def tensor(completions, **kwargs):
+    return torch.tensor([1.0] * len(completions))
+
+def one_by_one(completions, answers):
+    yield from (float(c == a) for c, a in zip(completions, answers))
+
+def mapped(completions, answers):
+    return map(len, completions)
+
+def pair(completions, answers):
+    return (1.0,) * len(completions)
+
+def without_end(completions, answers):
+    while True:
+        yield 1.0
+
+def breaks_late(completions, answers):
+    yield from (1 / (c != "bad") for c in completions)
+
+def single_array(completions, answers):
+    return np.array(1.0)
+
+def table(completions, answers):
+    return {c: 1.0 for c in completions}
+
+def exits(completions, answers):
+    raise SystemExit(3)
+
+def counts(completions, completion_ids, trainer_state, log_metric, log_extra, **kwargs):
+    log_metric("share", trainer_state.global_step / trainer_state.max_steps)
+    log_extra("length", [len(ids) for ids in completion_ids])
+    return [1 / len(ids) for ids in completion_ids]
+
+def scripted(completions, trainer_state):
+    return [trainer_state.max_steps] * len(completions)
+
+from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
+overlong = get_soft_overlong_punishment(max_completion_len=10, soft_punish_cache=5)
+repetition = get_repetition_penalty_reward()
 """
 
 
@@ -128,6 +172,12 @@ COLUMNS = {
         ("waits", [1.0, 1.0]),
         ("longer", [0.0, 0.0]),
         ("short", [1.0, 1.0]),
+        ("array", [1.0, 0.0]),
+        ("tensor", [1.0, 1.0]),
+        ("one_by_one", [1.0, 0.0]),
+        ("mapped", [1.0, 1.0]),
+        ("pair", [1.0, 1.0]),
+        ("overlong", [0.0, 0.0]),
     ],
 )
 def test_in_training(name: str, expected: list[float | None]) -> None:
@@ -158,6 +208,15 @@ def test_what_a_prompt_has_opened_comes_before_the_last_turn() -> None:
         ),
         ("few", "must give one Score or number for each of 2 completions, not 1"),
         ("nothing", "must give one Score or number for each of 2 completions, not NoneType"),
+        ("table", "must give one Score or number for each of 2 completions, not dict"),
+        ("single_array", "must give one Score or number for each of 2 completions, not ndarray"),
+        ("without_end", "must give one Score or number for each of 2 completions, not 3"),
+        ("breaks_late", "failed with ZeroDivisionError: division by zero (of_a_user.py:"),
+        ("breaks_late", "at “bad” for the answer the answer 2"),
+        ("exits", "failed with SystemExit: 3 (of_a_user.py:"),
+        ("counts", "it needs the column `completion_ids`, which only GRPO has"),
+        ("overlong", "it needs the column `completion_ids`, which only GRPO has"),
+        ("scripted", "it needs the column `trainer_state`, which only GRPO has"),
         ("words", "gives str to “good”, and not a number"),
         ("nan", "gives nan to “good”, and not a number"),
         ("score_of_nan", "gives nan to “good”, and not a number"),
@@ -188,7 +247,44 @@ def test_columns_may_have_any_name() -> None:
     assert [score.reward for score in scores] == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("text", ["1 / 0", "def f(:", "import not_there"])
+def test_what_the_trainer_gives_is_there_when_a_reward_is_tried(tmp_path: Path) -> None:
+    _, tokenizer = save_tiny_model(tmp_path / "model")
+    names = [f"of_a_user:{name}" for name in ("counts", "overlong", "repetition", "scripted")]
+    of_trainer = preflight.of_trainer(tokenizer, -1)
+    known_answers.check_rewards(names, ["4"], {"level": 2}, of_trainer)
+    with pytest.raises(RecipeError, match=r"of_trl: it needs the column `level`, and there are"):
+        known_answers.check_rewards(["of_a_user:of_trl"], ["4"], {}, of_trainer)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("mine.py:f", "mine:f"),
+        ("./mine.py:f", "mine:f"),
+        ("my/own.py:f", "my.own:f"),
+        ("./my/own:f", "my.own:f"),
+    ],
+)
+def test_a_file_is_named_as_its_module(name: str, module: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        rewards.find(name)
+    assert str(raised.value) == (
+        f"`rewards`: {name} names a file; name its module, as in {module} (the current folder is "
+        "searched, too)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 / 0",
+        "def f(:",
+        "import not_there",
+        "import sys; sys.exit(0)",
+        "exit()",
+        "import argparse; argparse.ArgumentParser().parse_args(['--no'])",
+    ],
+)
 def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / f"broken_{len(text)}.py").write_text(text)
     line = rf"`rewards`: broken_{len(text)}:f cannot be imported: "

@@ -1,6 +1,7 @@
 """The preflight: lets a sound set-up pass unchanged, and names what is wrong with another."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,26 +140,76 @@ def test_rounding_is_no_signal(tmp_path: Path) -> None:
         trained(tmp_path, flat, probed=True, group=8)
 
 
-def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
-    folder = tmp_path / "pass_rates"
-    folder.mkdir()
-    names = ["never", "often", "always", "new"]
-    Dataset.from_dict({"problem": names[:3], "pass_rate": [0.0, 0.75, 1.0]}).to_parquet(
-        folder / "train.parquet"
-    )
-    (tmp_path / "README.md").write_text(
+def save_rates(folder: Path, problems: list[Any], rates: list[Any]) -> None:
+    (folder / "pass_rates").mkdir()
+    rows = Dataset.from_dict({"problem": problems, "pass_rate": rates})
+    rows.to_parquet(folder / "pass_rates" / "train.parquet")
+    (folder / "README.md").write_text(
         "---\nconfigs:\n- config_name: pass_rates\n  data_files: pass_rates/train.parquet\n---\n"
     )
 
-    def kept(names: list[str], rates: Path | None, least: float, most: float) -> list[str]:
-        rows = Dataset.from_dict({"problem": names, "answer": names})
-        problems = Problems(rows, ("problem", "answer"), "dataset_name")
-        prompts.keep_with_a_signal(problems, rates, least, most)
-        return list(problems.usable()["problem"])
 
+def kept(names: list[str], rates: Path | None, least: float, most: float) -> list[str]:
+    rows = Dataset.from_dict({"problem": names, "answer": names})
+    problems = Problems(rows, ("problem", "answer"), "dataset_name")
+    prompts.keep_with_a_signal(problems, rates, least, most)
+    return list(problems.usable()["problem"])
+
+
+def test_problems_by_their_pass_rate(tmp_path: Path) -> None:
+    names = ["never", "often", "always", "new"]
+    save_rates(tmp_path, names[:3], [0.0, 0.75, 1.0])
     assert kept(names, tmp_path, 0.1, 0.9) == ["often", "new"]
     assert kept(names, tmp_path, 0.0, 1.0) == names
     assert kept(names, None, 0.1, 0.2) == names
     line = r"none of its 2 problems can be used; .* 2 pass rate; `min_pass_rate`, `max_pass_rate` "
     with pytest.raises(RecipeError, match=line):
         kept(names[:2], tmp_path, 0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("problems", "rates", "left"),
+    [
+        (["a b", "c"], [0.5, 1.0], ["a b"]),
+        (["a  b\n", " c "], [0.5, 1.0], ["a b"]),
+        (["a b", "a b", "c"], [0.0, 1.0, 1.0], ["a b"]),  # the mean of two
+        (["a b", "c", "c"], [0.5, 0.0, 0.0], ["a b"]),
+        (["a b", "c"], ["0.5", "1"], ["a b"]),
+        (["a b", "c"], [None, 1.0], ["a b"]),
+        (["a b", "c", None], [1, 0, 1], None),
+    ],
+)
+def test_how_pass_rates_are_matched(
+    tmp_path: Path, problems: list[Any], rates: list[Any], left: list[str] | None
+) -> None:
+    save_rates(tmp_path, problems, rates)
+    if left is None:
+        with pytest.raises(RecipeError, match="none of its 2 problems can be used"):
+            kept(["a b", "c"], tmp_path, 0.1, 0.9)
+    else:
+        assert kept(["a b", "c"], tmp_path, 0.1, 0.9) == left
+
+
+@pytest.mark.parametrize("rate", ["often", 85, -0.5, "", "nan"])
+def test_what_is_no_pass_rate_is_one_line(tmp_path: Path, rate: Any) -> None:
+    save_rates(tmp_path, ["a", "b"], [type(rate)(0), rate])
+    with pytest.raises(RecipeError) as refused:
+        kept(["a", "b"], tmp_path, 0.1, 0.9)
+    assert str(refused.value).startswith("`pass_rates_name`: row 1: ")
+    assert "and not from 0 to 1" in str(refused.value)
+
+
+def test_pass_rates_of_other_problems_are_said(tmp_path: Path) -> None:
+    save_rates(tmp_path, ["a", "x"], [0.5, 0.5])
+    with pytest.raises(RecipeError) as refused:
+        kept(["b", "c"], tmp_path, 0.1, 0.9)
+    assert str(refused.value) == (
+        "`pass_rates_name`: it has a pass rate of none of the 2 problems, such as “b”; name the "
+        "distilled dataset of these problems"
+    )
+    rows = Dataset.from_dict({"problem": ["a", "b", "c"], "answer": ["1"] * 3})
+    problems = Problems(rows, ("problem", "answer"), "dataset_name")
+    line = prompts.keep_with_a_signal(problems, tmp_path, 0.1, 0.9)
+    assert line == "`pass_rates_name`: 2 of 3 problems have no pass rate there, and stay"
+    problems = Problems(rows.select([0]), ("problem", "answer"), "dataset_name")
+    assert not prompts.keep_with_a_signal(problems, tmp_path, 0.1, 0.9)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,94 @@ def answer(program: str) -> str:
 def test_programs(program: str, tests: str, reason: str) -> None:
     (score,) = rewards.score("code", [answer(program)], [tests])
     assert (score.reason, score.reward) == (reason, float(reason == "passed"))
+
+
+PRINT = "print('yes')"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```\n{PRINT}\n```",
+        f"```py\n{PRINT}\n```",
+        f"```Python\n{PRINT}\n```",
+        f"```PYTHON3 title=x\n{PRINT}\n```",
+        f"```py3\n{PRINT}\n```",
+        f"```{{python}}\n{PRINT}\n```",
+        f"``` python\n{PRINT}\n```",
+        f"````python\n{PRINT} # ```\n````",
+        f"~~~\n{PRINT}\n~~~",
+        f"~~~python\n{PRINT}\n~~~",
+        f"1. Here:\n\n   ```python\n   if True:\n       {PRINT}\n   ```",
+        f"Here: ```python\n{PRINT}```",
+        f"```bash\npip list\n```\nThen:\n```python\n{PRINT}\n```",
+        f"```python\n{PRINT}\n```\nIt prints:\n```text\nyes\n```",
+    ],
+)
+def test_a_program_may_be_fenced_in_several_ways(text: str) -> None:
+    program, _ = programs.fenced_program(f"<think>x</think>{text}\nDone.")
+    assert program is not None
+    assert "yes" in program
+    compile(program, "program.py", "exec")
+
+
+@pytest.mark.parametrize("text", ["```bash\nls\n```", "```python\nprint(1)", "``x``", "~~~c\n~~~"])
+def test_what_is_fenced_in_no_such_way(text: str) -> None:
+    found = programs.fenced_program(f"<think>x</think>{text}")
+    assert found == (None, "no program after </think>")
+
+
+SQUARE, TWICE = "def square(n):\n    return n * n", "print(2 * sum(map(int, open(0))))"
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        ({"inputs": [[2], [3]], "outputs": [[4], [9]], "fn_name": "square"}, SQUARE),
+        ({"inputs": [[2]], "outputs": [4], "fn_name": "Solution.square"}, SQUARE),
+        ({"inputs": [[2]], "outputs": [[4]], "fn_name": "f"}, "def f(n):\n    return [n * n]"),
+        ({"inputs": [["3", "4"]], "outputs": [["14"]]}, TWICE),
+        ({"inputs": [[3, 4], "5"], "outputs": ["14\n", 10]}, TWICE),
+        ({"inputs": ["3\n4"], "outputs": ["14"], "fn_name": None}, TWICE),
+        ({"inputs": ["3"], "outputs": ["6"], "fn_name": ""}, TWICE),
+    ],
+)
+def test_tests_may_be_written_in_several_ways(tests: dict[str, Any], program: str) -> None:
+    (score,) = rewards.score("code", [answer(program)], [json.dumps(tests)])
+    assert (score.reason, score.reward) == ("passed", 1.0)
+    wrong = "def square(n):\n    return [n]\nf = square\nprint(5)"
+    (score,) = rewards.score("code", [answer(wrong)], [json.dumps(tests)])
+    assert score.reward == 0
+
+
+CALLED = "; with `fn_name`, each input is a list of arguments, as [[2]]"
+READ = "; without `fn_name`, each is a text or a list of lines"
+LENGTHS = " with two lists of one length"
+
+
+@pytest.mark.parametrize(
+    ("tests", "line"),
+    [
+        ({"inputs": [2], "outputs": [4], "fn_name": "f"}, CALLED),
+        ({"inputs": ["[2]"], "outputs": [4], "fn_name": "f"}, CALLED),
+        ({"inputs": [[2], {"n": 2}], "outputs": [4, 4], "fn_name": "f"}, CALLED),
+        ({"inputs": [["a", ["b"]]], "outputs": ["x"]}, READ),
+        ({"inputs": ["a"], "outputs": [{"x": 1}]}, READ),
+        ({"inputs": [None], "outputs": ["x"]}, READ),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": "f(n)"}, "name of a function, not f(n)"),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": ["f"]}, "name of a function, not ['f']"),
+        ({"inputs": [], "outputs": []}, LENGTHS),
+        ({"inputs": ["1"], "outputs": ["2", "3"]}, f"{LENGTHS}, not 1 and 2"),
+        ({"inputs": "1", "outputs": "2"}, LENGTHS),
+        (["1", "2"], LENGTHS),
+        ("4", LENGTHS),
+    ],
+)
+def test_tests_that_no_program_could_pass_are_one_line(tests: Any, line: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        programs.tests_of(json.dumps(tests))
+    assert str(refused.value).startswith("the `answer` of a program must be its tests, {")
+    assert line in str(refused.value)
 
 
 def test_what_is_no_program() -> None:

@@ -291,3 +291,50 @@ def test_a_reward_of_ones_own_sees_the_problem_as_it_was_asked(
     answers = [Answer(0, 0, "0"), Answer(1, 0, "2")]
     tally = verified.write(tmp_path / "out", PROBLEMS, iter(answers), asked_so)
     assert (tally.kept, tally.reasons) == (1, {"sees_prompts:reward": 1})
+
+
+KEPT, CUT = "", "cut at max_new_tokens"
+FORMS = {
+    "parts": KEPT,
+    "two-parts": KEPT,
+    "thinking": KEPT,
+    "no-reason": KEPT,
+    "some-usage": KEPT,
+    "null-usage": KEPT,
+    "no-usage": KEPT,
+    "null": KEPT,
+    "max_tokens": CUT,
+    "MAX_TOKENS": CUT,
+    "model_length": CUT,
+    "content_filter": "teacher refused: content_filter",
+    "SAFETY": "teacher refused: safety",
+    "refusal": "teacher refused: a refusal",
+    "refusal-part": "teacher refused: a refusal",
+    "half-sign": "a half of a sign in a text",
+}
+
+
+def test_the_forms_of_other_servers_are_read_at_once(tmp_path: Path) -> None:
+    texts = [f"poison {form} 1+1" for form in FORMS]
+    problems = Dataset.from_dict({"problem": texts, "answer": ["2"] * len(texts)})
+    with serving(tmp_path / "asked") as server:
+        answers = list(distill.collected(run(tmp_path, server.server_port, samples=1), problems))
+    assert len((tmp_path / "asked").read_text().splitlines()) == len(FORMS)
+    tokens = {text: answer.completion_tokens for text, answer in zip(FORMS, answers, strict=True)}
+    silent = ("some-usage", "null-usage", "no-usage", "null")
+    assert tokens == {form: 0 if form in silent else 5 for form in FORMS}
+    tally = verified.write(tmp_path / "out", problems, iter(answers), kept_by("math", "format"))
+    assert tally.kept == 8
+    rejected = Dataset.from_parquet(str(tmp_path / "out" / "rejected" / "train.parquet"))
+    reasons = dict(zip(rejected["problem"], rejected["reason"], strict=True))
+    wanted = dict(zip(texts, FORMS.values(), strict=True))
+    assert reasons == {text: reason for text, reason in wanted.items() if reason}
+    said = dict(zip(rejected["problem"], rejected["completion"], strict=True))
+    assert said["poison refusal 1+1"] == said["poison refusal-part 1+1"] == "I cannot."
+    assert said["poison half-sign 1+1"].endswith(" ?")
+
+
+def test_a_file_of_answers_without_counts_is_read(tmp_path: Path) -> None:
+    row = {"problem": 0, "sample": 0, "text": "4", "prompt_tokens": None, "completion_tokens": None}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    assert list(Answers(tmp_path / "samples.jsonl")) == [Answer(0, 0, "4")]

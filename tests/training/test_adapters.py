@@ -105,6 +105,10 @@ def test_the_merged_model_is_the_adapted_one(
         (["q_proj", "v_proj"], {"q_proj", "v_proj"}),
         (["all-linear"], "all-linear"),
         ("all-linear", "all-linear"),
+        (["all-linear", "all-linear"], "all-linear"),
+        ("q_proj", {"q_proj"}),
+        (["lm_head", "o_proj"], {"lm_head", "o_proj"}),
+        (["embed_tokens"], {"embed_tokens"}),
         (r".*layers\.0.*q_proj", r".*layers\.0.*q_proj"),
     ],
 )
@@ -116,7 +120,13 @@ def test_modules_are_named_as_the_recipe_has_them(tiny: Tiny, named: Any, target
     assert config.target_modules == targets
     adapters.check_names(kept, {"lora_target_modules": named}, tiny.folder)
     adapted = get_peft_model(tiny.model(), config)
-    names = {name.split(".lora_A")[0] for name, _ in adapted.named_parameters() if "lora_A" in name}
+    marks = (".lora_A", ".lora_embedding_A")
+    names = {
+        name.split(mark)[0]
+        for name, _ in adapted.named_parameters()
+        for mark in marks
+        if mark in name
+    }
     kinds = {name.rpartition(".")[2] for name in names}
     assert kinds == (targets if isinstance(targets, set) else kinds)
     assert names
@@ -129,6 +139,38 @@ def test_a_name_that_no_module_has_is_one_line(tiny: Tiny, key: str, named: list
     line = f"`{key}`: the model has no module W_pack; its matrices are down_proj, gate_proj, k_proj"
     with pytest.raises(RecipeError, match=line):
         adapters.check_names(wanted, {key: named}, tiny.folder)
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        (["self_attn"], ": self_attn is a MistralAttention, and no matrix; "),
+        (["q_proj", "mlp"], ": mlp is a MistralMLP, and no matrix; "),
+        ("norm", ": norm is a MistralRMSNorm, and no matrix; "),
+        (r".*layers\.0\.mlp", r": .*layers\.0\.mlp is a MistralMLP, and no matrix; "),
+        ([], " names no module of the model; "),
+        ([""], ": the model has no module “”; "),
+        (["all-linear", "lm_head"], ": all-linear stands alone, for each matrix but the last; "),
+        (["all-linear", "W_pack"], ": all-linear stands alone, for each matrix but the last; "),
+        (r".*W_(pack", r": .*W_(pack is no pattern of paths (missing ), unterminated subpattern"),
+        (r".*W_pack", r": the model has no module .*W_pack; "),
+    ],
+)
+def test_what_is_no_matrix_is_one_line(tiny: Tiny, named: Any, line: str) -> None:
+    wanted = ModelConfig(use_peft=True, lora_r=4)
+    with pytest.raises(RecipeError) as raised:
+        adapters.check_names(wanted, {"lora_target_modules": named}, tiny.folder)
+    assert str(raised.value).startswith(f"`lora_target_modules`{line}")
+    if "pattern" not in line:
+        assert "; its matrices are down_proj, gate_proj, k_proj, lm_head" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_modules_to_save_may_be_of_any_kind(tiny: Tiny) -> None:
+    wanted = ModelConfig(use_peft=True, lora_r=4)
+    adapters.check_names(wanted, {"lora_modules_to_save": ["norm", "embed_tokens"]}, tiny.folder)
+    with pytest.raises(RecipeError, match=r"`lora_modules_to_save`: the model has no module all-"):
+        adapters.check_names(wanted, {"lora_modules_to_save": ["all-linear"]}, tiny.folder)
 
 
 def test_in_bfloat16_the_merged_model_is_as_exact_as_the_adapter(

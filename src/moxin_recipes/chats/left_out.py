@@ -18,6 +18,7 @@ _KEYS = {
     "pass rate": "min_pass_rate`, `max_pass_rate",
     "too long to ask": "max_prompt_length",
     "answer is not understood": "answer_column",
+    "tests are not understood": "answer_column",
     "last batch not full": "global_batch_size",
     "contaminated": "decontaminate",  # what follows says of which set
 }
@@ -56,7 +57,8 @@ def line(
     most = max(counts, key=lambda reason: counts[reason], default="")
     indices = np.flatnonzero(reasons == most)[: lost.EXAMPLES].tolist() if most else []
     examples = [" ".join(lost.texts(_read(rows[index]))) for index in indices] if rows else []
-    default = "chat_template" if most.startswith(TEMPLATE) else key
+    own = "chat_template" if row_name == "chat" else "model_name_or_path"  # where one is chosen
+    default = own if most.startswith(TEMPLATE) else key
     named = f"`{_KEYS.get(most.partition(':')[0], default)}`"
     return lost.Line(f"{row_name}s", len(reasons), counts, named, examples)
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from moxin_recipes.documents.contamination import Item, names_of, reason, report
 from moxin_recipes.documents.index import Index
 from moxin_recipes.recipe import lost
 
+_FENCED = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n]*\n(.*?)^[ \t]*(?:`{3,}|~{3,})", re.DOTALL | re.M)
 _COLUMNS = Features({"texts": List(Value("int32")), "rules": List(Value("string"))})
 Row = dict[str, Any]
 
@@ -94,24 +96,34 @@ def _hits(index: str, row: Row) -> Row:
     return {"texts": [text for text, _ in hits], "rules": [rule for _, rule in hits]}
 
 
-def texts(row: Any) -> Iterator[str]:
+def texts(row: Row) -> Iterator[str]:
     """All texts of a row that are searched: of every column, and within a text that is JSON.
 
-    So it does not matter how the turns of a chat are written, or who says them.
+    So it does not matter how the turns of a chat are written, or who says them. A column may have
+    any name, also that of a turn's field.
     """
-    for text in lost.texts(row):
+    for text in lost.texts([row, *(row.get(name) for name in lost.NO_TEXT)]):
         yield from _within(text)
 
 
 def _within(text: str) -> Iterator[str]:
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            for inner in lost.texts(value):
-                yield from _within(inner)
-            return
+    """A text, or the texts of the JSON that it is, and of JSON that it has in fences."""
+    if (inner := _of_json(text)) is not None:
+        yield from inner
+        return
+    yield text
+    for fenced in _FENCED.findall(text) if "```" in text or "~~~" in text else ():
+        yield from _of_json(fenced) or ()
+
+
+def _of_json(text: str) -> Iterator[str] | None:
+    """The texts of a JSON list or object; None of what is none."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
     # JSON may hold halves of signs, which no text can.
-    yield text.encode(errors="replace").decode()
+    whole = (inner.encode(errors="replace").decode() for inner in lost.texts(value))
+    return (part for inner in whole for part in _within(inner))

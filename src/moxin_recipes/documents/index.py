@@ -14,15 +14,34 @@ WHOLE = "whole"  # how a question of fewer than 8 words is looked for
 SIZES = {COVERED: 8, ANY: 13}
 SHORTEST = 5  # words of a question that is looked for as a whole
 _WORD = re.compile(r"\w+|(?<=\d)\s*[-+*/^=<>×÷]\s*(?=\d)")
+_LONG_NAME = re.compile(r"_[^\W_]+_+[^\W_]+_+[^\W_]+_")
+# Han has no spaces between words, so each of its signs is one.
+_HAN = re.compile("[\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+# Several letters as one sign, and digits and letters as wide as Han's.
+_FORMS = re.compile("[\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
 
 
 def words(text: str) -> list[str]:
     """Lower-cased words; an operator between two numbers is one, or 7+5 and 7-5 would be alike.
 
-    An accented letter is one sign, however it was written (NFC).
+    An accented letter is one sign, however it was written (NFC), a ligature its letters, and each
+    sign of Han a word. Words that underscores join are apart where they are as many as a question
+    that is looked for; a name of a program has fewer.
     """
-    plain = unicodedata.normalize("NFC", text).lower().replace("−", "-")
-    return [word.strip() for word in _WORD.findall(plain)]
+    plain = text
+    if not text.isascii():
+        plain = unicodedata.normalize("NFC", text).replace("−", "-")
+        plain = _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), plain)
+        plain = _HAN.sub(r" \g<0> ", plain)
+    found = [word.strip() for word in _WORD.findall(plain.lower())]
+    if not _LONG_NAME.search(plain):
+        return found
+    return [part for word in found for part in _apart(word)]
+
+
+def _apart(word: str) -> list[str]:
+    parts = [part for part in word.split("_") if part]
+    return parts if len(parts) >= SHORTEST else [word]
 
 
 class Grams:

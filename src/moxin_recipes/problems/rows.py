@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from moxin_recipes.problems.texts import answer_of, problem_of
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 
+_EXACT = 2**24  # from here on 32 bits skip whole numbers
 log = logging.getLogger(__name__)
 
 
@@ -19,11 +21,18 @@ class Problems:
     """The problems of a split as texts, with the reasons why some of them are left out."""
 
     def __init__(
-        self, rows: Dataset, names: tuple[str, str], key: str, *, is_tests: bool = False
+        self,
+        rows: Dataset,
+        names: tuple[str, str],
+        key: str,
+        *,
+        is_tests: bool = False,
+        reasons: Sequence[str] = (),
     ) -> None:
         """`names` are the columns of problems and answers, `key` is the dataset's recipe key.
 
-        Raises RecipeError where no row can be used.
+        `reasons`, one a row, are known why rows cannot be used. Raises RecipeError where no row
+        can be used.
         """
         self.key, self._source = key, rows
         columns = [_read(rows, name, key) for name in names]
@@ -31,9 +40,9 @@ class Problems:
         answers = [answer_of(value, is_tests=is_tests) for value in columns[1]]
         self.texts = [text for text, _ in problems]
         self.answers = [text for text, _ in answers]
+        found = [why or other for (_, why), (_, other) in zip(problems, answers, strict=True)]
         self.reasons = np.array(
-            [why or other for (_, why), (_, other) in zip(problems, answers, strict=True)],
-            dtype=object,
+            [known or why for known, why in zip(reasons or found, found, strict=True)], dtype=object
         )
         self.prove_some()
 
@@ -107,4 +116,13 @@ def _read(rows: Dataset, name: str, key: str) -> list[Any]:
     if name not in rows.column_names:
         there = ", ".join(rows.column_names)
         raise RecipeError(f"`{key}`: the dataset has no column `{name}` (it has: {there})")
-    return list(rows[name][:])
+    values = list(rows[name][:])
+    dtype = getattr(rows.features[name], "dtype", "")
+    if dtype in ("float16", "float32"):  # as a float of Python, 0.1 is 0.10000000149011612
+        values = [_shortest(one, np.dtype(dtype)) for one in values]
+    return values
+
+
+def _shortest(value: float | None, dtype: Any) -> float | Decimal | None:
+    exact = value is not None and abs(value) < _EXACT  # and no NaN
+    return Decimal(str(dtype.type(value))) if exact else value

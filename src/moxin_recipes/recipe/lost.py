@@ -7,7 +7,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 EXAMPLES = 3
-_NO_TEXT = ("role", "from", "type", "left_out")
+NO_TEXT = ("role", "from", "type", "left_out")  # fields of a turn that say who and how
 _SHOWN = 100  # characters of an example
 
 
@@ -54,7 +54,7 @@ def texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         for name, inner in value.items():
-            yield from texts(inner if name not in _NO_TEXT else None)
+            yield from texts(inner if name not in NO_TEXT else None)
     elif isinstance(value, list):
         for inner in value:
             yield from texts(inner)

@@ -49,12 +49,18 @@ def find(name: str) -> Reward:
         raise RecipeError(
             f"`rewards`: there is no {name}; use {known}, or package.module:function of your own"
         )
+    if "/" in module_name or module_name.endswith(".py"):
+        module = ".".join(Path(module_name.removesuffix(".py")).parts).lstrip("./")
+        raise RecipeError(
+            f"`rewards`: {name} names a file; name its module, as in {module}:{function_name}"
+            " (the current folder is searched, too)"
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)
-    except Exception as error:  # whatever a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
         kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise RecipeError(f"`rewards`: {name} cannot be imported: {kind}{error}") from error
     if not callable(function):

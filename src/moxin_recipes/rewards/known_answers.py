@@ -1,7 +1,7 @@
 """Checks, before anything is spent, that rewards can tell right answers from wrong ones."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moxin_recipes import rewards
@@ -10,9 +10,10 @@ from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards import answers as answering
 from moxin_recipes.rewards.pool import Job
+from moxin_recipes.rewards.programs import tests_of
 
-_HOSTILE = ("<think></think>\\boxed{" + "(" * 300, "</think>" * 1000, "\\boxed{" * 1000, "", "\0")
-NOT_READ = "answer is not understood"
+HOSTILE = ("<think></think>\\boxed{" + "(" * 300, "</think>" * 1000, "\\boxed{" * 1000, "", "\0")
+NOT_READ, NO_TESTS = "answer is not understood", "tests are not understood"
 _TESTS = '{"inputs": ["2"], "outputs": ["4"]}'
 # Reward → known completions, each with its answer and its score.
 KNOWN: dict[str, list[tuple[str, str, float]]] = {
@@ -38,37 +39,66 @@ MOST = 0.1  # share of a set's answers that the verifier may fail to understand
 
 
 def try_answers(names: list[str], problems: Problems) -> list[str]:
-    """Returns one reason a row: the verifier cannot read the answer, or "".
+    """Returns one reason a row: a verifier of `names` cannot read the answer, or "".
 
     No solution of such a problem would be right. Raises RecipeError where they are more than `MOST`
     of all.
     """
     reasons = [""] * len(problems.reasons)
-    if "math" not in names:
-        return reasons
-    places = problems.places()
-    answers = list(dict.fromkeys(str(problems.answers[place]) for place in places))
-    read = dict(zip(answers, answering.understood(answers), strict=True))
-    unread = [place for place in places if not read[str(problems.answers[place])]]
-    for place in unread:
-        reasons[place] = NOT_READ
-    if len(unread) > MOST * len(places):
-        shown = [f"row {place}: {lost.excerpt(str(problems.answers[place]))}" for place in unread]
-        raise RecipeError(
-            f"`{problems.key}`: `math` can read {len(places) - len(unread)} of {len(places)} "
-            f"answers ({'; '.join(shown[: lost.EXAMPLES])}); an answer is what stands in the box: "
-            "name the column that holds it (`answer_column`), or use another reward (`rewards`)"
-        )
+    for name, (reason, wanted) in _READS.items():
+        if name not in names:
+            continue
+        places = [place for place in problems.places() if not reasons[place]]
+        texts = {place: str(problems.answers[place]) for place in places}
+        answers = list(dict.fromkeys(texts.values()))
+        why = dict(zip(answers, wanted(answers), strict=True))
+        unread = [place for place in places if why[texts[place]]]
+        for place in unread:
+            reasons[place] = reason
+        if len(unread) > MOST * len(places):
+            shown = [f"row {n}: {lost.excerpt(texts[n])}" for n in unread[: lost.EXAMPLES]]
+            raise RecipeError(
+                f"`{problems.key}`: `{name}` can read {len(places) - len(unread)} of "
+                f"{len(places)} answers ({'; '.join(shown)}); {why[texts[unread[0]]]}: name the "
+                "column that holds it (`answer_column`), or use another reward (`rewards`)"
+            )
     return reasons
 
 
+def _wanted_by_math(answers: list[str]) -> list[str]:
+    wanted = "an answer is what stands in the box"
+    return ["" if read else wanted for read in answering.understood(answers)]
+
+
+def _wanted_by_code(answers: list[str]) -> list[str]:
+    def wanted(answer: str) -> str:
+        try:
+            tests_of(answer)
+        except RecipeError as error:
+            return str(error)
+        return ""
+
+    return [wanted(answer) for answer in answers]
+
+
+# Reward → the reason of an answer that it cannot read, and what each has to be, "" where it is so.
+_READS: dict[str, tuple[str, Callable[[list[str]], list[str]]]] = {
+    "math": (NOT_READ, _wanted_by_math),
+    "code": (NO_TESTS, _wanted_by_code),
+}
+
+
 def check_rewards(
-    names: list[str], answers: list[str], columns: Mapping[str, Any] | None = None
+    names: list[str],
+    answers: list[str],
+    columns: Mapping[str, Any] | None = None,
+    of_trainer: Mapping[str, Any] | None = None,
 ) -> None:
     """Scores known completions, and hostile ones against the answers of the dataset.
 
-    `columns` are the further values of the row of the first answer, for rewards of one's own.
-    Raises RecipeError if a score is wrong or not finite, or if a verifier cannot be stopped.
+    `columns` are the further values of the row of the first answer, for rewards of one's own;
+    `of_trainer` is what a trainer adds for `HOSTILE`, as it is (`preflight.of_trainer`). Raises
+    RecipeError if a score is wrong or not finite, or if a verifier cannot be stopped.
     """
     rewards.check(names)
     for name in names:
@@ -81,8 +111,9 @@ def check_rewards(
                     f"`rewards`: {name} gives {score.reward:g} ({score.reason}) instead of "
                     f"{expected:g} to {text!r} for the answer {answer}"
                 )
-        beside = {column: [value] * len(_HOSTILE) for column, value in (columns or {}).items()}
-        for score in rewards.score(name, _HOSTILE, [answers[0]] * len(_HOSTILE), **beside):
+        beside = {column: [value] * len(HOSTILE) for column, value in (columns or {}).items()}
+        beside |= of_trainer or {}
+        for score in rewards.score(name, HOSTILE, [answers[0]] * len(HOSTILE), **beside):
             if not math.isfinite(score.reward) and score.reason != rewards.UNRATED:
                 raise RecipeError(f"`rewards`: {name} gives {score.reward} to a broken answer")
         if name == "math":

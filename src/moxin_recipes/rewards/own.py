@@ -5,13 +5,16 @@
 - TRL's: every other function. It gets what its parameters name, all with `**kwargs`: `prompts`,
   `completions` (turns, as in training), `completion_ids` where there are some, and each further
   column of the dataset, `answer` among them; it gives a number or None for each. It may be `async`.
+
+The values may come as a list, an array, a tensor or one by one (a generator).
 """
 
 import asyncio
 import inspect
+import itertools
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from moxin_recipes.recipe import lost
@@ -19,6 +22,7 @@ from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.rewards.score import Score
 
 UNRATED = "no verdict"  # TRL's None: the reward says nothing of this completion
+_OF_GRPO = ("completion_ids", "trainer_state", "log_metric", "log_extra")  # given by its trainer
 
 
 def is_of_trl(function: Callable[..., Any]) -> bool:
@@ -42,11 +46,11 @@ def scored(
     """
     call = _as_trl if is_of_trl(function) else _as_ours
     try:
-        values = call(function, completions, columns)
-    except Exception as error:
+        values = _listed(call(function, completions, columns), len(completions))
+    except (Exception, SystemExit) as error:
         raise _failed(name, call, function, completions, columns, error) from error
-    if not isinstance(values, Sequence) or len(values) != len(completions):
-        size = len(values) if isinstance(values, Sequence) else type(values).__name__
+    if not isinstance(values, list) or len(values) != len(completions):
+        size = len(values) if isinstance(values, list) else type(values).__name__
         raise RecipeError(
             f"`rewards`: {name} must give one Score or number for each of {len(completions)} "
             f"completions, not {size}"
@@ -80,6 +84,8 @@ def _as_trl(function: Callable[..., Any], completions: Sequence[Any], columns: A
         if one.name not in given and one.default is one.empty and one.kind not in (
             one.VAR_KEYWORD, one.VAR_POSITIONAL)
     ]  # fmt: skip
+    if absent and absent[0] in _OF_GRPO:
+        raise LookupError(f"it needs the column `{absent[0]}`, which only GRPO has")
     if absent:
         there = ", ".join(sorted(given))
         raise LookupError(
@@ -88,6 +94,17 @@ def _as_trl(function: Callable[..., Any], completions: Sequence[Any], columns: A
         )
     values = function(**(given if takes_all else {n: given[n] for n in parameters if n in given}))
     return asyncio.run(values) if inspect.iscoroutine(values) else values
+
+
+def _listed(values: Any, count: int) -> Any:
+    """What a function gives as a list, if it gives one thing after the other.
+
+    Of what has no length, one more than `count` is taken at most.
+    """
+    unlike = isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable)
+    if unlike or getattr(values, "ndim", 1) == 0:
+        return values
+    return list(values if hasattr(values, "__len__") else itertools.islice(values, count + 1))
 
 
 def _score(name: str, value: Any, completion: Any) -> Score:
@@ -117,7 +134,7 @@ def _failed(
     function: Callable[..., Any],
     completions: Sequence[Any],
     columns: dict[str, Any],
-    error: Exception,
+    error: BaseException,
 ) -> RecipeError:
     """The one line of an exception inside a reward; it names the first row that raises alone."""
     where = traceback.extract_tb(error.__traceback__)[-1]
@@ -131,8 +148,8 @@ def _failed(
         alone = {key: value[row : row + 1] if _is_column(value, completions) else value
                  for key, value in columns.items()}  # fmt: skip
         try:
-            call(function, completions[row : row + 1], alone)
-        except Exception:
+            _listed(call(function, completions[row : row + 1], alone), 1)
+        except (Exception, SystemExit):
             answer = columns["answer"][row] if "answer" in columns else ""
             return RecipeError(
                 f"{line}, at “{lost.excerpt(text_of(completions[row]))}” for the answer "

@@ -22,7 +22,7 @@ from moxin_recipes import rewards
 from moxin_recipes.chats import template
 from moxin_recipes.chats.rendering import special_tokens
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.rewards.known_answers import KNOWN
+from moxin_recipes.rewards.known_answers import HOSTILE, KNOWN
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,21 @@ def check_files_end(model: Path, tokenizer: PreTrainedTokenizerBase) -> None:
             f"turns end with {tokenizer.decode(end)}; add {end} to `eos_token_id` in its "
             "generation_config.json, or tune it with SFT first, which does so"
         )
+
+
+def of_trainer(tokenizer: PreTrainedTokenizerBase, steps: int) -> dict[str, Any]:
+    """Returns what TRL's trainer gives to a reward beside the dataset's columns, for `HOSTILE`.
+
+    `completion_ids` end with the EOS; `trainer_state` is at the start of `steps`; what a reward
+    logs is dropped.
+    """
+    ids = tokenizer([*HOSTILE], add_special_tokens=False)["input_ids"]
+    return {
+        "completion_ids": [[*one, tokenizer.eos_token_id] for one in ids],
+        "trainer_state": TrainerState(max_steps=max(1, steps)),
+        "log_metric": lambda name, value: None,  # noqa: ARG005 (TRL calls it by these names)
+        "log_extra": lambda column, values: None,  # noqa: ARG005
+    }
 
 
 class Probe(TrainerCallback):

@@ -1,13 +1,17 @@
 r"""The reward `code`: 1 if the fenced Python program after `</think>` passes all tests.
 
 The answer is JSON as in APPS and TACO: `{"inputs": […], "outputs": […]}`. Each input is the text of
-standard input, and each output is the text to print. With `"fn_name"`, each input is the list of
-that function's arguments, and each output is what it returns. The right output of a test never
-enters the process that runs the program. So a program can pass only by producing that output.
+standard input, and each output is the text to print; a list is its lines. With `"fn_name"`, each
+input is the list of that function's arguments, and each output is what it returns, or a list of
+just that. So does APPS itself read them (`eval/testing_util.py` of hendrycks/apps).
+
+The right output of a test never enters the process that runs the program. So a program can pass
+only by producing that output.
 """
 
 import json
 import re
+import textwrap
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +23,13 @@ from moxin_recipes.rewards.score import Score
 
 SECONDS_A_PROGRAM = 10.0  # for all of its tests
 _LONGEST_PROGRAM = 100_000  # characters
-_FENCED = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL)
+_LISTS = ("inputs", "outputs")
+_TESTS = 'the `answer` of a program must be its tests, {"inputs": […], "outputs": […]}'
+_FENCED = re.compile(
+    r"(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^\s`~]*)[^`\n]*\n(?P<program>.*?)(?P=fence)[`~]*",
+    re.DOTALL,
+)
+_PYTHON = re.compile(r"\{?\.?(?:python|py)?[23]?\}?", re.IGNORECASE)  # or no language
 
 
 @cache
@@ -33,29 +43,50 @@ def fenced_program(completion: str) -> tuple[str | None, str]:
     _, closed, after = completion.rpartition("</think>")
     if not closed:
         return None, "no </think>"
-    blocks = _FENCED.findall(after)
-    if not blocks:
+    fenced = [block for block in _FENCED.finditer(after) if _PYTHON.fullmatch(block["language"])]
+    if not fenced:
         return None, "no program after </think>"
-    if len(blocks[-1]) > _LONGEST_PROGRAM:
+    program = fenced[-1]["program"]
+    if len(program) > _LONGEST_PROGRAM:
         return None, "program too long"
-    return blocks[-1], ""
+    indented = program.lstrip("\n")[:1] in (" ", "\t")
+    return textwrap.dedent(program) if indented else program, ""
 
 
 def tests_of(answer: str) -> dict[str, Any]:
-    """Returns the tests in a row's `answer`; raises RecipeError if there are none."""
+    """Returns the tests in a row's `answer`; raises RecipeError if no program could pass them.
+
+    Of programs that read and print, `inputs` and `outputs` are texts. Of functions, `fn_name` is
+    the function's own name.
+    """
     try:
         tests = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         tests = None
-    fits = isinstance(tests, dict) and all(
-        isinstance(tests.get(key), list) for key in ("inputs", "outputs")
-    )
-    if not fits or not tests["inputs"] or len(tests["inputs"]) != len(tests["outputs"]):
+    inputs, outputs = (tests.get(key) if isinstance(tests, dict) else None for key in _LISTS)
+    if not (isinstance(inputs, list) and isinstance(outputs, list)):
+        raise RecipeError(f"{_TESTS} with two lists of one length")
+    if not inputs or len(inputs) != len(outputs):
         raise RecipeError(
-            'the `answer` of a program must be its tests, {"inputs": […], "outputs": […]} with two '
-            "lists of one length"
+            f"{_TESTS} with two lists of one length, not {len(inputs)} and {len(outputs)}"
         )
-    return dict(tests)
+    name = tests.get("fn_name")
+    if not name:
+        return {"inputs": [*map(_text, inputs)], "outputs": [*map(_text, outputs)]}
+    function = str(name).removeprefix("Solution.")  # a class `Solution` is looked at first anyway
+    if not function.isidentifier():
+        raise RecipeError(f"{_TESTS}; `fn_name` is the name of a function, not {name}")
+    if not all(isinstance(arguments, list) for arguments in inputs):
+        raise RecipeError(f"{_TESTS}; with `fn_name`, each input is a list of arguments, as [[2]]")
+    return {"inputs": inputs, "outputs": outputs, "fn_name": function}
+
+
+def _text(given: Any) -> str:
+    """What a program reads or prints: a text, a number, or a list of such, line by line."""
+    lines = given if isinstance(given, list) else [given]
+    if not all(isinstance(line, str | int | float) for line in lines):
+        raise RecipeError(f"{_TESTS}; without `fn_name`, each is a text or a list of lines")
+    return "\n".join(map(str, lines))
 
 
 def code(completions: Sequence[str], answers: Sequence[str]) -> list[Score]:
@@ -81,7 +112,7 @@ def _steps(program: str, tests: dict[str, Any]) -> list[dict[str, Any]]:
     name = tests.get("fn_name")
     if name:
         return [{"program": program, "function": name, "calls": tests["inputs"]}]
-    return [{"program": program, "input": str(text)} for text in tests["inputs"]]
+    return [{"program": program, "input": text} for text in tests["inputs"]]
 
 
 def _judged(results: Sequence[Result], tests: dict[str, Any]) -> str:
@@ -89,13 +120,22 @@ def _judged(results: Sequence[Result], tests: dict[str, Any]) -> str:
     expected = tests["outputs"]
     if not tests.get("fn_name"):
         pairs = zip(results, expected, strict=True)
-        same = [_lines(result.output) == _lines(str(right)) for result, right in pairs]
+        same = [_lines(result.output) == _lines(right) for result, right in pairs]
         return "passed" if all(same) else "wrong output"
     try:
         returned = json.loads(results[0].output)
     except ValueError:
         return "wrong output"
-    return "passed" if returned == expected else "wrong output"
+    if not isinstance(returned, list) or len(returned) != len(expected):
+        return "wrong output"
+    both = zip(returned, expected, strict=True)
+    right = all(one in (wanted, *_within(wanted)) for one, wanted in both)
+    return "passed" if right else "wrong output"
+
+
+def _within(wanted: Any) -> list[Any]:
+    """What stands alone in a list: APPS writes what a function returns in either way."""
+    return wanted if isinstance(wanted, list) and len(wanted) == 1 else []
 
 
 def _lines(text: str) -> list[str]:

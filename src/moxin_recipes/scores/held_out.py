@@ -10,7 +10,6 @@ import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
-from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -22,9 +21,9 @@ from moxin_recipes.hub.splits import load_split
 from moxin_recipes.problems import prompts
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.base import PostTrainingKeys
-from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import metrics
 
+_BEGUN = "chain_prefix"  # the column of a chain's beginning
 _BATCH = 256  # prompts generated together
 
 
@@ -81,9 +80,10 @@ def generate(
 
 
 def plain_rewards(completions: list[str], answers: list[str]) -> list[float]:
-    """1 where the reply, or what follows its last `=`, is the answer."""
+    """1 where the reply, or what follows its last `=`, is the answer; the space around is none."""
     pairs = zip(completions, answers, strict=True)
-    return [float(text.strip().rpartition("=")[2] == answer) for text, answer in pairs]
+    ends = [({text.strip(), text.rpartition("=")[2].strip()}, right) for text, right in pairs]
+    return [float(right.strip() in said) for said, right in ends]
 
 
 def chain_rewards(completions: list[str], answers: list[str]) -> list[float]:
@@ -162,7 +162,7 @@ def forced_chains(
     """1 or 0 for each problem: greedy, with the full chain (`chain_prefix`) begun for the model."""
     model, tokenizer = load(folder)
     opened = template.opened(tokenizer)
-    starts = [start.removeprefix(opened) for start in problems["chain_prefix"]]
+    starts = [start.removeprefix(opened) for start in problems[_BEGUN]]
     begun = asked(problems, tokenizer, suffix, system)
     texts = [text + start for text, start in zip(begun, starts, strict=True)]
     said = generate(model, tokenizer, texts, max_new_tokens)
@@ -177,17 +177,20 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
-    for prefix, problems in held_out_problems(pull, keys).items():
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for prefix, problems in held_out_problems(pull, keys, tokenizer).items():
         scores, items = _on_problems(model, _first(problems, keys), keys)
         facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
         facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts
 
 
-def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Problems]:
+def held_out_problems(
+    pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer
+) -> dict[str, Problems]:
     """The problems to score on, by the prefix of their scores; none where the recipe names none.
 
-    Of those that can be used, the first `eval_rows` are asked.
+    Of those that can be used and asked, the first `eval_rows` are.
 
     Raises:
         RecipeError: a split or a column is missing; a split without rows counts as missing.
@@ -198,19 +201,22 @@ def held_out_problems(pull: Pull, keys: PostTrainingKeys) -> dict[str, Problems]
         if split is None:
             continue
         names = (keys.eval_problem_column, keys.eval_answer_column)
-        columns = [*names, *(["chain_prefix"] if prefix else [])]
-        rows = load_split(
-            pull("problems_name"), keys.problems_config, split, columns, "problems_name"
-        )
-        problems[prefix] = Problems(rows, names, "problems_name")
+        columns = [*names, *([_BEGUN] if prefix else [])]
+        key = "problems_name"
+        rows = load_split(pull(key), keys.problems_config, split, columns, key, as_written=True)
+        read = problems[prefix] = Problems(rows, names, key)
+        if keys.answer_format == "chain" and _BEGUN in rows.column_names:
+            begun = rows[_BEGUN][:]
+            read.leave_out(["" if isinstance(one, str) else f"no `{_BEGUN}`" for one in begun])
+        read.leave_out_where(prompts.unaskable(tokenizer, keys.prompt_suffix, keys.system_prompt))
     return problems
 
 
-def left_out(pull: Pull, keys: PostTrainingKeys) -> dict[str, Dataset]:
+def left_out(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> dict[str, Dataset]:
     """The problems that cannot be asked or graded, row and reason, by the name of their list."""
     lists = {
         f"{prefix}problems_left_out": problems.left_out()
-        for prefix, problems in held_out_problems(pull, keys).items()
+        for prefix, problems in held_out_problems(pull, keys, tokenizer).items()
     }
     return {name: rows for name, rows in lists.items() if len(rows)}
 
@@ -224,17 +230,12 @@ def prove(pull: Pull, keys: PostTrainingKeys, tokenizer: Tokenizer) -> None:
     """That the scores of `held_out` can be taken, as far as that shows before there is a model.
 
     Raises:
-        RecipeError: see `held_out_problems`; or the tokenizer cannot ask a problem.
+        RecipeError: see `held_out_problems`; or no template writes the system prompt.
     """
-    for problems in held_out_problems(pull, keys).values():
+    if keys.problems_name:
+        template.check_system(tokenizer, keys.system_prompt)
+    for problems in held_out_problems(pull, keys, tokenizer).values():
         problems.say()
-        try:
-            asked(_first(problems, keys), tokenizer, keys.prompt_suffix, keys.system_prompt)
-        except (ValueError, TypeError, TemplateError) as error:
-            reason = " ".join(str(error).split())
-            raise RecipeError(
-                f"`problems_name`: the model's chat template cannot ask its problems: {reason}"
-            ) from error
 
 
 def _on_problems(
@@ -250,7 +251,7 @@ def _on_problems(
         max_new_tokens=keys.eval_max_new_tokens,
         seed=keys.seed,
     )
-    if keys.answer_format == "chain" and "chain_prefix" in problems.column_names:
+    if keys.answer_format == "chain" and _BEGUN in problems.column_names:
         said = (keys.prompt_suffix, keys.system_prompt)
         right = forced_chains(model, problems, keys.eval_max_new_tokens, *said)
         forced = metric("pass_at_one").compute(

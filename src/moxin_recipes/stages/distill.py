@@ -62,7 +62,9 @@ def recorded(run: Run[DistillKeys, None]) -> Problems:
     for position, source in enumerate(run.keys.traces):
         key = f"traces[{position}]"
         columns = traces.LAYOUTS[source.layout][0]
-        dataset = load_split(run.pull(key), source.config, source.split, columns, key)
+        dataset = load_split(
+            run.pull(key), source.config, source.split, columns, key, as_written=True
+        )
         parts.append((source.layout, dataset))
     return traces.read(parts)
 
@@ -72,7 +74,9 @@ def asked(run: Run[DistillKeys, None]) -> Problems:
     keys, key = run.keys, "dataset_name"
     names = (keys.problem_column, keys.answer_column)
     columns = [*names, *(["expression"] if keys.teacher == "program" else [])]
-    rows = load_split(run.pull(key), keys.dataset_config, keys.dataset_split, columns, key)
+    rows = load_split(
+        run.pull(key), keys.dataset_config, keys.dataset_split, columns, key, as_written=True
+    )
     return Problems(rows, names, key, is_tests="code" in keys.rewards)
 
 

@@ -31,21 +31,25 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     keys = run.keys
     model = PostTraining(run)
     template.settle(model.tokenizer, "model_name_or_path")
-    rows = model.rows([keys.problem_column, keys.answer_column])
+    rows = model.rows([keys.problem_column, keys.answer_column], as_written=True)
     names = (keys.problem_column, keys.answer_column)
     problems = Problems(rows, names, "dataset_name", is_tests="code" in keys.rewards)
     opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)
-    run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
     tried = functools.partial(known_answers.try_answers, keys.rewards, problems)
     problems.leave_out(run.ranks.once("the trial of the answers", tried))
+    run.ranks.once("the test of the rewards", lambda: test_rewards(run, model, problems))
     problems.leave_out(model.excluded(rows, "problem"))
     rates = run.pull("pass_rates_name") if keys.pass_rates_name else None
-    prompts.keep_with_a_signal(problems, rates, keys.min_pass_rate, keys.max_pass_rate)
+    least, most = keys.min_pass_rate, keys.max_pass_rate
+    without = prompts.keep_with_a_signal(problems, rates, least, most)
     asked = prompts.as_prompts(
-        problems, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix, keys.system_prompt
+        *(problems, model.tokenizer, keys.max_prompt_length, keys.prompt_suffix),
+        *(keys.system_prompt, run.args.chat_template_kwargs),
     )
     if run.is_main:
         problems.warn()
+        if without:
+            log.warning("%s", without)
     run.args.model_init_kwargs = model.load_options()
     probe = preflight.Probe(asked)
     trainer = model.trainer(
@@ -68,7 +72,8 @@ def test_rewards(run: Run[GrpoKeys, GRPOConfig], model: PostTraining, problems: 
     """RecipeError unless the rewards tell right from wrong, see all marks, and samples can end."""
     keys, rows = run.keys, problems.usable()
     beside = prompts.columns_of(rows[0], keys.system_prompt, keys.prompt_suffix)
-    known_answers.check_rewards(keys.rewards, rows["answer"], beside)
+    of_trainer = preflight.of_trainer(model.tokenizer, run.args.max_steps)
+    known_answers.check_rewards(keys.rewards, rows["answer"], beside, of_trainer)
     preflight.check_marks(model.tokenizer, run.keys.rewards)
     if run.args.use_vllm:
         preflight.check_files_end(model.folder, model.tokenizer)

@@ -14,8 +14,8 @@ class Answer:
     """One of a teacher's answers to a problem.
 
     `problem` is the row of the problem, and `sample` counts its answers from 0. Token counts are 0
-    where the teacher reports none. `failure` says why there is no text. `retries` counts the tries
-    before the last one. `cut` is true where `max_new_tokens` ended the text.
+    where the teacher reports none. `failure` says why there is no whole text. `retries` counts the
+    tries before the last one. `cut` is true where `max_new_tokens` ended the text.
     """
 
     problem: int
@@ -75,7 +75,8 @@ class Answers:
             self._failures[key] = answer
         elif key not in self._offsets:
             self._offsets[key] = self._file.seek(0, 2)
-            self._file.write(json.dumps(asdict(answer), ensure_ascii=False).encode() + b"\n")
+            # As ASCII: a text may hold half of a sign, which no encoding can.
+            self._file.write(json.dumps(asdict(answer)).encode() + b"\n")
             self._file.flush()
 
     def __iter__(self) -> Iterator[Answer]:
@@ -85,4 +86,5 @@ class Answers:
                 yield self._failures[key]
             else:
                 self._file.seek(self._offsets[key])
-                yield Answer(**json.loads(self._file.readline()))
+                row = json.loads(self._file.readline())
+                yield Answer(**{name: value for name, value in row.items() if value is not None})

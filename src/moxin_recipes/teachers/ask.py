@@ -35,7 +35,8 @@ def request(keys: DistillKeys, problem: int, sample: int, text: str) -> Request:
     """
     digest = hashlib.sha256(f"{keys.seed} {problem} {sample}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big") >> 1
-    return Request(problem, sample, text + keys.prompt_suffix, seed, keys.system_prompt)
+    asked = prompts.turns(text, None, keys.prompt_suffix)[-1]["content"]
+    return Request(problem, sample, asked, seed, keys.system_prompt)
 
 
 def turns(request: Request) -> list[dict[str, str]]:
@@ -53,7 +54,7 @@ class Transformers:
         from moxin_recipes.chats import template
 
         self._keys = keys
-        self._tokenizer = _tokenizer(folder)
+        self._tokenizer = _tokenizer(folder, keys.system_prompt)
         gpu = torch.cuda.is_available()
         dtype = torch.bfloat16 if gpu else torch.float32
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -131,7 +132,7 @@ class Vllm:
         from moxin_recipes.chats import template
 
         # Beside those that the model's own files name, which vLLM reads.
-        self._ends = template.ends(_tokenizer(folder), GenerationConfig())
+        self._ends = template.ends(_tokenizer(folder, keys.system_prompt), GenerationConfig())
         self._model: Any = vllm.LLM(model=str(folder), seed=keys.seed)
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -158,7 +159,7 @@ class Vllm:
                 )
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, system: str | None) -> Any:
     """The tokenizer of a teacher, with a chat template that can ask and a token to pad with."""
     from transformers import AutoTokenizer
 
@@ -166,6 +167,7 @@ def _tokenizer(folder: Path) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     template.settle(tokenizer, "model_name_or_path")
+    template.check_system(tokenizer, system)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -29,6 +30,10 @@ _RETRIED = (408, 409, 425, 429)  # HTTP statuses that get another try, as do all
 _UNREACHED = (InferenceTimeoutError, httpx2.HTTPError)
 # A broken or an empty answer raises one of these.
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+# How servers say that a text ended at its limit, that it was taken away, and that they failed.
+_CUT = ("length", "max_tokens", "max_length", "model_length")
+_FILTERED = ("content_filter", "safety", "recitation", "refusal")
+_FAILED = ("error", "abort")
 
 
 class TeacherDown(RecipeError):
@@ -148,21 +153,44 @@ class Endpoint:
             top_p=keys.top_p,
             seed=request.seed,
         )
-        choice, usage = output.choices[0], getattr(output, "usage", None)
-        message = choice.message
+        choice, message = output.choices[0], output.choices[0].message
+        ended = str(choice.finish_reason or "").lower()
         # Some servers separate the thought from the answer.
-        reasoning = getattr(message, "reasoning_content", None) or message.reasoning
-        content = message.content or ""
-        if not content and not reasoning:
-            raise ValueError("an empty answer")
-        text = joined(reasoning, content) if reasoning else as_chain(content)
-        counts: tuple[int, int] = (0, 0)
-        if usage:
-            counts = (usage.prompt_tokens, usage.completion_tokens)
-        cut = choice.finish_reason == "length"
-        return Answer(request.problem, request.sample, text, *counts, cut=cut)
+        reasoning = (
+            _said(getattr(message, "reasoning_content", None))
+            or _said(message.reasoning)
+            or _said(message.content, "thinking")
+        )
+        content = _said(message.content)
+        refusal = _said(getattr(message, "refusal", None)) or _said(message.content, "refusal")
+        if ended in _FAILED or not (content or reasoning or refusal or ended in _FILTERED):
+            raise ValueError("no whole answer")
+        failure = ""
+        if ended in _FILTERED or not (content or reasoning):
+            failure = f"teacher refused: {ended if ended in _FILTERED else 'a refusal'}"
+        text = joined(reasoning, content) if reasoning else as_chain(content or refusal)
+        usage = getattr(output, "usage", None)
+        counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        return Answer(
+            request.problem, request.sample, text, *counts, failure=failure, cut=ended in _CUT
+        )
 
     def _gone(self, why: str) -> TeacherDown:
         self._why_down = self._why_down or why
         self._down.set()
         return TeacherDown(f"`base_url`: {self._keys.base_url} does not answer ({self._why_down})")
+
+
+def _said(value: Any, kind: str = "text") -> str:
+    """What a message says: a text, or its typed parts of one kind, which may have parts, too."""
+    if isinstance(value, str):
+        return value if kind == "text" else ""
+    parts = value if isinstance(value, list) else []
+    found = (part.get(kind) for part in parts if isinstance(part, dict))
+    return "".join(one if isinstance(one, str) else _said(one) for one in found)
+
+
+def _count(usage: Any, name: str) -> int:
+    """A count of tokens; 0 where the server reports none."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else 0

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from moxin_recipes import rewards
+from moxin_recipes.chats.cells import whole
 from moxin_recipes.problems import arithmetic, arithmetic_rows, prompts
+from moxin_recipes.problems.texts import HALF
 from moxin_recipes.recipe import lost
 from moxin_recipes.recipe.keys.distill import DistillKeys
 from moxin_recipes.teachers.answers import Answer
@@ -131,7 +133,8 @@ def write(folder: Path, problems: Dataset, answers: Iterable[Answer], keys: Dist
             row_columns = {"problem": row["problem"], "answer": row["answer"]}
             if reason:
                 tally.reasons[reason] += 1
-                rejected.append({**row_columns, "completion": answer.text, "reason": reason})
+                text = answer.text.encode(errors="replace").decode()  # parquet holds whole signs
+                rejected.append({**row_columns, "completion": text, "reason": reason})
             else:
                 tally.kept += 1
                 turns = (("user", row["problem"]), ("assistant", answer.text))
@@ -170,7 +173,10 @@ def columns_of(row: dict[str, Any], keys: DistillKeys) -> dict[str, Any]:
 
 def _refusals(batch: list[Answer], rows: list[dict[str, Any]], keys: DistillKeys) -> list[str]:
     """Returns why each answer is refused (failed, cut, or the first reward of 0), or ""."""
-    reasons = [answer.failure or (CUT if answer.cut else "") for answer in batch]
+    reasons = [
+        answer.failure or (CUT if answer.cut else "" if whole(answer.text) else HALF)
+        for answer in batch
+    ]
     for name in keys.rewards:
         open_places = [place for place, reason in enumerate(reasons) if not reason]
         texts = [batch[place].text for place in open_places]

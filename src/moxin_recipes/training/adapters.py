@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer
+from transformers.pytorch_utils import Conv1D
 from trl import ModelConfig, get_peft_config
 
 from moxin_recipes.hub.files import write_json
@@ -17,6 +18,9 @@ from moxin_recipes.models import published
 from moxin_recipes.recipe.strict import RecipeError
 
 ALL = "all-linear"
+_TARGETS = "lora_target_modules"
+# What LoRA has adapters for, of the modules that language models have.
+_ADAPTED = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, Conv1D)
 
 
 def configuration(model_config: ModelConfig, recipe: Mapping[str, Any]) -> PeftConfig | None:
@@ -25,34 +29,65 @@ def configuration(model_config: ModelConfig, recipe: Mapping[str, Any]) -> PeftC
     TRL makes a text of a list with one name, and PEFT reads a text as a pattern of whole paths.
     """
     config: PeftConfig | None = get_peft_config(model_config)
-    named = recipe.get("lora_target_modules")
-    if config is not None and isinstance(named, list) and named != [ALL]:
-        config.target_modules = set(named)
+    named = _names(recipe.get(_TARGETS))
+    if config is not None and isinstance(named, list):
+        config.target_modules = ALL if {*named} == {ALL} else {*named}
     return config
 
 
 def check_names(model_config: ModelConfig, recipe: Mapping[str, Any], folder: Path) -> None:
-    """Raises RecipeError for a name that no module of the model in `folder` has."""
+    """Raises RecipeError for a name that no module of the model in `folder` has.
+
+    So it does for `lora_target_modules` that are none, or of which one is no matrix.
+    """
     if not model_config.use_peft:
         return
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    modules = {path: module for path, module in model.named_modules() if path}
     linear = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
+        path.rpartition(".")[2]
+        for path, module in modules.items()
         if isinstance(module, torch.nn.Linear)
     }
-    paths = [name for name, _ in model.named_modules()]
-    for key in ("lora_target_modules", "lora_modules_to_save"):
-        given = recipe.get(key) or []
-        for name in [given] if isinstance(given, str) else given:
-            there = any(path == name or path.endswith(f".{name}") for path in paths)
-            whole = isinstance(given, str) and any(re.fullmatch(name, path) for path in paths)
-            if name != ALL and not there and not whole:
-                raise RecipeError(
-                    f"`{key}`: the model has no module {name}; its matrices are "
-                    f"{', '.join(sorted(linear))}, or write {ALL}"
-                )
+    way = f"its matrices are {', '.join(sorted(linear))}, or write {ALL}"
+    targets = _names(recipe.get(_TARGETS))
+    if isinstance(targets, list) and {*targets} != {ALL}:
+        if not targets:
+            raise RecipeError(f"`{_TARGETS}` names no module of the model; {way}")
+        if ALL in targets:
+            raise RecipeError(
+                f"`{_TARGETS}`: {ALL} stands alone, for each matrix but the last; {way} alone"
+            )
+    for key in (_TARGETS, "lora_modules_to_save"):
+        for name, found in _found(_names(recipe.get(key)), modules, key):
+            if not found and (name != ALL or key != _TARGETS):
+                raise RecipeError(f"`{key}`: the model has no module {name or '“”'}; {way}")
+            other = next((one for one in found if not isinstance(one, _ADAPTED)), None)
+            if key == _TARGETS and other is not None:
+                kind = type(other).__name__
+                raise RecipeError(f"`{key}`: {name} is a {kind}, and no matrix; {way}")
+
+
+def _names(given: Any) -> Any:
+    """A list of names; one name by itself is such a list, and any other text a pattern."""
+    return [given] if isinstance(given, str) and re.fullmatch(r"[\w.-]*", given) else given
+
+
+def _found(
+    named: Any, modules: Mapping[str, torch.nn.Module], key: str
+) -> Iterator[tuple[str, list[torch.nn.Module]]]:
+    """Each name, or the pattern, with the modules that PEFT takes it for."""
+    if isinstance(named, str):
+        try:
+            pattern = re.compile(named)
+        except re.error as error:
+            raise RecipeError(f"`{key}`: {named} is no pattern of paths ({error})") from error
+        yield named, [module for path, module in modules.items() if pattern.fullmatch(path)]
+        return
+    for name in named or []:
+        of_this = [path for path in modules if path == name or path.endswith(f".{name}")]
+        yield name, [modules[path] for path in of_this]
 
 
 def name_base(checkpoint: Path, base: Parent) -> None:

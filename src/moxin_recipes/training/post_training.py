@@ -140,7 +140,7 @@ class PostTraining:
             row_name, found = self._overlap
             left_out["contaminated"] = found.listed(row_name)
             facts["contamination"] = found.report
-        left_out |= held_out.left_out(run.pull, run.keys)
+        left_out |= held_out.left_out(run.pull, run.keys, self.tokenizer)
         for name, rows in left_out.items():
             rows.to_parquet(run.folder / f"{name}.parquet")
         scored = held_out.held_out(run.folder, run.pull, run.keys)
