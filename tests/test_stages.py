@@ -6,9 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import Workplace
+from tests.conftest import ROOT, Workplace
 from tests.test_ladder import python, status
 
 TRAINING = {
@@ -120,3 +122,38 @@ def test_the_command_of_a_card_makes_the_same_again(finished: Workplace) -> None
     assert told["code"]["commit"]
     assert told["installed"]["torch"]
     assert told["hardware"]["instructions"]
+
+
+def test_an_adapter_on_shards_is_that_of_one_process(finished: Workplace, tmp_path: Path) -> None:
+    """Trained, gathered and merged; the head is no unit of its own (`tie_word_embeddings`)."""
+    assert finished.warm
+    done = finished.launch(
+        "init", "10-init", "--tie_word_embeddings", "false", "--hub_model_id", "tried-untied"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = yaml.safe_load((ROOT / "accelerate_configs" / "fsdp.yaml").read_text())
+    files = {"one": ROOT / "accelerate_configs" / "cpu.yaml", "two": tmp_path / "fsdp.yaml"}
+    files["two"].write_text(yaml.safe_dump({**config, "num_processes": 2, "mixed_precision": "no"}))
+    words = ["--config", str(finished.ladder / "30-sft.yaml"), "--push_to_hub", "false"]
+    words += ["--model_name_or_path", "tried-untied@init", "--use_peft", "true", "--lora_r", "4"]
+    words += ["--lora_dropout", "0.0", "--learning_rate", "1e-2", "--warmup_steps", "0"]
+    words += ["--max_steps", "3", "--per_device_train_batch_size", "2"]
+    models = {}
+    for name, file in files.items():
+        out = tmp_path / name
+        log = tmp_path / f"{name}-log"
+        finished.warm.run(file, "moxin_recipes.stages.sft", [*words, "--output_dir", str(out)], log)
+        models[name] = load_file(out / "model.safetensors")
+    (folder,) = python(finished, UNTIED).splitlines()[-1:]
+    start = load_file(f"{folder}/model.safetensors")
+    assert set(models["one"]) == set(models["two"]) == set(start)
+    assert max(float((models["one"][n] - start[n]).abs().max()) for n in start) > 1e-3
+    for name, tensor in models["one"].items():
+        assert torch.allclose(tensor, models["two"][name], atol=1e-6), name
+
+
+UNTIED = """
+from huggingface_hub import HfApi, snapshot_download
+print(snapshot_download("local/tried-untied", revision="init"))
+HfApi().delete_repo("local/tried-untied")
+"""

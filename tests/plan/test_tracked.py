@@ -14,7 +14,6 @@ from transformers import MistralForCausalLM
 from moxin_recipes.plan.flops import config_of
 from moxin_recipes.plan.tracked import Adapter, optimizer_of, sharded, track
 from moxin_recipes.recipe.memory import Shape, Step
-from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.loss import fuse_loss
 
 STEP = Step(shards=2, rows=2, tokens=32, sharded=True, mixed=False, checkpointing=True, pieces=True)
@@ -85,7 +84,11 @@ def test_one_process_and_an_adapter() -> None:
     assert half.parameters == 2 * shape.parameters + 4 * trained
 
 
-def test_a_step_that_would_refuse_on_gpus_refuses_here() -> None:
-    """accelerate finds no last norm below PEFT, so that the head is a unit of its own."""
-    with pytest.raises(RecipeError, match="`accelerate_config`: its wrap policy makes the head"):
-        track(SHAPES[0], STEP, Adapter(4, ("q_proj",)))
+def test_an_adapter_on_shards() -> None:
+    """The head is gathered with the last norm, so that the loss finds it."""
+    shape, modules = SHAPES[0], ("q_proj", "v_proj")
+    held = track(shape, STEP, Adapter(4, modules))
+    trained = shape.adapter(4, [*modules])
+    assert trained
+    assert held.gradients == 4 * trained / STEP.shards
+    assert held.parameters == 4 * (shape.parameters + trained) / STEP.shards

@@ -26,6 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, MistralForC
 
 from moxin_recipes.plan.flops import config_of
 from moxin_recipes.recipe.memory import BFLOAT16, Shape, Step
+from moxin_recipes.training import sharding
 from moxin_recipes.training.loss import fuse_loss
 
 _KEPT = "moxin_kept"
@@ -134,6 +135,7 @@ def sharded(model: Any, step: Step, mesh: DeviceMesh) -> torch.nn.Module:
         parallelism_config=SimpleNamespace(fsdp_dim_names=["shards"]),
     )
     plugin.set_auto_wrap_policy(model)
+    sharding.keep_head_with_norm()
     if step.checkpointing:
         fsdp2_apply_ac(accelerator, model)
     made: torch.nn.Module = fsdp2_prepare_model(accelerator, model)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer
 from transformers.pytorch_utils import Conv1D
 from trl import ModelConfig, get_peft_config
@@ -19,6 +20,8 @@ from moxin_recipes.recipe.strict import RecipeError
 
 ALL = "all-linear"
 _TARGETS = "lora_target_modules"
+_WEIGHTS = "adapter_model.safetensors"
+_WRAPPED = "_checkpoint_wrapped_module."  # in the names of modules that compute activations again
 # What LoRA has adapters for, of the modules that language models have.
 _ADAPTED = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, Conv1D)
 
@@ -102,6 +105,24 @@ def name_base(checkpoint: Path, base: Parent) -> None:
         write_json(path, config | {"base_model_name_or_path": base.repo, "revision": base.commit})
 
 
+def gather(trainer: Trainer, folder: Path) -> None:
+    """Writes the whole adapter of a sharded model to `folder`; on all processes, after its save.
+
+    PEFT finds the adapter's weights by the names of modules. Where accelerate has wrapped layers to
+    compute activations again, these are not the names of the weights, and PEFT saves none.
+    """
+    if not isinstance(trainer.model, PeftModel):
+        return
+    whole = trainer.accelerator.get_state_dict(trainer.model)
+    if not trainer.is_world_process_zero():
+        return
+    plain = {name: name.replace(_WRAPPED, "") for name, _ in trainer.model.named_parameters()}
+    named = {name: whole[of] for name, of in plain.items() if of in whole}
+    found = get_peft_model_state_dict(trainer.model, state_dict=named)
+    tensors = {name.replace(_WRAPPED, ""): tensor.contiguous() for name, tensor in found.items()}
+    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+
+
 def merge(trainer: Trainer, folder: Path, start: Path) -> None:
     """Replaces the adapter in `folder` by the merged model, on one process.
 
@@ -118,8 +139,12 @@ def merge(trainer: Trainer, folder: Path, start: Path) -> None:
         dtype=torch.float32,
     )
     base_model.generation_config = tuned.generation_config  # which ends where the chat ends
-    merged = PeftModel.from_pretrained(base_model, folder).merge_and_unload()
+    adapted = PeftModel.from_pretrained(base_model, folder)
+    wanted, saved = get_peft_model_state_dict(adapted), load_file(folder / _WEIGHTS)
+    if absent := sorted(set(wanted) - set(saved)):
+        raise RuntimeError(f"the saved adapter lacks {len(absent)} weights, the first {absent[0]}")
+    merged = adapted.merge_and_unload()
     merged = merged.to(trainer.model.dtype)
     published.save(merged, folder)
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
+    for name in (_WEIGHTS, "adapter_config.json"):
         (folder / name).unlink()

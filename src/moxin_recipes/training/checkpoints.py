@@ -183,12 +183,15 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
         for line in resume.starts_anew(run.identity, run.folder):
             log.info("%s %s", run.recipe.name, line)
     sharding.sum_in_float32(trainer)
+    sharding.keep_head_with_norm()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     run.ranks.once("the model's folder", lambda: _remove_weights(run.folder))
     trainer.save_model(str(run.folder))
+    if trainer.is_fsdp_enabled:
+        adapters.gather(trainer, run.folder)
     run.ranks.once(
         "the model in its folder, the checkpoints on the Hub",
         lambda: _complete(run, trainer, checkpoints),
