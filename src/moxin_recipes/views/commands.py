@@ -20,11 +20,12 @@ def _report(options: argparse.Namespace) -> None:
     from moxin_recipes import environment
     from moxin_recipes.hub import session
     from moxin_recipes.ladder import status
-    from moxin_recipes.views import report
+    from moxin_recipes.views import report, stages
 
     session.start()
     name = options.ladder.resolve().name
-    text = report.page(name, status.states(options.ladder, options.accelerate_config))
+    found = stages.read(status.states(options.ladder, options.accelerate_config))
+    text = report.page(name, found)
     out = options.out or environment.home() / "report" / f"{name}.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")

@@ -49,6 +49,7 @@ _STYLE = {
     "text.color": COLOURS["ink"],
     "axes.labelcolor": COLOURS["quiet"],
     "axes.edgecolor": COLOURS["line"],
+    "axes.facecolor": "none",
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.labelsize": 8.5,
@@ -183,8 +184,9 @@ def _curves(axis: Any, panel: Curves) -> None:
 
 
 def _legend(axis: Any) -> None:
-    """Under the axis, where it hides nothing."""
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3, columnspacing=1.2)
+    """Under the axis and its label, where it hides nothing."""
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.4}
+    axis.legend(**below, ncols=3, columnspacing=1.2)
 
 
 def _running(values: tuple[float, ...]) -> list[float]:
@@ -199,9 +201,8 @@ def _dots(axis: Any, panel: Dots) -> None:
         if row.low is not None and row.high is not None:
             axis.plot([row.low, row.high], [place, place], color=COLOURS["c1"], lw=5, alpha=0.25)
         if row.before is not None:
-            look = {"arrowstyle": "-|>", "color": COLOURS["c1"], "lw": 1.2, "shrinkA": 3}
-            axis.annotate("", (row.value, place), (row.before, place), arrowprops=look)
-            axis.plot(row.before, place, "o", mfc="none", mec=COLOURS["c1"], ms=5)
+            axis.plot([row.before, row.value], [place, place], color=COLOURS["c1"], lw=1.2)
+            axis.plot(row.before, place, "o", mfc="none", mec=COLOURS["c1"], ms=6)
         axis.plot(row.value, place, "o", color=COLOURS["c1"], ms=5)
     spread = [value for row in panel.rows for value in (row.value, row.low or 0, row.high or 0)]
     if min(spread) >= 0 and max(spread) <= 1:

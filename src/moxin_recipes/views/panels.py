@@ -87,11 +87,13 @@ class Bars:
     def words(self) -> str:
         """What the picture shows, for people who cannot see it."""
         several = len(self.parts) > 1
-        told = [
-            (label, [f"{name} {number(size)}" if several else number(size) for name, size in of])
-            for label, of in ((label, parts.items()) for label, parts in self.rows)
-        ]
-        return f"{self.x}. " + "; ".join(f"{label}: {', '.join(parts)}" for label, parts in told)
+        told = []
+        for label, parts in self.rows:
+            sizes = [
+                f"{name} {number(one)}" if several else number(one) for name, one in parts.items()
+            ]
+            told.append(f"{label}: {', '.join(sizes)}")
+        return f"{self.x}. {'; '.join(told)}"
 
 
 Panel = Curves | Dots | Bars

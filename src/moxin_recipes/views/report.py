@@ -9,10 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from moxin_recipes.ladder.state import State
 from moxin_recipes.views import figure, lineage, pictures, planned, tables
 from moxin_recipes.views.panels import Panel
-from moxin_recipes.views.stages import Stage, read
+from moxin_recipes.views.stages import Stage
 from moxin_recipes.views.tables import Table
 
 _PAGE = Path(__file__).parent / "report.html"
@@ -34,9 +33,8 @@ class Section:
         return re.sub(r"\W+", "-", self.title.lower())
 
 
-def page(ladder: str, states: list[State]) -> str:
-    """The HTML of a ladder, from the Hub; the same manifests give the same bytes."""
-    stages = read(states)
+def page(ladder: str, stages: Sequence[Stage]) -> str:
+    """The HTML of a ladder; the same manifests give the same bytes."""
     numbers = itertools.count(1)
     for section in (all_of := sections(stages)):
         for panel in section.pictures:
