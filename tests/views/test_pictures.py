@@ -159,6 +159,9 @@ def test_cost_is_summed_and_a_plan_is_beside_what_was_counted() -> None:
     assert (one.stage, one.planned, one.counted) == ("20-pretrain-2k", steps * each, steps * each)
     assert one.flops
     assert one.rate == one.flops / 4
+    half = dataclasses.replace(one, counted=one.counted // 2)  # rows were shorter than planned
+    assert half.rate == one.flops / 8
+    assert dataclasses.replace(one, flops=None).rate is None
     (table,) = tables.plan([one])
     assert table.rows[0][:4] == ["20-pretrain-2k", *[f"{steps * each:,}"] * 2, "100%"]
 
@@ -181,6 +184,12 @@ def test_lineage_names_inputs_from_elsewhere_and_the_models_own_line() -> None:
     assert found.edges == [(0, 2, False), (1, 2, True), (2, 3, True)]
     assert "21-pretrain-4k from 20-pretrain-2k." in found.words()
     assert lineage.of([Stage(RECIPES["30-sft"], "to do", {})]) is None
+
+
+def test_numbers_stand_at_the_right_and_commits_do_not() -> None:
+    numbers = ("–", "7", "1,024", "0.25", "-3.5", "4.55e+10", "88.3%", "0.4000 to 0.6000")
+    others = ("7" * 39 + "a", "5e81537483ddf963", "00-data", "failed: no", "", "2 CPUs (x86_64)")
+    assert [text for text in numbers + others if tables.is_number(text)] == list(numbers)
 
 
 PANELS = [

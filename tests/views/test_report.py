@@ -145,6 +145,20 @@ def test_a_ladder_of_which_nothing_is_there_has_its_sections(
     assert text.count('<p class="quiet">No ') == len(SECTIONS)
 
 
+def test_what_cannot_be_read_or_written_is_one_line(finished: Workplace, tmp_path: Path) -> None:
+    nowhere, folder = str(tmp_path / "nowhere"), str(tmp_path)
+    for words, line in (
+        ((nowhere,), f"error: {nowhere}: no recipes there (files such as 30-sft.yaml)\n"),
+        (
+            (str(finished.ladder), "--out", folder),
+            f"error: --out {folder}: Is a directory; name a file to write\n",
+        ),
+    ):
+        done = finished.moxin("report", *words, "--hub", "local")
+        assert (done.returncode, done.stderr.splitlines(keepends=True)[-1:]) == (1, [line])
+        assert "Traceback" not in done.stderr
+
+
 def test_the_run_ended_with_the_same_picture(finished: Workplace) -> None:
     picture = finished.home / "report" / "mini.png"
     assert f"picture: {picture}" in (finished.home / "first-run.txt").read_text()

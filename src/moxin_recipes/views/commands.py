@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from moxin_recipes.recipe.strict import RecipeError
+
 
 def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds it to the command line; `command` makes a parser of a name, a help and an action."""
@@ -27,6 +29,9 @@ def _report(options: argparse.Namespace) -> None:
     found = stages.read(status.states(options.ladder, options.accelerate_config))
     text = report.page(name, found)
     out = options.out or environment.home() / "report" / f"{name}.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"--out {out}: {error.strerror}; name a file to write") from error
     sys.stdout.write(f"report: {out}\n")

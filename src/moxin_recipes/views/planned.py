@@ -20,13 +20,15 @@ class Planned:
 
     @property
     def rate(self) -> float | None:
-        """Planned FLOPs by second of the stage, scoring and pushing included."""
-        return self.flops / self.seconds if self.flops and self.seconds else None
+        """FLOPs of the tokens that were counted, by second; scoring and pushing take time too."""
+        done = (self.flops or 0) * self.counted / self.planned
+        return done / self.seconds if done and self.seconds else None
 
 
 def planned(stages: Sequence[Stage]) -> list[Planned]:
     """The stages that trained, by the plan's own arithmetic on the values of their manifests."""
-    trained = [one for one in stages if one.recipe.trains and one.main.get("tokens")]
+    known_of = ("tokens", "trainer")
+    trained = [one for one in stages if one.recipe.trains and all(map(one.main.get, known_of))]
     if not trained:
         return []
     from moxin_recipes.plan import hours, models, work

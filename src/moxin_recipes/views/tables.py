@@ -1,5 +1,6 @@
 """The numbers of a report as tables."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from moxin_recipes.views.planned import Planned
 from moxin_recipes.views.stages import Stage
 
 Stages = Sequence[Stage]
+_NUMBER = re.compile(r"–|[-+]?[\d,.]+(e[-+]\d+)?%?( to [\d,.]+)?")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def _text(value: Any) -> str:
 
 def is_number(text: str) -> bool:
     """Whether a cell belongs at the right of its column."""
-    return text[:1].isdigit() or text[:1] in "–-+"
+    return bool(_NUMBER.fullmatch(text))
 
 
 def artifacts(stages: Stages) -> Iterator[Table]:
@@ -136,7 +138,7 @@ def data(stages: Stages) -> Iterator[Table]:
     for stage in stages:
         yield from _sources(stage)
         yield from _removed(stage)
-        if stage.recipe.stage in ("data", "distill"):
+        if stage.recipe.stage == "data":  # later manifests repeat the report of the texts
             yield from _contamination(stage)
             yield from _sets(stage)
     last = next((stage for stage in reversed(stages) if stage.main.get("licenses")), None)
@@ -232,7 +234,7 @@ def _machine(hardware: dict[str, Any]) -> str:
 
 
 def plan(planned: Sequence[Planned]) -> Iterator[Table]:
-    """Tokens planned and counted; FLOPs planned, and those a second that they came to."""
+    """Tokens planned and counted; FLOPs planned; those of the counted tokens, a second."""
     rows = [
         (
             *(one.stage, round(one.planned), one.counted, f"{one.counted / one.planned:.0%}"),
@@ -243,7 +245,7 @@ def plan(planned: Sequence[Planned]) -> Iterator[Table]:
     ]
     columns = ("stage", "planned tokens", "tokens", "of plan", "planned FLOPs", "seconds")
     notes = [f"{one.stage}: {word}" for one in planned for word in one.assumed]
-    yield from _table("Plan and result", (*columns, "FLOP/s"), rows, notes=notes)
+    yield from _table("Tokens and FLOPs", (*columns, "FLOP/s"), rows, notes=notes)
 
 
 def _fixed(value: float | None) -> str | None:
