@@ -50,6 +50,7 @@ _STYLE = {
     "axes.labelcolor": COLOURS["quiet"],
     "axes.edgecolor": COLOURS["line"],
     "axes.facecolor": "none",
+    "axes.axisbelow": True,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.labelsize": 8.5,
