@@ -16,6 +16,7 @@ from moxin_recipes.hub import commands as hub_commands
 from moxin_recipes.plan import commands as plan_commands
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import commands as score_commands
+from moxin_recipes.views import commands as view_commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     score_commands.add_to(command)
     plan_commands.add_to(command)
     audit_commands.add_to(command)
+    view_commands.add_to(command)
     score = command("score", "Score given completions with a reward, as training does.", _score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")
@@ -132,7 +134,7 @@ def _choose_hub(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from moxin_recipes.hub import session
     from moxin_recipes.ladder import run, status
-    from moxin_recipes.views import figure
+    from moxin_recipes.views import figure, pictures, stages
 
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
@@ -151,8 +153,8 @@ def _run(options: argparse.Namespace) -> None:
         word = {True: "met   ", False: "missed", None: "–     "}[met]
         console.print(f"{word} {sentence}", highlight=False, soft_wrap=True)
     picture = environment.home() / "report" / f"{options.ladder.resolve().name}.png"
-    if figure.draw(states, picture):
-        console.print(f"curves: {picture}", highlight=False, soft_wrap=True)
+    if figure.png(pictures.head(stages.read(states)), picture):
+        console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -107,7 +107,9 @@ def table(states: list[State]) -> Table:
     drawn.add_column("score", overflow="fold")
     for row, state in zip(rows(states), states, strict=True):
         scores = [name for name in state.recipe.keys.scores if name in row["metrics"]]
-        changes = [_change(name, _before(name, state, states), row["metrics"]) for name in scores]
+        before = started_from(state, states)
+        earlier = ((before and before.manifest) or {}).get("metrics", {})
+        changes = [_change(name, earlier.get(name), row["metrics"]) for name in scores]
         changes += [_of_model(one) for one in (state.manifest or {}).get("scores", [])]
         drawn.add_row(
             row["stage"],
@@ -129,16 +131,15 @@ def _of_model(score: dict[str, Any]) -> str:
     return f"{asked} {score['metric']} {score['value']:.3f}{interval}"
 
 
-def _before(score: str, state: State, states: list[State]) -> float | None:
-    """The score of the stage whose model this one started from, on the same problems."""
+def started_from(state: State, states: list[State]) -> State | None:
+    """The stage whose model this one started from, where both are measured on the same problems."""
     started = [r for r in state.recipe.references if r.key == "model_name_or_path"]
     for other in states:
         splits = [getattr(one.recipe.keys, "eval_split", None) for one in (other, state)]
         same = splits[0] == splits[1]
         made = [(repo, other.recipe.tag) for repo in other.recipe.outputs.values()]
         if same and any((r.repo, r.revision) in made for r in started):
-            value: float | None = (other.manifest or {}).get("metrics", {}).get(score)
-            return value
+            return other
     return None
 
 
