@@ -10,7 +10,7 @@ import pytest
 
 from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.ranks import Ranks
-from moxin_recipes.training import checkpoints, intact
+from moxin_recipes.training import checkpoints, intact, states
 
 
 def seal(folder: Path, step: int, key: str = "k") -> Path:
@@ -66,7 +66,9 @@ def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
 
 
 def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
-    keys = SimpleNamespace(push_to_hub=True, push_checkpoints=True, keep_checkpoints=None)
+    keys = SimpleNamespace(
+        push_to_hub=True, push_checkpoints=True, keep_checkpoints=None, push_training_state=False
+    )
     recipe = SimpleNamespace(stage="sft")
     sft: Any = SimpleNamespace(state=tmp_path, is_main=True, keys=keys, recipe=recipe)
     trainer: Any = SimpleNamespace(model=None)
@@ -80,7 +82,7 @@ def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
 
 
 def test_torch_files_stay_at_home(tmp_path: Path) -> None:
-    names = [path.name for path in checkpoints.model_files(seal(tmp_path, 1))]
+    names = [path.name for path in states.model_files(seal(tmp_path, 1))]
     assert names == ["model.safetensors"]
 
 
