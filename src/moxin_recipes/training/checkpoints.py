@@ -38,6 +38,7 @@ class Checkpoints(TrainerCallback):
         pushes = run.is_main and keys.push_to_hub and keys.push_checkpoints
         retention = Retention(keys.keep_checkpoints)
         self._outbox = Outbox(run.state / "outbox", retention) if pushes else None
+        self._pushes_states = keys.push_to_hub and keys.push_training_state
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
 
@@ -72,6 +73,9 @@ class Checkpoints(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         # Each rank writes its own RNG state, and rank 0 what takes long.
         self._run.ranks.gather(f"all parts of {folder.name}", lambda: None)
+        if self._pushes_states:
+            what = f"the random states of {folder.name}"
+            self._run.ranks.once(what, lambda: states.begin_all(self._run, folder))
         if self._run.is_main:
             self._sealing.append(self._sealer.submit(self._seal, folder, self._run.seconds))
 
@@ -90,6 +94,8 @@ class Checkpoints(TrainerCallback):
 
         `last` is intact; an older one is looked at here, beside training.
         """
+        if self._pushes_states and not states.is_begun(last):
+            states.begin(last)
         for folder in on_disk(self._run):
             if step_of(folder) <= step_of(last):
                 self._sealing.append(self._sealer.submit(self._push, folder, folder == last))
@@ -103,7 +109,7 @@ class Checkpoints(TrainerCallback):
             return
         branch = states.branch_of(self._run, step_of(folder))
         kinds = {branch: self._push_weights}
-        if self._run.keys.push_training_state:
+        if self._pushes_states and states.is_begun(folder):
             kinds[STATE + branch] = self._push_state
         # Before its shards are merged again, or its state is written again.
         waiting = {name: push for name, push in kinds.items() if not self._outbox.has(name)}
@@ -126,12 +132,12 @@ class Checkpoints(TrainerCallback):
 
     def _push_state(self, folder: Path, branch: str) -> None:
         written = self._run.state / f"plain-{branch}"
-        files = states.write(self._run, folder, written)
+        files = states.write(folder, written)
         summary = (
             "State of the training of `{}` at step {}, with which another machine goes on: "
             "weights, optimizer, scheduler, random state, position (`push_training_state`)."
         )
-        facts = states.facts(read_seal(folder), step_of(folder))
+        facts = states.facts(folder)
         self._add(files, branch, folder, summary, **facts)
         shutil.rmtree(written)
 

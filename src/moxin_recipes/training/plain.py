@@ -15,6 +15,7 @@ Nothing is rounded: a float is written with the digits that give it back.
 import json
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,32 @@ _TORCH_FILE = re.compile(r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pt
 Tensors = dict[str, torch.Tensor]
 
 
-def is_torch_file(name: str) -> bool:
-    """Whether a file of a checkpoint is one of torch's that training goes on from."""
-    return _TORCH_FILE.fullmatch(name) is not None
+def torch_files(checkpoint: Path) -> list[Path]:
+    """Torch's files of a checkpoint that training goes on from, but for the random states."""
+    return [path for path in _found(checkpoint) if not _is_random(path.name)]
+
+
+def random_states(checkpoint: Path) -> list[Path]:
+    """The random states of a checkpoint, one a process."""
+    return [path for path in _found(checkpoint) if _is_random(path.name)]
+
+
+def _found(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.iterdir() if _TORCH_FILE.fullmatch(path.name))
+
+
+def _is_random(name: str) -> bool:
+    return name.startswith("rng_state")
 
 
 def write(source: Path, folder: Path) -> list[Path]:
     """Writes a torch file into `folder` as NAME.json and, if it has tensors, NAME.safetensors.
 
     Returns what was written. RecipeError for an object that is neither a tensor nor plain data.
+    A random state is read on the main thread only: what torch may load of numpy is allowed for all
+    of the process, by the Trainer too, and whoever is done first takes it back.
     """
-    with safe_globals():
+    with safe_globals() if _is_random(source.name) else nullcontext():
         content = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
     tensors = _Apart()
     try:
@@ -62,8 +78,8 @@ def write(source: Path, folder: Path) -> list[Path]:
 def restore(folder: Path) -> None:
     """Makes torch's files of what `write` wrote into `folder`, and removes that."""
     for described in sorted(folder.glob("*.json")):
-        suffix = ".pth" if described.stem.startswith("rng_state") else ".pt"
-        if not is_torch_file(described.stem + suffix):
+        suffix = ".pth" if _is_random(described.stem) else ".pt"
+        if not _TORCH_FILE.fullmatch(described.stem + suffix):
             continue
         beside = described.with_suffix(".safetensors")
         tensors = load_file(beside) if beside.exists() else {}

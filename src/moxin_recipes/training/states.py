@@ -16,6 +16,7 @@ from moxin_recipes.hub.files import clear
 from moxin_recipes.hub.pull import STATE, commit_of, manifest_told
 from moxin_recipes.hub.retention import alike, step
 from moxin_recipes.hub.session import api, errors, qualified
+from moxin_recipes.recipe.resume import read_seal
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import intact, plain
 from moxin_recipes.training.job import Job
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 # Weights, configs and tokenizers may leave the machine. Torch files are pickles and may not.
 SHARED = (".safetensors", ".json", ".jinja", ".txt", ".model")
 POSITION = "trainer_state.json"
+_RANDOM = "plain"  # a folder in a checkpoint, with its random states
 _OURS = (POSITION, manifests.MANIFEST)
 Manifest = dict[str, Any]
 
@@ -45,26 +47,47 @@ def branch_of(run: Job, at: int) -> str:
     return f"{run.recipe.tag}-{branch}" if run.recipe.stage == "pretrain" else branch
 
 
-def write(run: Job, checkpoint: Path, folder: Path) -> list[Path]:
-    """The files of a sealed checkpoint's state; what has no such form yet is written to `folder`.
+def begin(checkpoint: Path) -> None:
+    """Writes a checkpoint's random states without pickle; on the main thread (`plain.write`)."""
+    folder = clear(checkpoint / _RANDOM)
+    for path in plain.random_states(checkpoint):
+        plain.write(path, folder)
 
-    RecipeError where another machine has a part of it.
-    """
-    torch_files = [path for path in checkpoint.iterdir() if plain.is_torch_file(path.name)]
-    random = [path for path in torch_files if path.name.startswith("rng_state")]
-    if len(random) != run.processes:
+
+def begin_all(run: Job, checkpoint: Path) -> None:
+    """The same of one that was just written; RecipeError where another machine has a part."""
+    there = len(plain.random_states(checkpoint))
+    if there != run.processes:
         raise RecipeError(
-            f"`push_training_state`: {checkpoint} has the random state of {len(random)} of "
+            f"`push_training_state`: {checkpoint} has the random states of {there} of "
             f"{run.processes} processes; `output_dir` must be a folder that all machines share"
         )
+    begin(checkpoint)
+
+
+def is_begun(checkpoint: Path) -> bool:
+    """Whether the state of a checkpoint can be written, on any thread."""
+    return (checkpoint / _RANDOM).is_dir()
+
+
+def write(checkpoint: Path, folder: Path) -> list[Path]:
+    """The files of a checkpoint's state, which is begun; the rest is written to `folder`."""
     clear(folder)
-    written = [file for path in sorted(torch_files) for file in plain.write(path, folder)]
-    return [*model_files(checkpoint), checkpoint / POSITION, *written]
+    written = [file for path in plain.torch_files(checkpoint) for file in plain.write(path, folder)]
+    random = sorted((checkpoint / _RANDOM).iterdir())
+    return [*model_files(checkpoint), checkpoint / POSITION, *written, *random]
 
 
-def facts(seal: Manifest, at: int) -> Manifest:
-    """What the manifest of a state says beside a checkpoint's: its own seal but for the files."""
-    return {"training_state": {"step": at, "values": seal["values"], "seconds": seal["seconds"]}}
+def facts(checkpoint: Path) -> Manifest:
+    """What the manifest of a state says beside a checkpoint's: of its seal what is no file."""
+    seal = read_seal(checkpoint)
+    state = {
+        "step": intact.step_of(checkpoint),
+        "processes": len(plain.random_states(checkpoint)),
+        "values": seal["values"],
+        "seconds": seal["seconds"],
+    }
+    return {"training_state": state}
 
 
 def fetch_last(run: Job) -> Path | None:
@@ -115,7 +138,7 @@ def _fault(run: Job, told: Manifest, at: int) -> str | None:
     before, here = told["libraries"]["torch"], manifests.libraries()["torch"]
     if before != here:
         return f"torch {before} made it, and this is {here}"
-    processes = told["hardware"]["processes"]
+    processes = told["training_state"]["processes"]
     if processes != run.processes:
         return f"it has the random state of {processes} processes, and {run.processes} run here"
     if told["training_state"]["step"] != at:
