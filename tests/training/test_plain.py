@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from tests.tiny import tiny_mistral
+from tests.training.conftest import weights
+from tests.training.small import Rows, model, trainer
 from transformers import get_scheduler
 from transformers.trainer_pt_utils import safe_globals
 
 from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.training import plain
+from moxin_recipes.training import plain, states
 from moxin_recipes.training.optimizers import Muon
 
 
@@ -150,3 +153,29 @@ def test_a_file_with_another_name_is_never_made_torchs(tmp_path: Path) -> None:
         (tmp_path / name).write_text("{}")
     plain.restore(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
+
+
+def test_a_restored_checkpoint_goes_on_with_the_same_random_numbers(tmp_path: Path) -> None:
+    """Dropout draws; a run that goes on without the random state ends with other weights."""
+
+    def trained(folder: Path, checkpoint: Path | None = None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        options = {"save_strategy": "steps", "save_steps": 3, "seed": 5}
+        made = trainer(folder, Rows(12), model(dropout=0.5), **options)
+        made.start_step = 3 if checkpoint else 0
+        made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return weights(made.model)
+
+    calm = trained(tmp_path / "calm")
+    saved = tmp_path / "calm" / "checkpoint-3"
+    states.begin(saved)
+    for name, without in (("whole", ()), ("part", ("rng_state.json", "rng_state.safetensors"))):
+        checkpoint = tmp_path / name / "checkpoint-3"
+        checkpoint.mkdir(parents=True)
+        for path in states.write(saved, tmp_path / "written"):
+            if path.name not in without:
+                shutil.copy(path, checkpoint)
+        plain.restore(checkpoint)
+        ended = trained(tmp_path / name, checkpoint)
+        same_weights = all(torch.equal(ended[key], calm[key]) for key in calm)
+        assert same_weights == (name == "whole")

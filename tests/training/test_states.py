@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from tests.conftest import ROOT
 from tests.training.pretraining import Pretraining
 from tests.warm import wait_for
 from transformers import TrainingArguments
@@ -50,19 +51,22 @@ api.delete_file("rng_state.json", repo, revision=third)
 """
 
 
-def killed(pretraining: Pretraining, repo: str, step: int, **changes: Any) -> Path:
+def killed(
+    pretraining: Pretraining, repo: str, step: int, config: Path | None = None, **changes: Any
+) -> Path:
     """The recipe of a run that was killed when the Hub had the state of `step`; no folder is left.
 
     Its last steps have not been pushed then: each push takes longer than all of the training.
     """
     recipe = pretraining.recipe(repo, **NUMBERS | changes)
     folder = pretraining.folder(repo)
-    (process,) = pretraining.start(recipe)
+    process, *others = pretraining.start(recipe, config)
     while not list(folder.glob("state-*/outbox")):
         assert process.running(), process.log.read_text()
     (outbox,) = folder.glob("state-*/outbox")
     wait_for(outbox / f"state-phase-step-{step:06d}.sent", process)
-    process.kill()
+    for each in (process, *others):
+        each.kill()
     shutil.rmtree(folder)
     return recipe
 
@@ -122,6 +126,21 @@ def test_states_that_cannot_be_used_are_named_and_an_earlier_one_is(
     assert not calm.exists() or result(elsewhere) == result(calm)
 
 
+@pytest.mark.soak
+def test_two_processes_go_on_with_a_random_state_each(pretraining: Pretraining) -> None:
+    two = ROOT / "accelerate_configs" / "ddp.yaml"
+    pretraining.run(pretraining.recipe("state-calm-two", **NUMBERS), two)
+    killed(pretraining, "state-two", 4, config=two)
+    elsewhere = pretraining.folder("state-two-elsewhere")
+    changes = {**NUMBERS, "output_dir": str(elsewhere)}
+    recipe = pretraining.recipe("state-two", **changes)
+    assert "fetching local/state-two@state-phase" in pretraining.run(recipe, two)
+    assert result(elsewhere) == result(pretraining.folder("state-calm-two"))
+    killed(pretraining, "state-two-one", 4, config=two)
+    log = pretraining.run(pretraining.recipe("state-two-one", **NUMBERS))
+    assert "is not used: it has the random states of 2 processes, and 1 run here" in log
+
+
 def _no_pickle(folder: Path) -> None:
     """Each file is a text or safetensors, and what goes on is there."""
     names = {path.name for path in folder.iterdir()}
@@ -165,7 +184,7 @@ def test_a_state_of_this_very_run_is_used() -> None:
         ({"unfinished": "the push has not come to its end"}, "its push did not come to its end"),
         (
             told(training_state={**STATE_FACTS, "processes": 16}),
-            "random state of 16 processes, and 2 run here",
+            "random states of 16 processes, and 2 run here",
         ),
         (told(libraries={"torch": "2.0.0"}), "torch 2.0.0 made it, and this is "),
         (told(training_state={**STATE_FACTS, "step": 9}), "it is that of step 9"),

@@ -140,7 +140,7 @@ def _fault(run: Job, told: Manifest, at: int) -> str | None:
         return f"torch {before} made it, and this is {here}"
     processes = told["training_state"]["processes"]
     if processes != run.processes:
-        return f"it has the random state of {processes} processes, and {run.processes} run here"
+        return f"it has the random states of {processes} processes, and {run.processes} run here"
     if told["training_state"]["step"] != at:
         return f"it is that of step {told['training_state']['step']}"
     names = [Path(name) for name in told["files"]]
