@@ -20,6 +20,7 @@ from moxin_recipes.training import adapters, disk, intact, sharding, states
 from moxin_recipes.training.intact import last_intact, on_disk, step_of
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
+from moxin_recipes.training.steps import end_at_the_last
 from moxin_recipes.training.trainers import PretrainTrainer
 
 log = logging.getLogger(__name__)
@@ -197,6 +198,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
         for line in resume.starts_anew(run.identity, run.folder):
             log.info("%s %s", run.recipe.name, line)
     sharding.sum_in_float32(trainer)
+    end_at_the_last(trainer)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.
