@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # Weights, configs and tokenizers may leave the machine. Torch files are pickles and may not.
 SHARED = (".safetensors", ".json", ".jinja", ".txt", ".model")
 POSITION = "trainer_state.json"
+_FOLDER = "output_dir"  # which says something of one machine, and decides nothing
 _RANDOM = "plain"  # a folder in a checkpoint, with its random states
 _OURS = (POSITION, manifests.MANIFEST)
 Manifest = dict[str, Any]
@@ -84,7 +85,7 @@ def facts(checkpoint: Path) -> Manifest:
     state = {
         "step": intact.step_of(checkpoint),
         "processes": len(plain.random_states(checkpoint)),
-        "values": seal["values"],
+        "values": {name: v for name, v in seal["values"].items() if name != _FOLDER},
         "seconds": seal["seconds"],
     }
     return {"training_state": state}
@@ -120,9 +121,9 @@ def _fetch_last(run: Job) -> Path | None:
 
 def _states(run: Job, repo: str) -> Iterator[tuple[str, str]]:
     """Branch and commit of each state of this stage, the newest step first."""
-    if not api().repo_exists(repo):
-        return
     with errors(repo):
+        if not api().repo_exists(repo):
+            return
         refs = api().list_repo_refs(repo).branches
     named = alike(STATE + branch_of(run, 0))
     states = [(ref.name, str(ref.target_commit)) for ref in refs if named.fullmatch(ref.name)]
@@ -199,7 +200,8 @@ def _as_checkpoint(run: Job, folder: Path, told: Manifest) -> Path:
     """Makes a sealed checkpoint of a folder with the verified files of a state."""
     state = told["training_state"]
     plain.restore(folder)
-    intact.seal(folder, told["key"], state["values"], state["seconds"])
+    here = {name: value for name, value in run.identity.values.items() if name == _FOLDER}
+    intact.seal(folder, told["key"], state["values"] | here, state["seconds"])
     checkpoint = run.state / f"checkpoint-{state['step']}"
     shutil.rmtree(checkpoint, ignore_errors=True)  # a broken one
     return folder.rename(checkpoint)
