@@ -49,9 +49,10 @@ MANIFEST = {
 
 def stage(folder: Path) -> Any:
     """Returns the part of a running stage that `Checkpoints` needs."""
-    keys = {"push_to_hub": True, "push_checkpoints": True, "keep_checkpoints": None}
+    keys = {"push_to_hub": True, "push_checkpoints": True, "push_training_state": False}
+    keys |= {"keep_checkpoints": None, "hub_private_repo": True}
     return SimpleNamespace(
-        keys=SimpleNamespace(hub_model_id="bench", hub_private_repo=True, **keys),
+        keys=SimpleNamespace(hub_model_id="bench", **keys),
         recipe=SimpleNamespace(stage="pretrain", tag="phase", name="20-pretrain"),
         state=folder,
         identity=SimpleNamespace(key="bench", values={}),

@@ -99,6 +99,9 @@ def test_the_outputs_of_the_7b_are_counted() -> None:
     assert "5.0 GB a file (of 50.0 GB), 32.5 GB" in first
     assert "keep_checkpoints: 40 of 305 branches stay" in first
     assert "1.3 TB; 9.9 TB are sent" in first
+    assert "states" not in first
+    with_states = lines("20-pretrain-2k", "--push_training_state", "true")
+    assert "; as many states of the training, 2.6 TB more" in with_states  # 40 × 2 × 32.5 GB
     assert "16.2 GB" in lines("30-sft", "--dtype", "bfloat16")
     assert "keep_checkpoints" not in lines("30-sft", "--push_checkpoints", "false")
     assert "1.0 GB a file (of 50.0 GB), at least 8.0 TB" in lines(

@@ -8,7 +8,14 @@ import pytest
 
 from moxin_recipes.hub import session
 from moxin_recipes.hub.manifest import payload_digest, payload_files
-from moxin_recipes.hub.pull import Parent, commit_of, download, read_manifest, resolve
+from moxin_recipes.hub.pull import (
+    Parent,
+    commit_of,
+    download,
+    read_manifest,
+    resolve,
+    resolve_all,
+)
 from moxin_recipes.hub.push import move_tag, push
 from moxin_recipes.recipe.fields import Reference
 
@@ -123,3 +130,13 @@ def test_a_repository_without_a_manifest_is_known_by_its_files_but_the_card() ->
     assert first.payload.startswith("tree:")
     assert resolved("README.md", b"# Of another day").payload == first.payload
     assert resolved("data/more.txt", b"x").payload != first.payload
+
+
+def test_all_results_of_a_repository_are_its_tags_and_weights(folder: Path) -> None:
+    do(folder, "push-all", tags=("sft", "done-k1"))
+    results = ["p-step-000001", "state-p"]
+    for number, branch in enumerate((*results, "state-p-step-000001", "state-step-000001")):
+        (folder / "weights.safetensors").write_bytes(bytes([number]))
+        do(folder, "push-all", branch=branch)
+    found = resolve_all([Reference("models", "model", "push-all", "*")])
+    assert sorted(parent.revision for parent in found) == sorted([*results, "sft"])

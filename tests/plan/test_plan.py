@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ import yaml
 from tests.conftest import ROOT
 
 from moxin_recipes import cli
-from moxin_recipes.plan import hours, memory, plan, published
+from moxin_recipes.plan import disk, hours, memory, plan, published
 from moxin_recipes.plan.gpus import GPUS, find
 from moxin_recipes.plan.plan import Machines, Planned
 from moxin_recipes.plan.tracked import Held
 from moxin_recipes.plan.work import Work
 from moxin_recipes.recipe.memory import Shape
+from moxin_recipes.recipe.reading import read
 
 H100 = GPUS["h100"]
 CLUSTER = Machines(H100, 8, 8, mfu=0.4, price=2.0)
@@ -198,3 +200,19 @@ def test_a_wrong_wish_is_one_line(
     assert error.startswith("error: ")
     assert expected in error
     assert "\n" not in error
+
+
+def test_states_of_the_training_are_counted_on_the_hub() -> None:
+    """2 branches of 880 steps, saved every 400: two moments of four bytes a parameter each."""
+    shape = Shape(128, 16, 32, 2, 2, 1, False)
+    args = SimpleNamespace(save_steps=400, save_total_limit=2)
+    path = ROOT / "recipes" / "moxin-nano" / "20-pretrain-2k.yaml"
+
+    def on_hub(*flags: str, trained: int | None = None) -> float:
+        recipe = read(path, list(flags))
+        return disk.of_stage(recipe, shape, Work(None, steps=880), args, trained, 1)[1]
+
+    states = ("--push_training_state", "true")
+    assert on_hub() == 3 * 4 * shape.parameters
+    assert on_hub(*states) == on_hub() + 2 * 8 * shape.parameters
+    assert on_hub(*states, trained=10) == on_hub(trained=10) + 2 * 8 * 10

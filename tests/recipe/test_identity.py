@@ -50,7 +50,7 @@ def test_of_our_own_keys_these_leave_the_result_as_it_is() -> None:
         *("accelerate_config", "output_dir", "push_to_hub", "push_checkpoints", "keep_checkpoints"),
         *("gpu_watts", "gpu_price", "token_cache_dir", "token_cache_gb", "max_skipped_steps"),
         *("executor", "workers", "slurm_partition", "slurm_time", "slurm_memory"),
-        *("base_url", "request_seconds", "accept_parts"),
+        *("base_url", "request_seconds", "accept_parts", "push_training_state"),
     }
     rounding = {name for name, kind in classes.items() if kind == "rounding"}
     assert rounding == {"attn_implementation", "concurrency", "eval_batch_size"}
@@ -64,6 +64,7 @@ HARMLESS = {
     "logging_steps": 3,
     "keep_checkpoints": 3,
     "push_checkpoints": False,
+    "push_training_state": True,
     "output_dir": "/x",
     "hub_model_id": "y",
     "run_name": "mine",

@@ -7,10 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from tests.training import small
+from tests.training.conftest import quiet, weights
+from transformers import Trainer, TrainingArguments
 
 from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.ranks import Ranks
-from moxin_recipes.training import checkpoints, intact
+from moxin_recipes.training import checkpoints, intact, states
+from moxin_recipes.training import steps as steps_module
 
 
 def seal(folder: Path, step: int, key: str = "k") -> Path:
@@ -66,7 +71,9 @@ def test_one_of_another_key_is_not_used(tmp_path: Path) -> None:
 
 
 def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
-    keys = SimpleNamespace(push_to_hub=True, push_checkpoints=True, keep_checkpoints=None)
+    keys = SimpleNamespace(
+        push_to_hub=True, push_checkpoints=True, keep_checkpoints=None, push_training_state=False
+    )
     recipe = SimpleNamespace(stage="sft")
     sft: Any = SimpleNamespace(state=tmp_path, is_main=True, keys=keys, recipe=recipe)
     trainer: Any = SimpleNamespace(model=None)
@@ -80,8 +87,28 @@ def test_what_was_sent_is_not_put_together_again(tmp_path: Path) -> None:
 
 
 def test_torch_files_stay_at_home(tmp_path: Path) -> None:
-    names = [path.name for path in checkpoints.model_files(seal(tmp_path, 1))]
+    names = [path.name for path in states.model_files(seal(tmp_path, 1))]
     assert names == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(("steps", "at"), [(3, 3), (3, 2), (9, 6)])
+def test_a_run_that_was_killed_at_any_step_takes_no_step_more(
+    tmp_path: Path, steps: int, at: int
+) -> None:
+    """Of 6 steps of data: the Trainer alone would take a fourth after the third."""
+    options = quiet(tmp_path, max_steps=steps, save_strategy="steps", save_steps=1)
+    args = TrainingArguments(**options, per_device_train_batch_size=2)
+
+    def ended(**resume: Any) -> Trainer:
+        made = Trainer(model=small.model(), args=args, train_dataset=small.Rows(12))
+        steps_module.end_at_the_last(made)
+        made.train(**resume)
+        return made
+
+    calm, again = ended(), ended(resume_from_checkpoint=str(tmp_path / f"checkpoint-{at}"))
+    assert again.state.global_step == steps
+    for name, weight in weights(calm.model).items():
+        assert torch.equal(weight, weights(again.model)[name])
 
 
 def test_the_log_is_thinned_and_has_no_clock() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moxin_recipes.hub.push import PATIENCE, patiently, push
-from moxin_recipes.hub.retention import Retention, step
+from moxin_recipes.hub.retention import Retention, in_order
 from moxin_recipes.hub.session import HubError, api, errors, qualified
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Outbox:
     def _waiting(self) -> list[str]:
         names = [path.name for path in self._folder.iterdir() if path.is_dir()]
         queued = [n for n in names if not n.startswith(".") and n not in self._refused]
-        return sorted(queued, key=step)
+        return in_order(queued)
 
     def _work(self) -> None:
         while True:

@@ -5,15 +5,25 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moxin_recipes.hub.pull import INCOMING, manifest_told
+from moxin_recipes.hub.pull import INCOMING, STATE, manifest_told
 from moxin_recipes.hub.session import api, errors, qualified
 
 log = logging.getLogger(__name__)
 
 
 def step(branch: str) -> int:
-    """The step of a checkpoint's branch, `[STAGE-]step-000100`."""
+    """The step of a checkpoint's branch, `[state-][STAGE-]step-000100`."""
     return int(branch.rpartition("-")[2])
+
+
+def in_order(branches: Iterable[str]) -> list[str]:
+    """Branches by their steps; the state of a training after the weights, which it has too."""
+    return sorted(branches, key=lambda branch: (step(branch), branch.startswith(STATE)))
+
+
+def alike(branch: str) -> re.Pattern[str]:
+    """Matches the names that differ from `branch` in the step alone."""
+    return re.compile(re.sub(r"\d+$", r"\\d+", re.escape(branch)))
 
 
 @dataclass(frozen=True)
@@ -23,9 +33,13 @@ class Retention:
     keep: int | None = None
 
     def stay(self, branches: Iterable[str]) -> list[str]:
-        """The branches of one run that stay, in the order of their steps."""
-        ordered = sorted(branches, key=step)
-        return ordered[-self.keep :] if self.keep else ordered
+        """The branches of one run that stay, in their order: so many of weights, and of states."""
+        ordered = in_order(branches)
+        if not self.keep:
+            return ordered
+        kinds = [[b for b in ordered if b.startswith(STATE) == state] for state in (False, True)]
+        kept = {branch for kind in kinds for branch in kind[-self.keep :]}
+        return [branch for branch in ordered if branch in kept]
 
     def prune(self, repo: str, repo_type: str, branch: str, key: str) -> None:
         """Deletes the branches on the Hub that do not stay.
@@ -39,13 +53,13 @@ class Retention:
         repo = qualified(repo)
         with errors(repo):
             refs = api().list_repo_refs(repo, repo_type=repo_type).branches
-        alike = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(branch)))
+        same_name = alike(branch)
         same_run, left = [], []
         for ref in refs:
             name = ref.name.removeprefix(INCOMING)
-            if name != ref.name and alike.fullmatch(name) and step(name) < step(branch):
+            if name != ref.name and same_name.fullmatch(name) and step(name) < step(branch):
                 left.append(ref.name)
-            if alike.fullmatch(ref.name):
+            if same_name.fullmatch(ref.name):
                 told = manifest_told(repo, repo_type, ref.target_commit) or {}
                 if told.get("key") == key:
                     same_run.append(ref.name)

@@ -108,6 +108,8 @@ def _branches(recipe: Recipe[Any], keys: TrainingKeys, size: float | None) -> It
                 f"; {decimal(int(made * size))} are sent, and what deleted branches held counts on "
                 "the public Hub until it is deleted from its store"
             )
+        if keys.push_training_state:  # AdamW's two numbers for each weight; the weights are there
+            words += f"; as many states of the training, {decimal(int(2 * kept * size))} more"
     yield words
 
 

@@ -29,12 +29,15 @@ def of_stage(
     """
     weights = of_model(recipe, shape)
     keys: TrainingKeys = recipe.keys
-    checkpoint = 3 * FLOAT32 * (shape.parameters if trained is None else trained)
+    moments = 2 * FLOAT32 * (shape.parameters if trained is None else trained)
+    checkpoint = moments * 3 / 2
     steps = work.steps or 0
     made = int(steps // args.save_steps) if args.save_steps >= 1 else 0
     there = min(made, args.save_total_limit or made)
     branches = min(made, keys.keep_checkpoints or made) if keys.push_checkpoints else 0
     branch = weights if trained is None else FLOAT32 * trained
+    if keys.push_training_state:  # the weights of a state are stored with its branch of weights
+        branch += moments
     cache = 0.0
     if isinstance(keys, PretrainKeys):  # two bytes a token, and each node reads its own
         cache = min(machines * keys.token_cache_gb * 1e9, 2 * (work.tokens or 0.0))

@@ -104,7 +104,9 @@ class TrainingKeys(StageKeys):
     dataset_name: str = field(metadata=DATASET_INPUT)
     # Each local checkpoint becomes the branch `step-000100`.
     push_checkpoints: bool = field(default=True, metadata=HARMLESS)
-    # How many of these branches stay on the Hub; None: all.
+    # Each becomes the branch `state-step-000100` as well, with all that a run goes on from.
+    push_training_state: bool = field(default=False, metadata=HARMLESS)
+    # How many of these branches stay on the Hub, of either kind; None: all.
     keep_checkpoints: Positive | None = field(default=None, metadata=HARMLESS)
     # Watts of one GPU under load, for the estimate of energy so far.
     gpu_watts: AtLeastZero | None = field(default=None, metadata=HARMLESS)
@@ -116,8 +118,30 @@ class TrainingKeys(StageKeys):
         """Whether `eval_strategy` has anything to evaluate on."""
         return False
 
+    def check(self) -> None:
+        """The state of a training goes with the checkpoints that are pushed."""
+        super().check()
+        if self.push_training_state and not self.push_checkpoints:
+            raise RecipeError(
+                "`push_training_state`: it goes with each pushed checkpoint, and "
+                "`push_checkpoints` is false; take one of them out"
+            )
+
+    def check_launch(self, sharded: bool) -> None:
+        """FSDP saves its shares of the optimizer as pickles, which do not leave the machine."""
+        if self.push_training_state and sharded:
+            raise RecipeError(
+                "`push_training_state`: FSDP saves the optimizer as pickles, which stay at home; "
+                "leave it out, or take an `accelerate_config` without FSDP"
+            )
+
     def check_libraries(self, args: Any) -> None:
         """A kill while a checkpoint is written leaves another one; evaluation has its rows."""
+        if self.push_training_state and args.load_best_model_at_end:
+            raise RecipeError(
+                "`push_training_state`: the best checkpoint of `load_best_model_at_end` lies on "
+                "this machine, and another one would not find it; leave one of them out"
+            )
         if args.bf16 and args.fp16:
             raise RecipeError("`fp16` and `bf16` are both on; take one of them")
         if args.eval_strategy != "no" and not self.evaluates:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from moxin_recipes.recipe.reading import Recipe
 
 _LEFT_OUT = re.compile(
-    r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|hub_.*|logging_.*|log_.*"
-    r"|report_to|base_url|vllm_server_.*|dataset_num_proc|request_seconds|run_name|project"
-    r"|trackio_.*|disable_tqdm|save_.*|use_cpu|gpu_.*|max_skipped_steps|token_cache_.*|executor"
-    r"|workers|slurm_.*)$"
+    r"(output_dir|accelerate_config|push_to_hub|(push|keep)_checkpoints|push_training_state"
+    r"|hub_.*|logging_.*|log_.*|report_to|base_url|vllm_server_.*|dataset_num_proc|request_seconds"
+    r"|run_name|project|trackio_.*|disable_tqdm|save_.*|use_cpu|gpu_.*|max_skipped_steps"
+    r"|token_cache_.*|executor|workers|slurm_.*)$"
 )
 _INPUTS = (
     "model_name_or_path",

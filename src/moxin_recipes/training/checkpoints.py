@@ -9,34 +9,21 @@ from typing import Any
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from moxin_recipes.hub.files import write_json
-from moxin_recipes.hub.manifest import MANIFEST, sha256_file
 from moxin_recipes.hub.outbox import Outbox
+from moxin_recipes.hub.pull import STATE
 from moxin_recipes.hub.retention import Retention
 from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
-from moxin_recipes.recipe.resume import SEAL, read_seal
-from moxin_recipes.training import adapters, disk, intact, sharding
+from moxin_recipes.recipe.resume import read_seal
+from moxin_recipes.training import adapters, disk, intact, sharding, states
 from moxin_recipes.training.intact import last_intact, on_disk, step_of
 from moxin_recipes.training.job import Job
 from moxin_recipes.training.progress import watch
+from moxin_recipes.training.steps import end_at_the_last
 from moxin_recipes.training.trainers import PretrainTrainer
 
 log = logging.getLogger(__name__)
-
-# Weights, configs and tokenizers may leave the machine. Torch files are pickles and may not.
-_SHARED = (".safetensors", ".json", ".jinja", ".txt", ".model")
-_OURS = ("trainer_state.json", MANIFEST)
-
-
-def model_files(checkpoint: Path) -> list[Path]:
-    """Returns the files of a checkpoint that may leave the machine."""
-    return [
-        path
-        for path in sorted(checkpoint.iterdir())
-        if path.is_file() and path.suffix in _SHARED and path.name not in _OURS
-    ]
 
 
 class Checkpoints(TrainerCallback):
@@ -52,6 +39,7 @@ class Checkpoints(TrainerCallback):
         pushes = run.is_main and keys.push_to_hub and keys.push_checkpoints
         retention = Retention(keys.keep_checkpoints)
         self._outbox = Outbox(run.state / "outbox", retention) if pushes else None
+        self._pushes_states = keys.push_to_hub and keys.push_training_state
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: list[Future[None]] = []
 
@@ -86,6 +74,9 @@ class Checkpoints(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         # Each rank writes its own RNG state, and rank 0 what takes long.
         self._run.ranks.gather(f"all parts of {folder.name}", lambda: None)
+        if self._pushes_states:
+            what = f"the random states of {folder.name}"
+            self._run.ranks.once(what, lambda: states.begin_all(self._run, folder))
         if self._run.is_main:
             self._sealing.append(self._sealer.submit(self._seal, folder, self._run.seconds))
 
@@ -95,14 +86,8 @@ class Checkpoints(TrainerCallback):
 
     def _seal(self, folder: Path, seconds: float) -> None:
         adapters.name_base(folder, self._run.parent("model_name_or_path"))
-        files = {
-            path.relative_to(folder).as_posix(): sha256_file(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != SEAL
-        }
         identity = self._run.identity
-        seal = {"key": identity.key, "values": identity.values, "seconds": seconds, "files": files}
-        write_json(folder / SEAL, seal)
+        intact.seal(folder, identity.key, identity.values, seconds)
         self._push(folder)
 
     def push_again(self, last: Path) -> None:
@@ -110,40 +95,70 @@ class Checkpoints(TrainerCallback):
 
         `last` is intact; an older one is looked at here, beside training.
         """
+        if self._pushes_states and not states.is_begun(last):
+            states.begin(last)
         for folder in on_disk(self._run):
             if step_of(folder) <= step_of(last):
                 self._sealing.append(self._sealer.submit(self._push, folder, folder == last))
 
     def _push(self, folder: Path, known_intact: bool = True) -> None:
-        """Queues the weights of a sealed checkpoint; raises WeightsError if some are missing."""
-        keys, recipe = self._run.keys, self._run.recipe
+        """Queues a sealed checkpoint's weights, and its state where the recipe says so.
+
+        Raises WeightsError if weights are missing.
+        """
         if self._outbox is None:
             return
+        branch = states.branch_of(self._run, step_of(folder))
+        kinds = {branch: self._push_weights}
+        if self._pushes_states and states.is_begun(folder):
+            kinds[STATE + branch] = self._push_state
+        # Before its shards are merged again, or its state is written again.
+        waiting = {name: push for name, push in kinds.items() if not self._outbox.has(name)}
+        if waiting and not known_intact and (reason := intact.fault(self._run, folder)):
+            log.warning("%s is not pushed: %s", folder, reason)
+            return
+        for name, push in waiting.items():
+            push(folder, name)
+
+    def _push_weights(self, folder: Path, branch: str) -> None:
         if is_sharded(folder) and isinstance(self._trainer.model, PeftModel):
             log.warning("%s stays here: a sharded adapter is pushed at the end only", folder)
-            return
-        branch = f"step-{step_of(folder):06d}"
-        if recipe.stage == "pretrain":
-            branch = f"{recipe.tag}-{branch}"  # several phases share the repository
-        if self._outbox.has(branch):
-            return  # before its shards are merged again
-        if not known_intact and (reason := intact.fault(self._run, folder)):
-            log.warning("%s is not pushed: %s", folder, reason)
             return
         merged = self._run.state / f"merged-{branch}"
         weights = self._merged(folder, merged) if is_sharded(folder) else folder
         check_whole(weights)
+        summary = "Intermediate checkpoint of `{}`, step {}."
+        self._add(states.model_files(weights), branch, folder, summary)
+        shutil.rmtree(merged, ignore_errors=True)
+
+    def _push_state(self, folder: Path, branch: str) -> None:
+        written = self._run.state / f"plain-{branch}"
+        files = states.write(folder, written)
+        summary = (
+            "State of the training of `{}` at step {}, with which another machine goes on: "
+            "weights, optimizer, scheduler, random state, position (`push_training_state`)."
+        )
+        facts = states.facts(folder)
+        self._add(files, branch, folder, summary, **facts)
+        shutil.rmtree(written)
+
+    def _add(
+        self, files: list[Path], branch: str, folder: Path, summary: str, **facts: Any
+    ) -> None:
+        """Queues files of a checkpoint as a branch."""
+        keys, recipe = self._run.keys, self._run.recipe
+        if self._outbox is None:
+            return
         self._outbox.add(
-            model_files(weights),
+            files,
             branch,
             repo=keys.hub_model_id,
             repo_type="model",
             manifest=self._run.manifest(
-                summary=f"Intermediate checkpoint of `{recipe.name}`, step {step_of(folder)}."
+                summary=summary.format(recipe.name, step_of(folder)), **facts
             ),
             private=keys.hub_private_repo,
         )
-        shutil.rmtree(merged, ignore_errors=True)
 
     def _merged(self, checkpoint: Path, folder: Path) -> Path:
         """Writes a sharded checkpoint to `folder` as a model with its tokenizer."""
@@ -159,7 +174,7 @@ class Checkpoints(TrainerCallback):
 
 
 def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
-    """Trains from the last intact checkpoint and saves the model to `run.folder`.
+    """Trains from the last intact checkpoint, here or on the Hub; saves the model to `run.folder`.
 
     It shows the progress, with tokens a second if each sequence has `sequence_length` tokens.
     Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
@@ -170,7 +185,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     watch(run, trainer, sequence_length)
     checkpoints = Checkpoints(run, trainer)
     trainer.add_callback(checkpoints)
-    last = last_intact(run)
+    last = last_intact(run) or states.fetch_last(run)
     if last:
         seal = read_seal(last)
         if run.is_main:
@@ -184,6 +199,7 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
             log.info("%s %s", run.recipe.name, line)
     sharding.sum_in_float32(trainer)
     sharding.keep_head_with_norm()
+    end_at_the_last(trainer)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_fsdp_enabled:
         # A sharded save writes no weights that can be pushed.

@@ -8,13 +8,26 @@ import logging
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.manifest import sha256_file
 from moxin_recipes.recipe.resume import SEAL, read_seal
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.job import Job
 
 log = logging.getLogger(__name__)
+
+
+def seal(checkpoint: Path, key: str, values: dict[str, Any], seconds: float) -> None:
+    """Says in a checkpoint whose it is, and the digest of each of its files; its last file."""
+    files = {
+        path.relative_to(checkpoint).as_posix(): sha256_file(path)
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != SEAL
+    }
+    said = {"key": key, "values": values, "seconds": seconds, "files": files}
+    write_json(checkpoint / SEAL, said)
 
 
 def step_of(checkpoint: Path) -> int:

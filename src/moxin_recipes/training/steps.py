@@ -1,11 +1,17 @@
-"""Skips an optimizer step whose loss or gradient norm is not finite, or whose loss is a spike."""
+"""Which steps are taken: none that is not finite or a spike, and none after the last one."""
 
 import logging
 import math
 import statistics
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_callback import ExportableState
 
 from moxin_recipes.recipe.strict import RecipeError
@@ -15,6 +21,23 @@ log = logging.getLogger(__name__)
 # From OLMo-core's optimizers that skip steps: a spike is SIGMAS standard deviations above the mean
 # of the last WINDOW losses. The search for spikes begins when half of the window is filled.
 WINDOW, SIGMAS = 128, 6.0
+
+
+def end_at_the_last(trainer: Trainer) -> None:
+    """Makes a trainer that goes on from its last step end there.
+
+    transformers' own looks at `max_steps` after a step only, so with data left it takes one more:
+    a run that was killed after its last checkpoint would end with other weights.
+    """
+    run_epoch = trainer._run_epoch
+
+    def run_rest(**options: Any) -> None:
+        if trainer.state.global_step < trainer.state.max_steps:
+            run_epoch(**options)
+        else:
+            trainer.control.should_training_stop = True
+
+    trainer._run_epoch = run_rest
 
 
 class StepGuard(TrainerCallback, ExportableState):

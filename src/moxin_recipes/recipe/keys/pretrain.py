@@ -81,6 +81,7 @@ class PretrainKeys(TrainingKeys):
 
     def check_launch(self, sharded: bool) -> None:
         """The optimizer is there, and works on what this launch gives each process."""
+        super().check_launch(sharded)
         pkgutil.resolve_name("moxin_recipes.training.optimizers:check")(self.optimizer, sharded)
 
     def check_libraries(self, args: Any) -> None:
