@@ -25,9 +25,10 @@ def of(repo: str, manifest: dict[str, Any], folder: Path, revision: str) -> dict
     weights = (manifest.get("release") or {}).get("weights") or manifest
     example = weights.get("example")
     chats = (folder / _CHAT).exists()
-    if isinstance(example, list) != chats:
+    if not isinstance(example, list if chats else str):
         example = _GREETING if chats else _BEGINNING
-    system = next((turn["content"] for turn in example if turn["role"] == "system"), "")
+    turns: list[dict[str, str]] = example if isinstance(example, list) else []
+    system = next((turn["content"] for turn in turns if turn["role"] == "system"), "")
     pinned = "" if revision == "main" else f", revision={json.dumps(revision)}"
     return {
         "chats": chats,
@@ -35,7 +36,6 @@ def of(repo: str, manifest: dict[str, Any], folder: Path, revision: str) -> dict
         "model": f"{json.dumps(repo)}{pinned}",
         "terminal": shlex.quote(repo if revision == "main" else f"{repo}@{revision}")
         + (f" --system-prompt {shlex.quote(system)}" if system else ""),
-        "system": system,
         "peft": (folder / "adapter_config.json").exists(),
         "new_tokens": _new_tokens(weights),
     }
@@ -58,11 +58,10 @@ def limits(manifest: dict[str, Any], folder: Path) -> list[str]:
         window = config.get("sliding_window")
         each = f"; each token sees the last {window:,}" if window else ""
         said.append(f"Context: {positions:,} tokens{each}.")
-    weights = (manifest.get("release") or {}).get("weights") or manifest
-    data = {p["repo"] for p in weights["parents"] if p["key"] == "dataset_name"}
-    if data and weights["stage"] != "init":
+    data = {p["repo"] for p in manifest["parents"] if p["key"] == "dataset_name"}
+    if data and manifest["stage"] != "init":
         before = " (what came before is on the card of its base model)"
-        base = any(parent["key"] == "model_name_or_path" for parent in weights["parents"])
+        base = any(parent["key"] == "model_name_or_path" for parent in manifest["parents"])
         said.append(f"Trained in this stage on {_and(sorted(data))}{before if base else ''}.")
     said.append("Languages: those of its data, whose cards say what was kept.")
     said.append("What no score here names was not measured.")
@@ -72,7 +71,8 @@ def limits(manifest: dict[str, Any], folder: Path) -> list[str]:
 def _parameters(folder: Path) -> dict[str, int]:
     """Type → number of the weights that are here; {} where there are none to read."""
     try:
-        return dict(get_local_safetensors_metadata(folder).parameter_count)
+        counts = get_local_safetensors_metadata(folder).parameter_count
+        return {str(name): number for name, number in counts.items()}
     except (NotASafetensorsRepoError, SafetensorsParsingError):
         return {}
 
