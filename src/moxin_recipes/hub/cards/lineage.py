@@ -9,7 +9,7 @@ from moxin_recipes.hub.ancestry import Link
 
 FILE = "lineage.svg"
 _TRAINED_ON = ("dataset_name", "pass_rates_name")  # other data only measure
-_WIDTH, _ROW, _BOX, _WIDE = 480, 66, 46, 194  # pixels; narrow, so that a phone can show it
+_WIDTH, _ROW, _BOX, _WIDE = 500, 66, 46, 206  # pixels; narrow, so that a phone can show it
 _FOREIGN = "not made here"
 _LEFT, _RIGHT = 28, _WIDTH - _WIDE - 12
 # Colours are attributes, for readers that leave styles out: they show it on paper of its own.
@@ -74,7 +74,7 @@ def draw(release: str, line: list[Link], datasets: dict[str, dict[str, Any]]) ->
         picture.edges += [(above, node)] if above else []
         above = node
     if above:
-        last = picture.node(_name(release), f"the weights of {above.name}", "box last", _RIGHT, 0)
+        last = picture.node(_name(release), "the weights above", "box last", _RIGHT, 0)
         picture.edges.append((above, last))
     return _written(picture, _name(release))
 
@@ -101,13 +101,12 @@ def _add_data(
     if parent["commit"] in data:
         return
     manifest = manifests.get(parent["commit"], {})
-    before = _trained_on(manifest)
-    for other in before:
-        _add_data(picture, data, other, manifests, max(0, row - 1))
     about = f"made by {manifest['recipe_name']}" if manifest else _FOREIGN
     node = picture.node(_name(parent["repo"]), about, "box data", _LEFT, row)
     data[parent["commit"]] = node
-    picture.edges += [(data[other["commit"]], node) for other in before]
+    for other in _trained_on(manifest):
+        _add_data(picture, data, other, manifests, row)
+        picture.edges.append((data[other["commit"]], node))
 
 
 def _trained_on(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -147,10 +146,10 @@ def _box(node: _Node) -> Iterable[str]:
         f'rx="6" fill="{fill}" stroke="{stroke}"/>'
     )
     for text, size, weight, dy, name, ink in (
-        (node.name, 14, 600, 19, "ink", "#1c1f24"),
+        (node.name, 13, 600, 19, "ink", "#1c1f24"),
         (node.about, 12, 400, 36, "quiet", "#5a616c"),
     ):
-        fits = int((_WIDE - 20) / (size * 0.55))
+        fits = int((_WIDE - 20) / (size * 0.6))
         shown = text if len(text) <= fits else text[: fits - 1] + "…"
         yield (
             f'<text class="{name}" x="{node.x + 10}" y="{node.y + dy}" font-size="{size}" '
@@ -166,9 +165,10 @@ def _edge(before: _Node, after: _Node) -> str:
         middle = (x + to_x) // 2
         path = f"M{x},{y} C{middle},{y} {middle},{to_y} {to_x - 6},{to_y}"
         tip = f"M{to_x},{to_y} l-8,-4 v8 z"
-    elif after.row == before.row + 1:
-        x, y, to_y = before.x + _WIDE // 2, before.y + _BOX, after.y
-        path, tip = f"M{x},{y} V{to_y - 6}", f"M{x},{to_y} l-4,-8 h8 z"
+    elif abs(after.row - before.row) == 1:
+        x, down = before.x + _WIDE // 2, after.row > before.row
+        y, to_y, back = (before.y + _BOX, after.y, -8) if down else (before.y, after.y + _BOX, 8)
+        path, tip = f"M{x},{y} V{to_y + back}", f"M{x},{to_y} l-4,{back} h8 z"
     else:
         x, y, to_y = before.x, before.y + half, after.y + half
         path = f"M{x},{y} C{x - 24},{y} {x - 24},{to_y} {x - 6},{to_y}"
