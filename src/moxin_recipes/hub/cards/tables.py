@@ -78,8 +78,8 @@ def _clean(score: dict[str, Any]) -> str | None:
 
 
 def span(seconds: float) -> str:
-    """A time as people say it: `4.2 seconds`, `12 minutes`, `3 hours 20 minutes`."""
-    if seconds < 60:
+    """A time as people say it: `90 seconds`, `12 minutes`, `3 hours 20 minutes`."""
+    if seconds < 120:
         return f"{seconds:.3g} seconds"
     minutes = round(seconds / 60)
     hours, minutes = divmod(minutes, 60)

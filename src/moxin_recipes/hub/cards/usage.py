@@ -27,8 +27,10 @@ def of(repo: str, manifest: dict[str, Any], folder: Path, revision: str) -> dict
     chats = (folder / _CHAT).exists()
     if not isinstance(example, list if chats else str):
         example = _GREETING if chats else _BEGINNING
-    turns: list[dict[str, str]] = example if isinstance(example, list) else []
-    system = next((turn["content"] for turn in turns if turn["role"] == "system"), "")
+    system = ""
+    if isinstance(example, list):  # a manifest sorts its keys, people do not
+        example = [{name: turn[name] for name in ("role", "content")} for turn in example]
+        system = next((turn["content"] for turn in example if turn["role"] == "system"), "")
     pinned = "" if revision == "main" else f", revision={json.dumps(revision)}"
     return {
         "chats": chats,
