@@ -64,6 +64,7 @@ def test_the_page_of_a_release_says_what_the_stages_did(texts: dict[str, str]) -
 
 
 def test_how_to_use_it_works_as_written(finished: Workplace, texts: dict[str, str]) -> None:
+    code = []
     for name, asked in (
         ("README.md", r'turns = \[\{"role": "user", "content": ".*\d[+-]\d.*"\}\]'),
         ("sft@sft", r'turns = \[\{"role": "user", "content": ".*\d[+-]\d.*"\}\]'),
@@ -72,8 +73,8 @@ def test_how_to_use_it_works_as_written(finished: Workplace, texts: dict[str, st
         found = re.search(r"```python\n(.*?)```", texts[name], re.DOTALL)
         assert found, name
         assert re.search(asked, found[1]), found[1]
-        if name != "sft@sft":
-            python(finished, found[1])
+        code.append(found[1])
+    python(finished, "\n".join(code))
     assert 'eval "$(moxin hub env)"' in texts["sft@sft"]
     assert "## Use" not in texts["base@init"]
 
