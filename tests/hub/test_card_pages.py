@@ -198,4 +198,6 @@ def test_limits_and_cost_are_what_is_known(model: Path) -> None:
         assert line in page
     (model / "model.safetensors").write_bytes(b"no weights")
     assert "Size" not in render("me/x", "model", manifest(), model)
+    (model / "config.json").write_text("no config")
+    assert "## Limits" not in render("me/x", "model", manifest(), model)
     assert "1 seconds on 1 m CPUs, 1 process.\n" in render("me/x", "dataset", manifest(), model)

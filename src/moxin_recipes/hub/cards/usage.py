@@ -84,6 +84,9 @@ def _and(names: list[str]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of the model; {} where there is none."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    """A JSON file of the model; {} where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
