@@ -69,7 +69,9 @@ def test_intervals_and_names() -> None:
     samples = {"eval_samples": 4, "answer_format": "chain", "longer_split": "far"}
     items = {"accuracy": [0.0] * 12, "longer_accuracy": [0.25, 0.5, 1.0]}
     link = tuned("a", [], items=items, recipe=samples)
-    link.manifest["metrics"] = {"preference_accuracy": 0.9, "preference_accuracy_stderr": 0.1}
+    link.manifest["metrics"] = {"preference_accuracy": 0.9}
+    assert of_line([link], [])[0]["after"] == {"value": 0.9, "low": None, "high": None}
+    link.manifest["metrics"]["preference_accuracy_stderr"] = 0.1
     rows = of_line([link], [])
     assert [(row["measure"], row["items"]) for row in rows] == [
         ("preference accuracy", None),

@@ -52,10 +52,12 @@ def _held_out(manifest: Row) -> Iterator[tuple[Measure, str, int | None, Row]]:
         measure = ("bits_per_byte", payloads.get("dataset_name"), context)
         yield measure, "bits per byte (lower is better)", None, _plain(metrics["bits_per_byte"])
     if "preference_accuracy" in metrics:
-        value, error = metrics["preference_accuracy"], metrics["preference_accuracy_stderr"]
+        value, error = metrics["preference_accuracy"], metrics.get("preference_accuracy_stderr")
         measure = ("preference_accuracy", payloads.get("dataset_name"))
-        low, high = max(0.0, value - Z * error), min(1.0, value + Z * error)
-        yield measure, "preference accuracy", None, {"value": value, "low": low, "high": high}
+        preferred = _plain(value)
+        if error is not None:
+            preferred |= {"low": max(0.0, value - Z * error), "high": min(1.0, value + Z * error)}
+        yield measure, "preference accuracy", None, preferred
     for name in _ACCURACIES:
         if items := (manifest.get("items") or {}).get(name):
             split = recipe.get("longer_split" if name.startswith("longer_") else "eval_split")

@@ -39,11 +39,12 @@ def main(run: Run[ReleaseKeys, None]) -> None:
         if path.name not in (CARD, MANIFEST) and not path.name.startswith("."):
             shutil.copy(path, folder)
     write_json(folder / INDEX, [parent.as_dict() for parent in run.parents])
-    line = ancestry.line(final)
-    (folder / lineage.FILE).write_text(drawing(run, line), encoding="utf-8")
+    line, manifests = ancestry.line(final), made(run)
+    drawn = lineage.draw(keys.hub_model_id, line, manifests)
+    (folder / lineage.FILE).write_text(drawn, encoding="utf-8")
     facts = {
         "summary": f"Release of the ladder; the weights are those of {final.repo}.",
-        "release": summed_up(run, line),
+        "release": summed_up(run, line, manifests),
         "licenses": licences.listed(licences.of_parent(final)),
     }
     if keys.publish and keys.push_to_hub:  # before the push that means done
@@ -74,17 +75,13 @@ def made(run: Run[ReleaseKeys, None]) -> dict[str, dict[str, Any]]:
     }
 
 
-def drawing(run: Run[ReleaseKeys, None], line: list[Link]) -> str:
-    """The lineage as SVG."""
-    return lineage.draw(run.keys.hub_model_id, line, made(run))
-
-
-def summed_up(run: Run[ReleaseKeys, None], line: list[Link]) -> dict[str, Any]:
+def summed_up(
+    run: Run[ReleaseKeys, None], line: list[Link], manifests: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """What the page says of all stages together, by their manifests.
 
     `weights` is what it takes of the manifest of the model whose weights these are.
     """
-    manifests = made(run)
     whole = [link.manifest for link in line if link.manifest] + list(manifests.values())
     datasets = [
         (parent.repo, manifests[parent.commit])
@@ -94,6 +91,7 @@ def summed_up(run: Run[ReleaseKeys, None], line: list[Link]) -> dict[str, Any]:
     tables = [manifest.get("scores") or [] for _, manifest in datasets]
     costs, total = released.costs(whole)
     parts = (part for parent in run.parents for part in licences.of_parent(parent))
+    of_weights = line[-1].manifest if line else {}
     kept = ("stage", "recipe", "parents", "example")
     return {
         "told": lineage.told(line),
@@ -103,7 +101,7 @@ def summed_up(run: Run[ReleaseKeys, None], line: list[Link]) -> dict[str, Any]:
         "costs": costs,
         "total": total,
         "licenses": licences.listed(parts),
-        "weights": {name: line[-1].manifest.get(name) for name in kept} if line else {},
+        "weights": {name: of_weights[name] for name in kept if name in of_weights},
     }
 
 
