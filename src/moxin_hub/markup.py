@@ -8,12 +8,18 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from moxin_hub.front_matter import split
 
 _LARGEST_CARD = 1 << 17  # characters that are rendered
+# Lines of their own that fold a part of a card away; a comment for those who write cards shows as
+# nothing.
+_FOLD = re.compile(
+    r"(?P<open><details>)|(?P<close></details>)|<summary>(?P<title>[^<>]*)</summary>|<!--.*-->"
+)
 
 
 def breakable(text: str) -> Markup:
@@ -30,8 +36,8 @@ def card(text: str, home: str, title: str) -> Markup:
 
     A first heading that only repeats `title` is left out.
 
-    No HTML of the card's own, no address but http, https, mailto and the repository's files, and
-    no picture from elsewhere.
+    No HTML of the card's own but `<details>` and its `<summary>`, each on a line of its own, no
+    address but http, https, mailto and the repository's files, and no picture from elsewhere.
     """
     text = split(text)[1]
     if len(text) > _LARGEST_CARD:
@@ -39,12 +45,35 @@ def card(text: str, home: str, title: str) -> Markup:
     # Made anew for each card: two threads must not compile the rules of one at a time.
     reader = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     reader.add_render_rule("text", _text)
-    tokens = reader.parse(text)
+    reader.block.ruler.before("paragraph", "fold", _fold, {"alt": ["paragraph", "blockquote"]})
+    found: dict[str, int] = {}
+    tokens = reader.parse(text, found)
     if len(tokens) > 2 and tokens[0].type == "heading_open" and tokens[1].content == title:
         del tokens[:3]
     for token in tokens:
         _tame(token, home)
-    return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704 (it is tame)
+    shown = reader.renderer.render(tokens, reader.options, {}) + "</details>" * found.get("open", 0)
+    return Markup(shown)  # noqa: S704 (it is tame)
+
+
+def _fold(state: StateBlock, start: int, _: int, silent: bool) -> bool:
+    """The rule of Markdown for a line of `_FOLD`; what is opened is closed, and nothing else."""
+    line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]].strip()
+    found = _FOLD.fullmatch(line)
+    if found is None or state.level or state.is_code_block(start):
+        return False
+    change = bool(found["open"]) - bool(found["close"])
+    depth = int(state.env.get("open", 0)) + change
+    if depth < 0:
+        return False
+    if not silent:
+        state.env["open"] = depth
+        state.line = start + 1
+        content = line if change else ""
+        if found["title"] is not None:
+            content = f"<summary>{escape(found['title'])}</summary>"
+        state.push("html_block", "", 0).content = content and content + "\n"
+    return True
 
 
 def _tame(token: Token, home: str) -> None:

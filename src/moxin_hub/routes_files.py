@@ -20,9 +20,10 @@ from moxin_hub.web import Call, Router, member
 
 router = Router()
 _MOST_FILES = 1000  # in one preupload or batch request
-# A file is never rendered by a browser as a page of this Hub.
+# A file is never rendered by a browser as a page of this Hub. A drawing has colours of its own, and
+# a browser shows it as a picture under its name alone.
 _SHIELDS = {
-    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -114,6 +115,8 @@ def resolve(call: Call) -> Response:
     headers |= {"ETag": f'"{etag}"', **_SHIELDS}
     if isinstance(source, Path):
         headers |= {"X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(size)}
+    if entry.path.endswith(".svg"):
+        headers["Content-Type"] = "image/svg+xml"
     return StoredFile(source, size, commit.commit_time, headers)
 
 

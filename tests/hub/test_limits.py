@@ -12,7 +12,7 @@ from datasets import load_dataset
 from tests.conftest import ROOT
 
 from moxin_recipes.hub import files, own
-from moxin_recipes.hub.cards import _configs
+from moxin_recipes.hub.cards.metadata import configs
 from moxin_recipes.ladder import order, outputs
 from moxin_recipes.recipe import door, limits
 from moxin_recipes.recipe.fields import Reference
@@ -145,7 +145,7 @@ def test_sub_folders_are_read_as_the_folder_would_be(
         pq.write_table(pa.table({"id": ["h"]}), folder / "2024" / "heldout-00000-00000.parquet")
         shards = TokenFolder(folder)
         ids = [list(shards.read(shard, 0, 3)) for shard in shards.shards("2024", "train")]
-        card = yaml.safe_dump({"configs": _configs(folder)})
+        card = yaml.safe_dump({"configs": configs(folder)})
         (folder / "README.md").write_text(f"---\n{card}---\n")
         rows = {
             split: loaded["id"]

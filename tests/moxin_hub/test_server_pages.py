@@ -204,3 +204,79 @@ def test_cards_that_are_made_to_be_slow_end() -> None:
         "- " * 5000,
     ):
         assert markup.card(text, "/a/b/resolve/main", "a/b")
+
+
+_FOLDED = """
+before
+<details>
+<summary>Keys & <codes></summary>
+<details>
+<summary>Keys & codes</summary>
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+</details>
+after <details> here
+
+```
+</details>
+```
+
+> </details>
+
+</details>
+<details onclick="x">
+<!-- for those who write cards -->
+<!-- two
+lines -->
+- <details>
+"""
+
+
+def test_a_card_folds_parts_of_itself_and_nothing_else() -> None:
+    shown = str(markup.card(_FOLDED, "/a/b/resolve/main", "a/b"))
+    real = re.findall(r"</?(?:details|summary)[^>]*>", shown)
+    folded = ["<details>", "<details>", "<summary>", "</summary>", "</details>", "</details>"]
+    assert real == folded
+    assert "<summary>Keys &amp; codes</summary>\n<table>" in shown
+    for text in (
+        "&lt;summary&gt;Keys &amp; &lt;codes&gt;",
+        "after &lt;details&gt; here",
+        "<pre><code>&lt;/details&gt;",
+        "<blockquote>\n<p>&lt;/<wbr>details&gt;",
+        "&lt;details onclick",
+        "<li>&lt;details&gt;",
+        "two",
+    ):
+        assert text in shown
+    assert "for those who write cards" not in shown
+    assert "<!--" not in shown
+
+
+@pytest.mark.parametrize("text", ["</details>", "</details>\n<details>\nx", "<details>\n" * 9])
+def test_what_is_folded_is_closed_and_nothing_else(text: str) -> None:
+    shown = str(markup.card(text, "/a/b/resolve/main", "a/b"))
+    depth = 0
+    for part in re.findall(r"</?details>", shown):
+        depth += 1 if part == "<details>" else -1
+        assert depth >= 0
+    assert depth == 0
+
+
+def test_a_drawing_is_a_picture_that_runs_nothing(shelf: Hub) -> None:
+    api = shelf.api()
+    repo = api.create_repo("nano/drawn").repo_id
+    drawn = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    files = {"README.md": "![words](a/b.svg)", "a/b.svg": drawn, "c.svg.html": drawn}
+    added = [CommitOperationAdd(path, text.encode()) for path, text in files.items()]
+    api.create_commit(repo, added, commit_message="drawn")
+    _, _, page = browse(shelf, f"/{repo}")
+    assert f'<img src="/{repo}/resolve/main/a/b.svg" alt="words"' in page
+    for path, kind in (("a/b.svg", "image/svg+xml"), ("c.svg.html", "application/octet-stream")):
+        status, headers, _ = browse(shelf, f"/{repo}/resolve/main/{path}")
+        assert (status, headers["content-type"]) == (200, kind)
+        policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+        assert headers["content-security-policy"] == policy
+        assert headers["x-content-type-options"] == "nosniff"

@@ -41,7 +41,8 @@ def push(
     """
     repo = qualified(repo)
     whole = manifests.write(folder, manifest)
-    (folder / manifests.CARD).write_text(render(repo, repo_type, whole, folder), encoding="utf-8")
+    card = render(repo, repo_type, whole, folder, tags[0] if tags else branch)
+    (folder / manifests.CARD).write_text(card, encoding="utf-8")
     with errors(repo):
         api().create_repo(repo, repo_type=repo_type, private=private, exist_ok=True)
     if branch == "main":

@@ -173,13 +173,17 @@ def forced_chains(
 def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     """Manifest facts (`metrics`, `items`) of the saved model on the unseen problems of its recipe.
 
-    Where problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
+    `example` among them is the first of these problems as it is asked, for the model's card. Where
+    problems have a `chain_prefix`, `forced_chain_accuracy` stands beside the answers' scores.
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
     tokenizer = AutoTokenizer.from_pretrained(model)
     for prefix, problems in held_out_problems(pull, keys, tokenizer).items():
-        scores, items = _on_problems(model, _first(problems, keys), keys)
+        rows = _first(problems, keys)
+        asked_first = prompts.turns(rows[0]["problem"], keys.system_prompt, keys.prompt_suffix)
+        facts.setdefault("example", asked_first)
+        scores, items = _on_problems(model, rows, keys)
         facts["metrics"] |= {prefix + name: score for name, score in scores.items()}
         facts["items"] |= {prefix + name: each for name, each in items.items()}
     return facts

@@ -73,6 +73,25 @@ def held_out_tokens(tokens: Path, tokenizer: Tokenizer, context: int) -> dict[st
     return found
 
 
+def beginning(tokens: Path, tokenizer: Tokenizer, weights: dict[str, float]) -> str | None:
+    """The first line of the first held-out document of the heaviest source that has one.
+
+    `weights` are those of the mixture, by source. At most 80 characters, for a model's card; None
+    where no source of the mixture is held out.
+    """
+    folder = TokenFolder(tokens)
+    held = [source for source in folder.sources("heldout") if source in weights]
+    if not held:
+        return None
+    shard = folder.shards(max(held, key=lambda source: weights[source]), "heldout")[0]
+    ids = folder.read(shard, 0, min(shard.tokens, 80)).tolist()
+    if tokenizer.eos_token_id in ids:
+        ids = ids[: ids.index(tokenizer.eos_token_id)]
+    text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    line, more, _ = text.partition("\n")
+    return line[:80] + more if line else None
+
+
 @torch.no_grad()
 def bits_per_byte(folder: Path, tokens: Path, context: int) -> dict[str, float]:
     """`bits_per_byte` over all sources' held-out tokens and `bits_per_byte/SOURCE` of each."""

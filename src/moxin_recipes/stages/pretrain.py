@@ -63,6 +63,9 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
             "tokens": tokens,
             "counts": mixture.facts() | {"steps passed over": len(trainer.guard.skipped)},
             "metrics": held_out_text.bits_per_byte(run.folder, heldout, keys.eval_context_length),
+            "example": held_out_text.beginning(
+                heldout, tokenizer, {item.source: item.weight for item in keys.mixture}
+            ),
             "contamination": said["contamination"],
             "summary": f"Base model after `{run.recipe.name}`: {tokens:,} tokens in sequences of "
             f"{keys.context_length}.",

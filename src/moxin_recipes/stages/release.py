@@ -1,25 +1,30 @@
-"""The release: one index of every artifact with its commit; opens the repositories if asked to.
+"""The release: one index and one page for every artifact; opens the repositories if asked to.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages.release \
       --config recipes/moxin-nano/60-release.yaml
 
 Needs: everything that is to be released. Pushes: the final model again under the release's name,
-with the index as `release.json` and in the card.
+with the index as `release.json`, the lineage as a drawing, and a card that sums up all stages:
+scores before and after, data, licences, cost. Where the Hub has collections, one holds them all.
 """
 
 import shutil
 from typing import Any
 
-from moxin_recipes.hub import licences, targets
+from moxin_recipes.hub import ancestry, licences, targets
+from moxin_recipes.hub.ancestry import Link
+from moxin_recipes.hub.cards import lineage, released
 from moxin_recipes.hub.code import code
+from moxin_recipes.hub.collection import collect
 from moxin_recipes.hub.files import clear, write_json
 from moxin_recipes.hub.manifest import CARD, MANIFEST
 from moxin_recipes.hub.pull import download, read_manifest
 from moxin_recipes.hub.releases import INDEX
-from moxin_recipes.hub.session import api, errors
+from moxin_recipes.hub.session import api, errors, qualified
 from moxin_recipes.recipe.keys.release import ReleaseKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
+from moxin_recipes.scores import before_after
 
 
 def main(run: Run[ReleaseKeys, None]) -> None:
@@ -34,18 +39,12 @@ def main(run: Run[ReleaseKeys, None]) -> None:
         if path.name not in (CARD, MANIFEST) and not path.name.startswith("."):
             shutil.copy(path, folder)
     write_json(folder / INDEX, [parent.as_dict() for parent in run.parents])
-    rows = [
-        f"| {parent.type} | {parent.repo} | {parent.revision} | `{parent.commit}` |"
-        for parent in run.parents
-    ]
-    notes = [
-        "## Every artifact\n",
-        "| type | repository | revision | commit |",
-        "|---|---|---|---|",
-    ]
+    line, manifests = ancestry.line(final), made(run)
+    drawn = lineage.draw(keys.hub_model_id, line, manifests)
+    (folder / lineage.FILE).write_text(drawn, encoding="utf-8")
     facts = {
         "summary": f"Release of the ladder; the weights are those of {final.repo}.",
-        "notes": [*notes, *rows],
+        "release": summed_up(run, line, manifests),
         "licenses": licences.listed(licences.of_parent(final)),
     }
     if keys.publish and keys.push_to_hub:  # before the push that means done
@@ -59,7 +58,51 @@ def main(run: Run[ReleaseKeys, None]) -> None:
         with errors(keys.hub_model_id):
             release = api().create_repo(keys.hub_model_id, private=False, exist_ok=True).repo_id
             api().update_repo_settings(release, private=False)
+    if keys.push_to_hub:
+        parts = dict.fromkeys((parent.repo, parent.type) for parent in run.parents)
+        release = qualified(keys.hub_model_id)
+        about = f"All of {release}: weights, data and scores, each at the commit that it pins."
+        items = [(release, "model"), *parts]
+        collect(release.rpartition("/")[2], about, items, private=not keys.publish)
     run.finish({"hub_model_id": (folder, facts)})
+
+
+def made(run: Run[ReleaseKeys, None]) -> dict[str, dict[str, Any]]:
+    """Manifests of all that is released, by commit; {} for what these recipes did not make."""
+    return {
+        parent.commit: read_manifest(parent.repo, parent.type, parent.commit) or {}
+        for parent in run.parents
+    }
+
+
+def summed_up(
+    run: Run[ReleaseKeys, None], line: list[Link], manifests: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What the page says of all stages together, by their manifests.
+
+    `weights` is what it takes of the manifest of the model whose weights these are.
+    """
+    whole = [link.manifest for link in line if link.manifest] + list(manifests.values())
+    datasets = [
+        (parent.repo, manifests[parent.commit])
+        for parent in run.parents
+        if parent.type == "dataset"
+    ]
+    tables = [manifest.get("scores") or [] for _, manifest in datasets]
+    costs, total = released.costs(whole)
+    parts = (part for parent in run.parents for part in licences.of_parent(parent))
+    of_weights = line[-1].manifest if line else {}
+    kept = ("stage", "recipe", "parents", "example")
+    return {
+        "told": lineage.told(line),
+        "scores": before_after.of_line(line, tables),
+        "data": released.data(datasets),
+        "evaluation_items": released.evaluation_items(whole),
+        "costs": costs,
+        "total": total,
+        "licenses": licences.listed(parts),
+        "weights": {name: of_weights[name] for name in kept if name in of_weights},
+    }
 
 
 def prove_licences(run: Run[ReleaseKeys, None]) -> None:

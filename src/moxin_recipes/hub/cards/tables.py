@@ -75,3 +75,34 @@ def _table(units: list[Unit]) -> Iterator[str]:
 def _clean(score: dict[str, Any]) -> str | None:
     value = score.get("clean_value")
     return None if value is None else f"{value:.4f} ({score['clean_items']} items)"
+
+
+def span(seconds: float) -> str:
+    """A time as people say it: `90 seconds`, `12 minutes`, `3 hours 20 minutes`."""
+    if seconds < 120:
+        return f"{seconds:.3g} seconds"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = {f"{hours:,} hour{'s' * (hours != 1)}": hours}
+    parts |= {f"{minutes} minute{'s' * (minutes != 1)}": minutes}
+    return " ".join(words for words, number in parts.items() if number)
+
+
+def cost(manifest: dict[str, Any]) -> str:
+    """What a result took, in one line: time, machine, tokens, energy and price."""
+    machine = manifest["hardware"]
+    processor = ", ".join(
+        str(machine[name]) for name in ("cpu", "instructions") if machine.get(name)
+    )
+    processes = machine["processes"]
+    on = f"{machine['cpus']} {machine['machine']} CPUs{f' ({processor})' if processor else ''}"
+    gpus = machine["gpus"]
+    on += f" and {len(gpus)} GPUs a node ({', '.join(sorted(set(gpus)))})" if gpus else ""
+    parts = [f"{span(manifest['seconds'])} on {on}, {processes} process{'es' * (processes != 1)}"]
+    if manifest.get("tokens"):
+        parts.append(f"{manifest['tokens']:,} tokens")
+    if manifest.get("energy_kwh"):
+        parts.append(f"about {manifest['energy_kwh']:.3g} kWh (by `gpu_watts`)")
+    if manifest.get("price"):
+        parts.append(f"a price of {manifest['price']:.2f} (by `gpu_price`)")
+    return ", ".join(parts)
