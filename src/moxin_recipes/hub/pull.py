@@ -28,6 +28,7 @@ _WORKERS = 8  # downloads at a time, as many as the client's own for a snapshot
 # How the description of a commit ends that a mirror made; the id of the one it repeats follows.
 MIRROR_OF = "mirror-of: "
 INCOMING = "incoming-"  # begins the name of a branch while it is uploaded
+GGUF = "gguf"  # the branch of a model as llama.cpp reads it; no result of a stage
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -167,7 +168,7 @@ def _revisions(reference: Reference) -> list[Reference]:
         refs = api().list_repo_refs(repo, repo_type=reference.type)
     named: dict[str, str] = {}  # commit → name; a tag before a branch
     for ref in (*refs.tags, *refs.branches):
-        if ref.name != "main" and not ref.name.startswith(("done-", INCOMING)):
+        if ref.name not in ("main", GGUF) and not ref.name.startswith(("done-", INCOMING)):
             named.setdefault(str(ref.target_commit), ref.name)
     if not named:
         raise MissingError(f"`{reference.key}`: {repo} has no tags or branches beside main")

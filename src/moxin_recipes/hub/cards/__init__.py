@@ -11,7 +11,9 @@ import yaml
 from jinja2 import Template
 
 from moxin_recipes.hub import licences
+from moxin_recipes.hub.cards import gguf
 from moxin_recipes.hub.cards.tables import cell, interval
+from moxin_recipes.hub.pull import GGUF
 from moxin_recipes.recipe.strict import parse
 
 _PAGE = Path(__file__).parent / "card.md"
@@ -19,6 +21,8 @@ _PAGE = Path(__file__).parent / "card.md"
 
 def render(repo: str, repo_type: str, manifest: dict[str, Any], folder: Path) -> str:
     """The whole card, front matter included, as Markdown."""
+    if manifest["stage"] == GGUF:
+        return gguf.render(repo, manifest)
     template = Template(_PAGE.read_text(encoding="utf-8"), keep_trailing_newline=True)
     metadata = _metadata(repo_type, manifest, folder)
     page: str = template.render(
