@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moxin_recipes import environment
 from moxin_recipes.audit import commands as audit_commands
 from moxin_recipes.hub import commands as hub_commands
+from moxin_recipes.models import commands as model_commands
 from moxin_recipes.plan import commands as plan_commands
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import commands as score_commands
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     plan_commands.add_to(command)
     audit_commands.add_to(command)
     view_commands.add_to(command)
+    model_commands.add_to(command)
     score = command("score", "Score given completions with a reward, as training does.", _score)
     score.add_argument("file", metavar="FILE.jsonl", help="rows of completion and answer")
     score.add_argument("--reward", required=True, metavar="NAME", help="as in a recipe's `rewards`")

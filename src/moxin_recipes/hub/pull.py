@@ -29,7 +29,8 @@ _WORKERS = 8  # downloads at a time, as many as the client's own for a snapshot
 MIRROR_OF = "mirror-of: "
 INCOMING = "incoming-"  # begins the name of a branch while it is uploaded
 STATE = "state-"  # begins the name of a branch with a training's state (`push_training_state`)
-_NO_RESULT = re.compile(rf"main|done-.*|{INCOMING}.*|{STATE}(.+-)?step-\d+")
+GGUF = "gguf"  # the branch of a model as llama.cpp reads it; no result of a stage
+_NO_RESULT = re.compile(rf"main|{GGUF}|done-.*|{INCOMING}.*|{STATE}(.+-)?step-\d+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

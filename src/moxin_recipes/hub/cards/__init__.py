@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader
 
 from moxin_recipes import environment
 from moxin_recipes.hub import licences
-from moxin_recipes.hub.cards import metadata, usage
+from moxin_recipes.hub.cards import gguf, metadata, usage
 from moxin_recipes.hub.cards.tables import cell, cost, interval, span
+from moxin_recipes.hub.pull import GGUF
 from moxin_recipes.recipe.strict import parse
 
 _PAGES = Environment(  # noqa: S701 (it is Markdown)
@@ -31,6 +32,8 @@ def render(
     repo: str, repo_type: str, manifest: dict[str, Any], folder: Path, revision: str = "main"
 ) -> str:
     """The whole card, front matter included, as Markdown; `revision` is where it will stand."""
+    if manifest["stage"] == GGUF:
+        return gguf.render(repo, manifest)
     page = "release.md" if manifest["stage"] == "release" else "card.md"
     model = repo_type == "model"
     return _PAGES.get_template(page).render(

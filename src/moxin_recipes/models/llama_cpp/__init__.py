@@ -1,0 +1,1 @@
+"""GGUF, the file that llama.cpp reads: the tokenizer, the weights, the branch of a repository."""
