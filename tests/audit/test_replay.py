@@ -55,7 +55,7 @@ def test_other_instructions_are_named(finished: Workplace, tmp_path: Path) -> No
         assert last in ("moxin-nano-instruct@dpo: within tolerance",)
         assert f"hardware instructions: {here} → DEFAULT" in lines
         assert re.fullmatch(
-            r"model.safetensors: differs, by \d.*e-\d\d of the largest weight at most", lines[0]
+            r"model.safetensors: differs, by \d.*e-\d\d of its tensor's largest weight", lines[0]
         )
 
 
@@ -151,6 +151,8 @@ def _folders(tmp_path: Path, apart: float) -> tuple[Path, Path]:
         ({"launcher": {"num_processes": 2}}, 1e-6, "within tolerance"),
         ({"installed": {"torch": "3"}}, 0.1, "different"),
         ({"installed": {"torch": "3"}}, float("nan"), "different"),
+        ({"installed": {"torch": "3"}}, float("inf"), "different"),
+        ({"installed": {"torch": "2", "iniconfig": "2"}}, 1e-6, "different"),
     ],
 )
 def test_a_verdict(tmp_path: Path, change: dict[str, object], apart: float, word: str) -> None:
@@ -158,7 +160,30 @@ def test_a_verdict(tmp_path: Path, change: dict[str, object], apart: float, word
     now = {**BEFORE, **change, "files": files}
     found = difference.verdict(BEFORE, now, _folders(tmp_path, apart))
     assert found.word == word
-    assert ("→" in found.lines[-1]) == bool(change)
+    explained = (
+        {*change} - {"installed"} or "torch" in str(change) and "iniconfig" not in str(change)
+    )
+    assert ("→" in found.lines[-1]) == bool(explained)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "apart"),
+    [
+        (torch.ones(2), torch.ones(2, dtype=torch.bfloat16), None),
+        (torch.tensor([2**40]), torch.tensor([2**40 + 1]), None),
+        (torch.tensor([True]), torch.tensor([True]), 0.0),
+        (torch.zeros(0), torch.zeros(0), 0.0),
+        (torch.tensor([1e-4]), torch.tensor([-1e-4]), 2.0),  # beside large weights, too
+        (torch.ones(2), torch.tensor([1.0, float("nan")]), float("inf")),
+    ],
+)
+def test_weights_apart(
+    tmp_path: Path, was: torch.Tensor, now: torch.Tensor, apart: float | None
+) -> None:
+    files = tmp_path / "was.safetensors", tmp_path / "now.safetensors"
+    for file, tensor in zip(files, (was, now), strict=True):
+        save_file({"a": torch.full((3,), 9.0), "b": tensor}, file)
+    assert difference.largest(*files) == apart
 
 
 def test_other_files_and_shapes_are_different(tmp_path: Path) -> None:

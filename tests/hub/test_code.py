@@ -73,6 +73,11 @@ SECRETS = {
     "a private key": "-----BEGIN RSA PRIVATE " + "KEY-----",
     "a password in an address": "url = 'https://me:" + "s3cret@host/x'",
     "a named secret": "api_" + 'key = "' + "0123456789abcdef" * 2 + '"',
+    "a value in a file of settings": "wandb_api_" + "key: 0123456789abcdef0123456789",
+    "a value in a script": "export AWS_SECRET_ACCESS_" + "KEY=abcdEFGH0123456789abcd",
+    "a header": '"Authorization": "Bea' + 'rer abcdefghijklmnop0123"',
+    "a file of a machine": "machine host login me pass" + "word geheim",
+    "a short password": 'db_pass' + 'word = "hunter2hunter2"',
     "a web token": "eyJ" + base64.b64encode(b"x" * 30).decode().rstrip("=") + ".eyJ" + "a" * 20
     + "." + "b" * 20,
 }  # fmt: skip
@@ -99,12 +104,44 @@ def test_nor_the_tokens_at_hand_nor_files_that_hold_them(
     (checkout / "src" / "a.py").write_text("# plainwords\n")
     with pytest.raises(RecipeError, match=r"src/a\.py is changed"):
         code.patch(checkout)
+    (checkout / "src" / "a.py").write_bytes(b"\0\1plainwords\0")
+    with pytest.raises(RecipeError, match=r"src/a\.py is changed"):
+        code.patch(checkout)
     monkeypatch.delenv("MOXIN_TEACHER_TOKEN")
     for name in (".env", "id_ed25519", "server.pem"):
         (checkout / "src" / name).write_text("x\n")
         with pytest.raises(RecipeError, match=f"src/{name} is changed"):
             code.patch(checkout)
         (checkout / "src" / name).unlink()
+
+
+def test_what_only_looks_like_one(checkout: Path) -> None:
+    lines = [
+        "token = self.tokenizer.token_of_the_end_of_a_turn",
+        'token = "<|im_end|>"',
+        "password: str | None = None",
+        "api_key=os.environ.get(TOKEN)",
+        "secret = hashlib.sha256(text.encode()).hexdigest()",
+        "max_new_tokens: 1024",
+        "# see https://docs/page@v2",
+    ]
+    (checkout / "src" / "a.py").write_text("\n".join(lines))
+    assert "im_end" in code.patch(checkout)
+
+
+@pytest.mark.parametrize("kind", ["a repository", "a link"])
+def test_what_a_patch_cannot_hold_is_one_line(checkout: Path, kind: str) -> None:
+    inside = checkout / "src" / "inside"
+    if kind == "a link":
+        inside.symlink_to(checkout.parent)
+    else:
+        inside.mkdir()
+        (inside / "x.py").write_text("x = 1\n")
+        git(inside, "init", "--quiet")
+        git(inside, "add", ".")
+        git(inside, "commit", "--quiet", "-m", "x")
+    with pytest.raises(RecipeError, match="src/inside/?: a repository or a link that no commit"):
+        code.patch(checkout)
 
 
 @pytest.mark.parametrize("lines", [1, 40_000])
@@ -134,6 +171,9 @@ def test_what_is_no_text_is_one_line(checkout: Path) -> None:
         ("file:///home/me/r", None),
         ("../r", None),
         ("", None),
+        ("https://h:abc/x", None),
+        ("alice@server:repos/x", None),
+        ("ssh://alice@host/home/alice/r.git", "ssh://host/home/alice/r.git"),
     ],
 )
 def test_an_address_names_no_user_and_no_folder(address: str, said: str | None) -> None:

@@ -20,7 +20,7 @@ _REPOSITORY = re.compile(r"(?:(datasets|spaces|models)/)?([\w.-]+/[\w.-]+)(?:@([
 def links(file: Path) -> list[str]:
     """The lines of a list but blanks and comments. Raises RecipeError for what is no link."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise RecipeError(f"{file}: it cannot be read: {error}") from error
     found = [line for line in lines if line and not line.startswith("#")]
@@ -56,6 +56,6 @@ def _why(link: str) -> str:
         if answer.status_code in _NO_HEAD:
             with get_session().stream("GET", link, follow_redirects=True, timeout=_SECONDS) as got:
                 answer = got
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         return f"no answer ({type(error).__name__})"
     return f"HTTP {answer.status_code}" if answer.status_code >= 400 else ""

@@ -84,7 +84,8 @@ def _chain(repository: str, alive: bool) -> None:
     report = walk.report
     code = "that the code makes these bytes (`moxin replay`)"
     held = ["what the files hold (leave out --alive)"] if alive else []
-    for text in (*report.unchecked, *held, code):
+    cards = "what cards and scores beside them say (`moxin scores`)"
+    for text in (*report.unchecked, *held, cards, code):
         sys.stdout.write(f"not checked: {text}\n")
     for text in report.faults:
         sys.stdout.write(f"fault: {text}\n")

@@ -6,6 +6,7 @@ of the Hub in use moves, and the code gets no token of its owner's.
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from moxin_recipes.hub.code import code, public
 from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.recipe.fields import is_path
+from moxin_recipes.recipe.keys import stages
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
@@ -46,12 +48,17 @@ class Original:
         """Raises RecipeError for what no stage made, or made on the way."""
         pin = verify.start(written)
         told = Revision.of(pin).manifest()
-        if not told or "installed" not in told:
+        if not told or "installed" not in told or told["stage"] not in stages():
             raise RecipeError(f"{written}: its {manifests.MANIFEST} does not say how it was made")
+        walk = verify.Walk()
+        for _ in walk.run(pin, alone=True):
+            pass
+        if walk.report.faults:
+            raise RecipeError(f"{written}: it is not what was made: {walk.report.faults[0]}")
         name = pin.repo.partition("/")[2]
         outputs = {k: str(v) for k, v in told["recipe"].items() if k.startswith("hub_") and v}
         named = [key for key, repo in outputs.items() if repo.rpartition("/")[2] == name]
-        if not named or pin.revision.startswith("step-"):
+        if not named or verify.CHECKPOINT.search(pin.revision):
             raise RecipeError(f"{written}: it is no result of a stage; name one, such as REPO@sft")
         return cls(pin, told, named[0])
 
@@ -67,7 +74,7 @@ def replay(written: str, folder: Path, trusted: str | None) -> difference.Verdic
     `trusted` is ADDRESS@COMMIT of other code than this.
     """
     original = Original.of(written)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecipeError(f"{folder}: it is not empty; name another folder with --out")
     source = _source(original.told["code"], trusted, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,9 +109,10 @@ def _source(told: dict[str, Any], trusted: str | None, folder: Path) -> Path | N
             f"made by moxin-recipes {told['version']} outside of a checkout, which is not the code "
             f"here ({here['version']}); install that version"
         )
-    sys.stdout.write(f"made by commit {commit} of {told.get('address') or 'an unnamed address'}\n")
+    address = told.get("address") or "an unnamed address"
+    sys.stdout.write(_plain(f"made by commit {commit} of {address}\n"))
     if changes:
-        sys.stdout.write(f"with these changes:\n{changes}\n")
+        sys.stdout.write(_plain(f"with these changes:\n{changes}\n"))
     sys.stdout.flush()
     if trusted is None:
         raise RecipeError(
@@ -119,23 +127,32 @@ def _source(told: dict[str, Any], trusted: str | None, folder: Path) -> Path | N
     return _checkout(address, commit, changes, folder / "code")
 
 
+def _plain(text: str) -> str:
+    """A text of a stranger without what would steer a terminal."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text
+    )
+
+
 def _checkout(address: str, commit: str, changes: str, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for words, given in (
         (["clone", "--quiet", "--no-checkout", "--", address, str(folder)], ""),
         (["-C", str(folder), "checkout", "--quiet", commit], ""),
-        *([(["-C", str(folder), "apply", "-"], changes)] if changes else []),
+        (["-C", str(folder), "remote", "remove", "origin"], ""),  # its address may hold a password
+        *([(["-C", str(folder), "apply", "--whitespace=nowarn", "-"], changes)] if changes else []),
     ):
         done = subprocess.run(
             ["git", *words],  # noqa: S607 (the caller's git)
-            input=given.encode(),
+            input=given.encode(errors="replace"),
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
             check=False,
         )
         if done.returncode:
             said = " ".join(done.stderr.decode(errors="replace").split())
-            raise RecipeError(f"--trust-code: git {words[0]}: {said}")
+            what = next(word for word in words if word in ("clone", "checkout", "remote", "apply"))
+            raise RecipeError(f"--trust-code: git {what}: {said}")
     return folder
 
 
@@ -144,7 +161,14 @@ def _seed(original: Original, folder: Path) -> None:
     pins = []
     for parent in original.parents:
         log.info("%s@%s", parent.repo, parent.commit[:_SHOWN])
-        pins.append({**parent.as_dict(), "folder": str(download(parent))})
+        came = download(parent)
+        whole = manifests.payload_digest(manifests.payload_files(came))
+        if (came / manifests.MANIFEST).exists() and whole != parent.payload:
+            raise RecipeError(
+                f"`{parent.key}`: what is in {came} is not {parent.repo}@{parent.commit[:_SHOWN]} "
+                "as it was pinned; delete that folder, or see what `moxin verify` says"
+            )
+        pins.append({**parent.as_dict(), "folder": str(came)})
     write_json(folder / "pins.json", pins)
     command = [sys.executable, "-m", "moxin_recipes.audit.seed", str(folder / "pins.json")]
     _call(command, _environment(original, folder), Path.cwd(), "the inputs cannot be put together")
@@ -155,10 +179,10 @@ def _run(original: Original, folder: Path, source: Path | None) -> Path:
     told = original.told
     values = {**told["recipe"], "push_to_hub": False, "output_dir": str(folder / "result")}
     for parent in original.parents:
-        if is_path(str(values.get(parent.key))):  # a file of the machine that made it
-            values[parent.key] = f"{parent.repo}@{parent.revision}"
-    recipe = folder / told["recipe_file"]
-    recipe.parent.mkdir(parents=True)
+        _name_pushed(values, parent)
+    names = [re.sub(r"[^\w.-]|^\.+", "-", part) for part in Path(told["recipe_file"]).parts[-2:]]
+    recipe = folder / "recipes" / "/".join(names)
+    recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     settings = folder / "launcher.yaml"
     settings.write_text(yaml.safe_dump(told["launcher"], sort_keys=False))
@@ -171,6 +195,15 @@ def _run(original: Original, folder: Path, source: Path | None) -> Path:
     _call(command, _environment(original, folder, source), source or Path.cwd(), "it did not end")
     of_output = folder / "result" / original.output
     return of_output if of_output.is_dir() else folder / "result"
+
+
+def _name_pushed(values: dict[str, Any], parent: Parent) -> None:
+    """A file of the machine that made it is read from where it was pushed."""
+    key, _, place = parent.key.rstrip("]").partition("[")
+    within: Any = values if not place else values[key][int(place)]
+    name = "dataset" if place else key
+    if is_path(str(within.get(name))):
+        within[name] = f"{parent.repo}@{parent.revision}"
 
 
 def _environment(original: Original, folder: Path, source: Path | None = None) -> dict[str, str]:

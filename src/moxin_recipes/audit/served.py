@@ -1,12 +1,14 @@
 """What a Hub serves at a commit, asked and read each time: no cache of this machine has a say."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+import httpx2
+from huggingface_hub import hf_hub_url, hf_raise_for_status
 
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.manifest import MANIFEST
@@ -16,6 +18,12 @@ from moxin_recipes.hub.side import File, Side
 from moxin_recipes.recipe.fields import Reference
 
 _PIECE = 1 << 20  # bytes of a file in memory
+
+
+@functools.cache
+def _client() -> httpx2.Client:
+    """A client that takes no for an answer: a file that the Hub cannot read is a finding."""
+    return httpx2.Client(follow_redirects=True, timeout=60)
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Revision:
             return None
         try:
             return json.loads(b"".join(self._pieces(path)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
 
     def read(self, path: str) -> Read:
@@ -97,9 +105,7 @@ class Revision:
         headers = api()._build_hf_headers()
         with (
             errors(f"{self.place}:{path}"),
-            get_session().stream(
-                "GET", self._address(path), headers=headers, follow_redirects=True
-            ) as answer,
+            _client().stream("GET", self._address(path), headers=headers) as answer,
         ):
             hf_raise_for_status(answer)
             yield from answer.iter_bytes(_PIECE)

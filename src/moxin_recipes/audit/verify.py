@@ -14,12 +14,14 @@ from moxin_recipes.audit.served import Read, Revision
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST, payload_digest
 from moxin_recipes.hub.pull import Parent, resolve
 from moxin_recipes.hub.releases import INDEX
-from moxin_recipes.hub.session import AwayError, HubError, MissingError, qualified
+from moxin_recipes.hub.session import AwayError, HubError, MissingError, errors, qualified
+from moxin_recipes.hub.side import File
 from moxin_recipes.recipe.fields import Reference
 
 _WORKERS = 8  # files at a time
 _BESIDE = (CARD, MANIFEST, ".gitattributes")  # never in a manifest
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+CHECKPOINT = re.compile(r"(^|-)step-\d+$")  # how the branch of one ends
 Where = tuple[str, str, str]  # type, repository, commit as it is pinned
 
 
@@ -74,8 +76,8 @@ class Walk:
         self._visited: dict[Where, _Visited | None] = {}
         self._references: dict[tuple[str, str], dict[str, str]] = {}
 
-    def run(self, first: Parent) -> Iterator[str]:
-        """Walks, and yields a line for each revision when it is done."""
+    def run(self, first: Parent, *, alone: bool = False) -> Iterator[str]:
+        """Walks, and yields a line for each revision that is done; `alone` leaves out parents."""
         todo = [(first, "")]
         while todo:
             pin, by = todo.pop()
@@ -83,7 +85,8 @@ class Walk:
             if where not in self._visited:
                 self._visited[where] = None
                 if revision := self._found(pin, by):
-                    todo += [(parent, revision.place) for parent in self._visit(revision, where)]
+                    parents = self._visit(revision, where)
+                    todo += [] if alone else [(parent, revision.place) for parent in parents]
                     yield f"{revision.place}  {pin.revision}, {len(revision.files)} files"
             self._check_pin(pin, by, self._visited[where])
 
@@ -105,8 +108,16 @@ class Walk:
         repo = where[:2]
         if repo not in self._references:
             self._references[repo] = revision.references()
-        told = revision.manifest()
         read = self._read(revision)
+        try:
+            told = revision.manifest()
+            pinned = revision.json(INDEX)
+        except HubError as error:
+            self.report.fault(str(error))
+            return []
+        if told is None and self._is_of_stages(revision):
+            self.report.fault(f"{revision.place}: it has no {MANIFEST}, and a stage made it")
+            return []
         if told is None:
             self._visited[where] = _Visited(revision.commit, revision.payload)
             self.report.leave(f"{revision.place}: what it was made of; it has no {MANIFEST}")
@@ -117,13 +128,16 @@ class Walk:
             return []
         self._visited[where] = _Visited(revision.commit, told["payload"])
         self._check_manifest(revision, told, read)
-        pinned = revision.json(INDEX)
-        if pinned is not None and pinned != told["parents"]:
+        if pinned is not None and pinned != told.get("parents"):
             self.report.fault(f"{revision.place}:{INDEX}: it is not what its {MANIFEST} lists")
-        for source, names in told.get("distributions", {}).items():
-            came = f"{len(names)} packages" if len(names) > 1 else names[0]
+        for source, names in (told.get("distributions") or {}).items():
+            came = f"{len(names)} packages" if len(names) > 1 else "".join(names)
             self.report.leave(f"that the source {source} is the text of {came}")
         return parents + (_parents(pinned) or [])
+
+    def _is_of_stages(self, revision: Revision) -> bool:
+        there = self._references[revision.pin.type, revision.pin.repo]
+        return INDEX in revision.files or any(name.startswith("done-") for name in there)
 
     def _read(self, revision: Revision) -> dict[str, Read]:
         """Reads all files, or asks for them; those that came, and a fault for each other one."""
@@ -133,8 +147,6 @@ class Walk:
                 if not self._alive:
                     return revision.read(path)
                 revision.ask(path)
-            except AwayError:
-                raise
             except HubError as error:
                 return str(error)
             return None
@@ -167,7 +179,11 @@ class Walk:
             elif found and (found.sha256, found.size) != (wanted["sha256"], wanted["size"]):
                 self.report.fault(f"{place}:{path}: it is not the file of its {MANIFEST}")
         for path in revision.files:
-            if path not in files and path not in _BESIDE and not path.startswith(EVAL_RESULTS):
+            if (
+                path not in files
+                and path not in _BESIDE
+                and not path.startswith(f"{EVAL_RESULTS}/")
+            ):
                 self.report.fault(f"{place}:{path}: its {MANIFEST} does not list it")
         if payload_digest(files) != told["payload"]:
             self.report.fault(f"{place}:{MANIFEST}: its payload is not that of its files")
@@ -178,7 +194,7 @@ class Walk:
         there = self._references[revision.pin.type, revision.pin.repo]
         tag = f"done-{key[:12]}"
         name = revision.pin.revision
-        if name.startswith("step-") or _COMMIT.fullmatch(name):
+        if CHECKPOINT.search(name) or _COMMIT.fullmatch(name):
             return  # a checkpoint, or no name
         if tag not in there:
             self.report.fault(
@@ -186,8 +202,11 @@ class Walk:
                 f"to its end, or its {MANIFEST} is another one"
             )
         elif there[tag] != revision.commit:
-            done = revision.side.files(there[tag]).get(MANIFEST)
-            if done != revision.files[MANIFEST]:
+            with errors(f"{revision.pin.repo}@{there[tag][:12]}"):
+                done = revision.side.files(there[tag])
+            if done.get(MANIFEST) != revision.files[MANIFEST] or _made(done) != _made(
+                revision.files
+            ):
                 self.report.fault(
                     f"{revision.place}:{MANIFEST}: it is not the one that its stage pushed "
                     f"(`{tag}`, {there[tag][:12]})"
@@ -214,10 +233,20 @@ class Walk:
             )
 
 
+def _made(files: dict[str, File]) -> dict[str, File]:
+    """What a stage made of a revision's files; scores and cards may come later."""
+    beside = (CARD, ".gitattributes")
+    return {
+        p: f for p, f in files.items() if p not in beside and not p.startswith(f"{EVAL_RESULTS}/")
+    }
+
+
 def _is_manifest(told: dict[str, Any]) -> bool:
-    files = told.get("files")
+    files, came = told.get("files"), told.get("distributions") or {}
     return (
-        isinstance(told.get("payload"), str)
+        isinstance(came, dict)
+        and all(isinstance(names, list) for names in came.values())
+        and isinstance(told.get("payload"), str)
         and isinstance(told.get("key"), str)
         and isinstance(files, dict)
         and all(isinstance(one, dict) and {"sha256", "size"} <= set(one) for one in files.values())
@@ -227,6 +256,8 @@ def _is_manifest(told: dict[str, Any]) -> bool:
 def _parents(listed: Any) -> list[Parent] | None:
     """The pins of a manifest or an index; None where they are none."""
     try:
-        return [Parent(**{name: str(value) for name, value in one.items()}) for one in listed or ()]
+        pins = [Parent(**{name: str(value) for name, value in one.items()}) for one in listed or ()]
     except (TypeError, AttributeError):
         return None
+    sound = all(pin.type in ("model", "dataset") and _COMMIT.fullmatch(pin.commit) for pin in pins)
+    return pins if sound else None

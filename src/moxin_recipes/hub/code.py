@@ -24,15 +24,18 @@ _DIFF = (
 # What services and tools give their tokens and keys as.
 _SECRET = re.compile(
     r"\bhf_[A-Za-z0-9]{30,}\b|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bxox[abeoprs]-[\w-]{10,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bxox[abeoprs]-[\w-]{10,}|\bpypi-[\w-]{16,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bnvapi-[\w-]{16,}|\bgsk_\w{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|://[^\s/:@]+:[^\s/@]{3,}@"
-    r"""|(?i:(?:api_?key|access_?key|secret|token|passw(?:or)?d)["']?\s*[:=]\s*["'][^\s"'{}<>$]{16,}["'])"""
+    r"|(?i:bearer)\s+[A-Za-z0-9._~+/-]{16,}|^\+machine \S+ login \S+ password \S+"
+    # A name that says so, and a value of letters and digits, or in quotes.
+    r"|(?i:(?:api_?key|access_?key|secret|token|passw(?:or)?d)\w*[\"'\]]*\s*[:=]\s*"
+    r"(?:[\"'][^\s\"'{}<>$]{12,}[\"']|(?=[A-Za-z+/=-]*\d)(?=[\d+/=-]*[A-Za-z])[A-Za-z0-9+/=-]{16,}\s*$))"
 )
 _NAMES = re.compile(
     r"(^|/)(\.env[^/]*|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|[^/]*\.(pem|p12|pfx|key))$"
 )
-_KEPT_SECRET = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MOXIN_TEACHER_TOKEN")  # variables
+_VARIABLES = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY")  # whose values are
 
 
 @functools.cache
@@ -73,6 +76,11 @@ def patch(top: Path) -> str:
     size = sum((top / name).lstat().st_size for name in new)
     if size <= LARGEST:
         for name in new:
+            if name.endswith("/") or (top / name).is_symlink():
+                raise RecipeError(
+                    f"{top / name}: a repository or a link that no commit holds, under src/ or "
+                    "recipes/: a result records what is changed there; move it elsewhere"
+                )
             # It ends with 1, as there is a difference.
             changes += _git(top, *_DIFF, "--no-index", "--", os.devnull, name, ends=(0, 1)) or ""
     if size > LARGEST or len(changes) > LARGEST:
@@ -93,25 +101,31 @@ def patch(top: Path) -> str:
 
 def public(address: str) -> str | None:
     """The address of a repository without user and password; None for a folder of this machine."""
-    if re.fullmatch(r"[\w.-]+@[\w.-]+:[^/].*", address):  # git@host:owner/name
+    if re.fullmatch(r"git@[\w.-]+:[^/].*", address):  # git@host:owner/name
         return address
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
     if parts.scheme not in ("https", "http", "ssh", "git") or not parts.hostname:
         return None
-    port = f":{parts.port}" if parts.port else ""
     user = "git@" if parts.scheme == "ssh" and parts.username == "git" else ""
-    return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}"
 
 
 def _prove_no_secret(top: Path, changes: str) -> None:
-    known = [value for name in _KEPT_SECRET if len(value := os.environ.get(name, "")) > 8]
+    known = [v for n, v in os.environ.items() if _VARIABLES.search(n.upper()) and len(v) > 8]
     name = ""
     for line in changes.split("\n"):
         if line.startswith("diff --git "):
             name = line.rpartition(" b/")[2].rstrip('"')
-        found = line.startswith("+") and (
-            _SECRET.search(line) or any(value in line for value in known)
-        )
+        said = [line] if line.startswith("+") else []
+        if line == "GIT binary patch" and (top / name).is_file():
+            content = (top / name).read_bytes()
+            said = [content.decode("latin-1"), content.decode("utf-16", "ignore")]
+        found = any(_SECRET.search(text) or any(value in text for value in known) for text in said)
         if found or (line.startswith("diff --git ") and _NAMES.search(name)):
             raise RecipeError(
                 f"{top / name} is changed and not committed, a result records that, and it holds "
