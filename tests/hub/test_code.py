@@ -140,7 +140,7 @@ def test_what_a_patch_cannot_hold_is_one_line(checkout: Path, kind: str) -> None
         git(inside, "init", "--quiet")
         git(inside, "add", ".")
         git(inside, "commit", "--quiet", "-m", "x")
-    with pytest.raises(RecipeError, match="src/inside/?: a repository or a link that no commit"):
+    with pytest.raises(RecipeError, match=r"src/inside/?: a repository or a link that no commit"):
         code.patch(checkout)
 
 
