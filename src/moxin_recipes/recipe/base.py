@@ -207,10 +207,9 @@ def need(keys: StageKeys, wanted: tuple[str, ...], because: str) -> None:
             raise RecipeError(f"`{key}` is missing: {because}")
 
 
-def cost(keys: StageKeys, processes: int, seconds: float) -> dict[str, float]:
+def cost(keys: Any, processes: int, seconds: float) -> dict[str, float]:
     """Energy in kWh (`gpu_watts`) and price (`gpu_price`) of so many seconds, where keys say."""
-    if not isinstance(keys, TrainingKeys):
-        return {}
     gpu_hours = seconds * processes / 3600
-    given = {"energy_kwh": (keys.gpu_watts or 0) / 1000, "price": keys.gpu_price}
+    watts, price = getattr(keys, "gpu_watts", None), getattr(keys, "gpu_price", None)
+    given = {"energy_kwh": watts and watts / 1000, "price": price}
     return {name: rate * gpu_hours for name, rate in given.items() if rate}

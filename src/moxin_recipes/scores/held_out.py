@@ -178,6 +178,8 @@ def held_out(model: Path, pull: Pull, keys: PostTrainingKeys) -> dict[str, Any]:
     All scores on the problems of `longer_split` begin with `longer_`.
     """
     facts: dict[str, Any] = {"metrics": {}, "items": {}}
+    if not keys.problems_name:
+        return facts
     tokenizer = AutoTokenizer.from_pretrained(model)
     for prefix, problems in held_out_problems(pull, keys, tokenizer).items():
         rows = _first(problems, keys)
