@@ -71,7 +71,7 @@ def read_pairs(run: Run[DpoKeys, DPOConfig], tuning: PostTraining, split: str) -
     """
     keys = run.keys
     template.check_system(tuning.tokenizer, keys.system_prompt)
-    pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split, as_written=True)
+    pairs = tuning.rows([keys.chosen_column, keys.rejected_column], split)
     columns = (keys.prompt_column, keys.chosen_column, keys.rejected_column)
     layout = Preferences(*columns, keys.system_prompt, keys.prompt_suffix)
     trained_on = split == run.keys.dataset_train_split

@@ -31,7 +31,7 @@ def main(run: Run[GrpoKeys, GRPOConfig]) -> None:
     keys = run.keys
     model = PostTraining(run)
     template.settle(model.tokenizer, "model_name_or_path")
-    rows = model.rows([keys.problem_column, keys.answer_column], as_written=True)
+    rows = model.rows([keys.problem_column, keys.answer_column])
     names = (keys.problem_column, keys.answer_column)
     problems = Problems(rows, names, "dataset_name", is_tests="code" in keys.rewards)
     opened = template.opened(model.tokenizer, run.args.chat_template_kwargs)

@@ -53,7 +53,7 @@ def packed_chats(run: Run[SftKeys, SFTConfig], tuning: PostTraining) -> PackedRo
     args, tokenizer = run.args, tuning.tokenizer
     keys = run.keys
     template.check_system(tokenizer, keys.system_prompt)
-    chats = tuning.rows([], as_written=True)
+    chats = tuning.rows([])
     layout = layout_of(
         chats.column_names, keys.messages_column, keys.system_prompt, keys.prompt_suffix
     )

@@ -39,17 +39,15 @@ class PostTraining:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
         self._overlap: tuple[str, contaminated.Contaminated] | None = None
 
-    def rows(
-        self, columns: list[str], split: str | None = None, as_written: bool = False
-    ) -> Dataset:
+    def rows(self, columns: list[str], split: str | None = None) -> Dataset:
         """A split of the recipe's dataset, by default the one to train on, with these columns.
 
-        With `as_written` the cells of JSON and CSV files are what stands there.
+        The cells of JSON and CSV files are what stands there.
         """
         keys, key = self._run.keys, "dataset_name"
         split = split or keys.dataset_train_split
         folder = self._run.pull(key)
-        return load_split(folder, keys.dataset_config, split, columns, key, as_written)
+        return load_split(folder, keys.dataset_config, split, columns, key, as_written=True)
 
     def excluded(self, rows: Dataset, row_name: str) -> Sequence[str]:
         """Why each of the `rows` to train on is left out: `contaminated: SET (rule)`, or "".
