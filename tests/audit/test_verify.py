@@ -39,6 +39,8 @@ def test_an_untouched_release(copied: Workplace) -> None:
     code, faults, last = said(copied, f"{RELEASE}@release", "--alive")
     assert (code, faults) == (0, [])
     assert last.endswith(" asked for: all is as it was")
+    code, faults, _ = said(copied, "moxin-nano-base@pretrain-2k-step-000003")
+    assert (code, faults) == (0, [])
 
 
 BREAK = """
@@ -67,6 +69,9 @@ def edited(repo, name, change):
 edited("local/moxin-nano-reasoning", "moxin.json", lambda told: told["metrics"].update(accuracy=1))
 edited("local/moxin-nano-cot", "moxin.json", lambda told: told["parents"].pop())
 edited("local/moxin-nano-instruct", "config.json", lambda told: told.update(rope_theta=1.0))
+api.delete_file("moxin.json", "local/moxin-nano-chat", repo_type="dataset")
+api.upload_file(repo_id="local/moxin-nano-base", path_in_repo=".eval_results_too/x.bin",
+                path_or_fileobj=b"x")
 edited("local/moxin-nano-release", "release.json", lambda told: told.pop())
 api.create_commit("local/moxin-nano-sft", commit_message="x", operations=[
     CommitOperationAdd("extra.bin", b"more"), CommitOperationDelete("generation_config.json")])
@@ -100,6 +105,8 @@ def test_every_fault_is_named_with_a_warm_cache(copied: Workplace) -> None:
         "moxin-nano-cot": "moxin.json: it is not the one that its stage pushed (`done-",
         "moxin-nano-instruct": "config.json: it is not the file of its moxin.json",
         RELEASE: "release.json: it is not the file of its moxin.json",
+        "moxin-nano-chat": "it has no moxin.json, and a stage made it",
+        "moxin-nano-base": ".eval_results_too/x.bin: its moxin.json does not list it",
         "moxin-nano-sft": "extra.bin: its moxin.json does not list it",
     }
     for repo, words in by_name.items():
@@ -107,6 +114,9 @@ def test_every_fault_is_named_with_a_warm_cache(copied: Workplace) -> None:
         assert code == 1
         assert any(words in fault and repo in fault for fault in faults), faults
     assert "generation_config.json: its moxin.json lists it, and it is not there" in str(faults)
+    done = copied.moxin("replay", "moxin-nano-instruct", "--hub", "local")
+    assert done.returncode == 1
+    assert "moxin-nano-instruct: it is not what was made: local/moxin-nano-inst" in done.stderr
 
 
 def test_what_does_not_answer_is_named(copied: Workplace, tmp_path: Path) -> None:
