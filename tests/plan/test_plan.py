@@ -67,6 +67,20 @@ def test_two_trillion_tokens_are_what_they_are_in_the_papers_arithmetic() -> Non
 
 
 @pytest.mark.usefixtures("uncounted")
+def test_the_page_of_the_small_ladder_says_what_its_plan_says() -> None:
+    page = (ROOT / "recipes/moxin-300m/README.md").read_text()
+    machines = Machines(H100, 1, 8, mfu=0.25, price=2)
+    stages = plan.plan(ROOT / "recipes/moxin-300m", machines)
+    rows = [(f"`{one.stage}`", vars(one)) for one in stages]
+    for name, row in [*rows, ("all that is counted", plan.total(stages))]:
+        if row["price"] is None:
+            assert f"| {name} |" not in page
+            continue
+        sums = f"{row['tokens'] / 1e9:.1f}B | {row['hours']:.1f} | {row['gpu_hours']:.1f}"
+        assert f"| {name} | {sums} | ${row['price']:.0f} |" in page
+
+
+@pytest.mark.usefixtures("uncounted")
 def test_what_post_training_reads() -> None:
     stages = planned("moxin-7b")
     assert stages["30-sft"].tokens == pytest.approx(2 * 2_914_250_827 / 4)
