@@ -145,7 +145,7 @@ def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
 
     A card that says nothing, or another licence than the manifest, leaves the licence unknown.
     """
-    if made is not None and not _readable(made.get("licenses", [])):
+    if made is not None and not licences.is_listed(made.get("licenses", [])):
         return [Part(licences.UNKNOWN, f"{place}: its {MANIFEST} has no licences that can be read")]
     parts = licences.parts_of(place, made, card)
     stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict().get("license")
@@ -154,13 +154,3 @@ def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
         return parts
     said = f"says `license: {stated}`" if stated else "states no licence"
     return [Part(licences.UNKNOWN, f"{place}: its {CARD} {said}, its {MANIFEST} {expected}")]
-
-
-def _readable(listed: Any) -> bool:
-    """Whether they are licences as `licences.listed` writes them."""
-    return isinstance(listed, list) and all(
-        isinstance(one, dict)
-        and one.keys() == {"license", "of"}
-        and all(isinstance(text, str) for text in one.values())
-        for one in listed
-    )

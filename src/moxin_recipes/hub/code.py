@@ -5,6 +5,7 @@ else lies about decides nothing. It goes into the manifest, so it must not hold 
 """
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -86,6 +87,16 @@ def patch(top: Path) -> str:
             "and a result records it: commit it, or move it elsewhere"
         ) from error
     return changes
+
+
+def pinned(told: dict[str, Any]) -> str:
+    """What names a manifest's `code` whole: its commit, and the sha256 of its patch if it has one.
+
+    `COMMIT`, or `COMMIT+sha256:DIGEST` of the patch as UTF-8.
+    """
+    patch = told.get("patch") or ""
+    digest = hashlib.sha256(patch.encode(errors="surrogatepass")).hexdigest()
+    return f"{told.get('commit')}{f'+sha256:{digest}' if patch else ''}"
 
 
 def public(address: str) -> str | None:

@@ -126,6 +126,16 @@ def listed(parts: Iterable[Part]) -> list[dict[str, str]]:
     return [asdict(part) for part in sorted(set(parts))]
 
 
+def is_listed(found: Any) -> bool:
+    """Whether a manifest's licences are as `listed` writes them."""
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"license", "of"}
+        and all(isinstance(text, str) for text in one.values())
+        for one in found
+    )
+
+
 def metadata(parts: list[dict[str, str]]) -> dict[str, str]:
     """A card's `license`: that of all parts, where the Hub knows it; else `other`, and where."""
     names = {part["license"] for part in parts} or {UNKNOWN}
