@@ -9,9 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-from huggingface_hub import RepoCard
-
 from moxin_recipes.hub import licences
 from moxin_recipes.hub.cards.tables import cell, without_table
 
@@ -23,7 +20,7 @@ _Row = tuple[str, ...]
 
 def faults(card: str, told: dict[str, Any]) -> Iterator[str]:
     """What a card says otherwise than its manifest."""
-    metadata, text = _read(card)
+    metadata, text = licences.read_card(card)
     parts: Any = told.get("licenses")
     listed: Any = (told.get("release") or {}).get("licenses") or parts
     if not (licences.is_listed(parts) and licences.is_listed(listed)):
@@ -53,7 +50,7 @@ def changes(card: str, pushed: str) -> tuple[list[str], int]:
 
     A table's row beside those of the stage counts as a changed table, and so as gone.
     """
-    (was, body), (now, text) = _read(pushed), _read(card)
+    (was, body), (now, text) = licences.read_card(pushed), licences.read_card(card)
     gone = [
         f"it says `{name}: {now.get(name)}`, and its stage wrote {value}"
         for name, value in was.items()
@@ -91,15 +88,6 @@ def _figures(row: _Row, told: dict[str, Any]) -> Iterator[tuple[set[str], str]]:
             for at, name in ((2, "before"), (3, "after")):
                 value = (one.get(name) or {}).get("value")
                 yield {cell(value)}, row[at].partition(" (")[0]
-
-
-def _read(card: str) -> tuple[dict[str, Any], str]:
-    """Metadata and text; of a card whose metadata cannot be read, all is text."""
-    try:
-        read = RepoCard(card)
-    except (ValueError, yaml.YAMLError):
-        return {}, card
-    return read.data.to_dict(), str(read.text)
 
 
 def _lines(text: str) -> list[str]:
