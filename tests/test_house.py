@@ -28,6 +28,7 @@ LEVELS = [
     {"hub"},
     {"recipe"},
     {"environment", "ending"},
+    {"secrecy"},
 ]
 BETWEEN = {
     "documents": {"problems", "tokens"},

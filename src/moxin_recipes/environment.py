@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from moxin_hub.launcher import Identity, identity
+from moxin_recipes.secrecy import is_bare
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 # Loopback counts as offline for the clients, and the staging switch beats HF_ENDPOINT.
@@ -63,7 +64,7 @@ def choose(hub: str | None = None) -> None:
     """Points the environment at a Hub: `local`, `hf` or a URL.
 
     Without an argument: MOXIN_HUB, else HF_ENDPOINT as it stands, else the public Hub where a
-    token is at hand and the embedded Hub where none is.
+    token is at hand and the embedded Hub where none is. Exits for an address with a secret.
     """
     if hub is not None:
         os.environ[_NAMED] = hub
@@ -90,6 +91,11 @@ def choose(hub: str | None = None) -> None:
             os.environ.update({"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"})
     if hub is not None:
         os.environ["MOXIN_HUB"] = hub
+    if not is_bare(os.environ.get("HF_ENDPOINT", PUBLIC_ENDPOINT)):
+        sys.exit(
+            "error: the Hub's address (--hub, MOXIN_HUB or HF_ENDPOINT) has a user, a password or "
+            "a query, and logs repeat it; give it without, and the token as HF_TOKEN"
+        )
     os.environ.setdefault("TRACKIO_DIR", str(home() / "trackio"))
     # TRL counts its users, and `evaluate` the metrics that are loaded, even from a local file.
     os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"})

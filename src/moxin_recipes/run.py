@@ -151,6 +151,7 @@ class Run(Generic[K, A]):
             "stage": self.recipe.stage,
             "recipe_name": self.recipe.name,
             "recipe_file": f"recipes/{self.recipe.ladder}/{self.recipe.path.name}",
+            "namespace": session.namespace(),
             "key": self.key,
             "recipe": {k: v for k, v in self.recipe.resolved.items() if k != "output_dir"},
             "flags": {k: v for k, v in self.recipe.flags.items() if k != "output_dir"},

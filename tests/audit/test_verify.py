@@ -1,5 +1,6 @@
 """`moxin verify` of a ladder's own release: untouched, then with faults of each kind, all named."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ def said(place: Workplace, *words: str) -> tuple[int, list[str], str]:
     return done.returncode, faults, lines[-1] if lines else done.stderr
 
 
+def with_words(place: Workplace, code: str, *words: str) -> str:
+    return python(place, f"import sys\nsys.argv[1:] = {words!r}\n{code}")
+
+
 def test_an_untouched_release(copied: Workplace) -> None:
     code, faults, last = said(copied, RELEASE)
     assert (code, faults) == (0, [])
@@ -41,6 +46,94 @@ def test_an_untouched_release(copied: Workplace) -> None:
     assert last.endswith(" asked for: all is as it was")
     code, faults, _ = said(copied, "moxin-nano-base@pretrain-2k-step-000003")
     assert (code, faults) == (0, [])
+
+
+EDIT = """
+import sys
+from huggingface_hub import HfApi, hf_hub_download
+repo, at, *pairs = sys.argv[1:]
+text = open(hf_hub_download(repo, "README.md", revision=at)).read()
+for old, new in zip(pairs[::2], pairs[1::2]):
+    assert old in text, text
+    text = text.replace(old, new)
+print(HfApi().upload_file(repo_id=repo, path_in_repo="README.md", path_or_fileobj=text.encode(),
+                          commit_message="edited").oid)
+"""
+INSTRUCT = "local/moxin-nano-instruct"
+
+
+WORDS = """# Its owner's
+
+Thank you, 3 friends.
+
+| who | why |
+|---|---|
+| me | 1 |
+
+"""
+
+
+def test_a_card_with_words_of_its_owner_and_one_with_other_figures(copied: Workplace) -> None:
+    end = "## How to make it again"
+    metadata = ("\n---\n\n#", "\nlanguage: en\n---\n\n#")
+    at = with_words(copied, EDIT, INSTRUCT, "main", end, WORDS + end, *metadata).strip()
+    done = copied.moxin("verify", INSTRUCT, "--hub", "local")
+    assert done.returncode == 0, done.stdout
+    assert "README.md: 4 lines of its owner's" in done.stdout
+    manifest = json.loads(with_words(copied, TOLD, INSTRUCT))
+    name, value = next(iter(manifest["metrics"].items()))
+    licence = manifest["licenses"][0]
+    row = f"| {licence['license']} | {licence['of']} |"
+    for old, new, fault in (
+        (f"| {name} | {value} |", f"| {name} | 0.99 |", f"it says `{name} | 0.99`, and its"),
+        (f"{row}\n", "", f"it says {licence['of']} is under no licence, and its manifest"),
+        ("\nbase_model:\n", "\nbase_model:\n- x/y\n", "it says `base_model: ['x/y', 'local/"),
+    ):
+        with_words(copied, EDIT, INSTRUCT, at, old, new)
+        code, faults, _ = said(copied, INSTRUCT)
+        assert code == 1, new
+        assert any(f"README.md: {fault}" in line for line in faults), (fault, faults)
+    with_words(copied, EDIT, INSTRUCT, at)
+    assert said(copied, INSTRUCT)[:2] == (0, [])
+
+
+TOLD = """
+import sys
+from huggingface_hub import hf_hub_download
+print(open(hf_hub_download(sys.argv[1], "moxin.json")).read())
+"""
+DROP = """
+import sys
+from huggingface_hub import HfApi
+repo, branch = sys.argv[1:]
+commit = {ref.name: ref.target_commit for ref in HfApi().list_repo_refs(repo).branches}
+HfApi().delete_branch(repo, branch=branch)
+print(commit[branch])
+"""
+AGAIN = """
+import sys
+from huggingface_hub import HfApi
+repo, branch, other = sys.argv[1:]
+HfApi().create_branch(repo, branch=branch, revision=other)
+"""
+
+
+def test_a_deleted_checkpoint(copied: Workplace) -> None:
+    repo = "local/moxin-nano-sft"
+    kept = json.loads(with_words(copied, TOLD, repo))["checkpoints"]
+    branch = next(iter(kept))
+    commit = with_words(copied, DROP, repo, branch).strip()
+    code, faults, _ = said(copied, RELEASE)
+    assert code == 1
+    (fault,) = faults
+    assert fault.startswith(f"{repo}: `{branch}` is gone; {repo}@")
+    with_words(copied, AGAIN, repo, branch, "sft")
+    code, faults, _ = said(copied, repo)
+    assert (code, len(faults)) == (1, 1)
+    assert f"`{branch}` is another one than {repo}@" in faults[0]
+    with_words(copied, DROP, repo, branch)
+    with_words(copied, AGAIN, repo, branch, commit)
+    assert said(copied, repo)[:2] == (0, [])
 
 
 BREAK = """
@@ -96,7 +189,7 @@ def test_every_fault_is_named_with_a_warm_cache(copied: Workplace) -> None:
         "model.safetensors: what the Hub serves is not what its commit holds",
         "local/moxin-nano-base: `pretrain-2k` is gone; local/moxin-nano-release@",
         "local/moxin-nano-base: `pretrain-4k` has moved to ",
-        ": it is not on the Hub; local/moxin-nano-instruct@",
+        ": it is not on the Hub, or closed to this token; local/moxin-nano-instruct@",
         "local/moxin-nano-preferences@",
     ):
         assert words in told, told

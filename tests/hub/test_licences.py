@@ -44,6 +44,11 @@ from moxin_recipes.recipe.fields import Reference
         ({"name": "mit"}, "unknown", "not known"),
         ("CC_BY_NC_4.0", "CC_BY_NC_4.0", "non-commercial"),
         ("cc-by-nc4.0", "cc-by-nc4.0", "non-commercial"),
+        ("Cc-By-Nc-Sa-4.0", "Cc-By-Nc-Sa-4.0", "non-commercial"),
+        ("CC-BYNC-4.0", "CC-BYNC-4.0", "non-commercial"),
+        ("CC BY-NCSA 4.0", "CC BY-NCSA 4.0", "non-commercial"),
+        (["mit", ["CC-BY-NC-4.0"]], "CC-BY-NC-4.0 AND MIT", "non-commercial"),
+        ("NCSA", "NCSA", ""),  # the University of Illinois's, which is open
         ("Free for personal use only", "Free for personal use only", "non-commercial"),
     ],
 )
@@ -127,3 +132,34 @@ def test_the_parts_of_an_input(
     parts = [(part.license, part.of) for part in licences.of_parent(parent)]
     place = f"{repo}@{parent.commit[:12]}"
     assert parts == [(one, place if of == "ours" else of) for one, of in expected]
+
+
+NC = "https://creativecommons.org/licenses/by-nc/4.0"
+
+
+@pytest.mark.parametrize(
+    ("front", "name", "barrier"),
+    [
+        (f"license: other\nlicense_link: {NC}", NC, "non-commercial"),
+        (
+            f"license: Other\nlicense_name: ours\nlicense_link: {NC}",
+            f"ours ({NC})",
+            "non-commercial",
+        ),
+        (
+            "license: other\nlicense_name: Ours-NC\nlicense_link: LICENSE",
+            "Ours-NC",
+            "non-commercial",
+        ),
+        ("license: other\nlicense_name: ours\nlicense_link: LICENSE", "ours", ""),
+        ("license: other\nlicense_name: other", "unknown", "not known"),
+        ("license: other\nlicense_link: [x]", "unknown", "not known"),
+        ("license: [other]\nlicense_name: ours", "unknown", "not known"),
+        ("- license\n- mit", "unknown", "not known"),
+        ("license: [", "unknown", "not known"),
+        ("just words", "unknown", "not known"),
+    ],
+)
+def test_what_a_card_states(front: str, name: str, barrier: str) -> None:
+    (part,) = licences.parts_of("a/b@1", None, f"---\n{front}\n---\n\n# x\n")
+    assert (part.license, part.barrier) == (name, barrier)

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 from huggingface_hub import get_session
 
+from moxin_recipes import secrecy
 from moxin_recipes.hub.session import AwayError, HubError, api, errors
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -25,6 +26,10 @@ def links(file: Path) -> list[str]:
         raise RecipeError(f"{file}: it cannot be read: {error}") from error
     found = [line for line in lines if line and not line.startswith("#")]
     for line in found:
+        if secrecy.in_text(line) or "@" in line.partition("://")[2].partition("/")[0]:
+            raise RecipeError(
+                f"{file}: a link holds a user or what looks like a secret; take it out"
+            )
         if not line.startswith(("https://", "http://")) and not _REPOSITORY.fullmatch(line):
             raise RecipeError(
                 f"{file}: `{line}` is no address and no [datasets/]OWNER/NAME[@REVISION]"

@@ -27,7 +27,7 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     replay.add_argument("--out", type=Path, metavar="DIR", help="an empty folder to do it in")
     replay.add_argument(
         "--trust-code",
-        metavar="ADDRESS@COMMIT",
+        metavar="ADDRESS@COMMIT[+sha256:DIGEST]",
         help="run the code that made it, where that is not this code",
     )
     replay.add_argument("--score", metavar="NAME", help="make only this number of its card again")
@@ -84,7 +84,7 @@ def _chain(repository: str, alive: bool) -> None:
     report = walk.report
     code = "that the code makes these bytes (`moxin replay`)"
     held = ["what the files hold (leave out --alive)"] if alive else []
-    cards = "what cards and scores beside them say (`moxin scores`)"
+    cards = "scores that came to a card later (`moxin scores`)"
     for text in (*report.unchecked, *held, cards, code):
         sys.stdout.write(f"not checked: {text}\n")
     for text in report.faults:

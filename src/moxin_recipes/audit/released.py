@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub import RepoCard
-
 from moxin_recipes.hub import licences
 from moxin_recipes.hub.licences import Part
 from moxin_recipes.hub.manifest import CARD, MANIFEST
@@ -55,7 +53,7 @@ class Artifact:
     @property
     def body(self) -> str:
         """The card's text without its metadata."""
-        return str(RepoCard(self.card, ignore_metadata_errors=True).text).strip()
+        return licences.read_card(self.card)[1].strip()
 
     def place(self, path: str) -> str:
         """`repo@commit:path`."""
@@ -145,22 +143,12 @@ def _parts(place: str, card: str, made: dict[str, Any] | None) -> list[Part]:
 
     A card that says nothing, or another licence than the manifest, leaves the licence unknown.
     """
-    if made is not None and not _readable(made.get("licenses", [])):
+    if made is not None and not licences.is_listed(made.get("licenses", [])):
         return [Part(licences.UNKNOWN, f"{place}: its {MANIFEST} has no licences that can be read")]
     parts = licences.parts_of(place, made, card)
-    stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict().get("license")
+    stated = licences.read_card(card)[0].get("license")
     expected = licences.metadata(licences.listed(parts))["license"]
     if made is None or stated == expected:
         return parts
     said = f"says `license: {stated}`" if stated else "states no licence"
     return [Part(licences.UNKNOWN, f"{place}: its {CARD} {said}, its {MANIFEST} {expected}")]
-
-
-def _readable(listed: Any) -> bool:
-    """Whether they are licences as `licences.listed` writes them."""
-    return isinstance(listed, list) and all(
-        isinstance(one, dict)
-        and one.keys() == {"license", "of"}
-        and all(isinstance(text, str) for text in one.values())
-        for one in listed
-    )

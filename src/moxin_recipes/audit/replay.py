@@ -7,6 +7,7 @@ of the Hub in use moves, and the code gets no token of its owner's.
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,14 +17,13 @@ from typing import Any
 import yaml
 
 from moxin_recipes import environment
-from moxin_recipes.audit import difference, verify
-from moxin_recipes.audit.served import Revision
+from moxin_recipes.audit import difference, told_by, verify
+from moxin_recipes.audit.served import Revision, here
 from moxin_recipes.hub import manifest as manifests
-from moxin_recipes.hub.code import code, public
+from moxin_recipes.hub.code import code, pinned, public
 from moxin_recipes.hub.files import write_json
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.recipe.fields import is_path
-from moxin_recipes.recipe.keys import stages
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ _KEPT = (
     *("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
     *("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY"),
 )
+# Whatever the user's git is told: the bytes are those of the commit and of the patch.
+_ALONE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHOWN = 12  # digits of a commit
 
 
@@ -48,7 +51,7 @@ class Original:
         """Raises RecipeError for what no stage made, or made on the way."""
         pin = verify.start(written)
         told = Revision.of(pin).manifest()
-        if not told or "installed" not in told or told["stage"] not in stages():
+        if told is None or not told_by.says_how(told):
             raise RecipeError(f"{written}: its {manifests.MANIFEST} does not say how it was made")
         walk = verify.Walk()
         for _ in walk.run(pin, alone=True):
@@ -64,14 +67,18 @@ class Original:
 
     @property
     def parents(self) -> list[Parent]:
-        """The inputs."""
+        """The inputs, as they were pinned."""
         return [Parent(**parent) for parent in self.told["parents"]]
+
+    def download(self, parent: Parent, patterns: list[str] | None = None) -> Path:
+        """The folder of an input, which this Hub may have as a mirror has it."""
+        return download(here(parent, self.pin.repo.partition("/")[0]), patterns)
 
 
 def replay(written: str, folder: Path, trusted: str | None) -> difference.Verdict:
     """Makes REPOSITORY@REVISION again in an empty `folder`, and compares.
 
-    `trusted` is ADDRESS@COMMIT of other code than this.
+    `trusted` is ADDRESS@COMMIT of other code than this, with the digest of its patch (`pinned`).
     """
     original = Original.of(written)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -98,32 +105,36 @@ def replay(written: str, folder: Path, trusted: str | None) -> difference.Verdic
 def _source(told: dict[str, Any], trusted: str | None, folder: Path) -> Path | None:
     """A checkout of the code that made it; None where that is the code that runs here.
 
-    Raises RecipeError unless other code is trusted by its address and commit.
+    Raises RecipeError unless other code is trusted by its address, commit and patch.
     """
-    here = code()
-    if all(here[name] == told.get(name) for name in ("version", "commit", "patch")):
+    ours = code()
+    if all(ours[name] == told.get(name) for name in ("version", "commit", "patch")):
         return None
-    commit, changes = told.get("commit"), told.get("patch") or ""
-    if commit is None:
+    commit, changes = str(told.get("commit")), str(told.get("patch") or "")
+    if not _COMMIT.fullmatch(commit):
         raise RecipeError(
-            f"made by moxin-recipes {told['version']} outside of a checkout, which is not the code "
-            f"here ({here['version']}); install that version"
+            f"made by moxin-recipes {told.get('version')} outside of a checkout, which is not the "
+            f"code here ({ours['version']}); install that version"
         )
-    address = told.get("address") or "an unnamed address"
-    sys.stdout.write(_plain(f"made by commit {commit} of {address}\n"))
+    named = told.get("address") or "an unnamed address"
+    sys.stdout.write(_plain(f"made by commit {commit} of {named}\n"))
     if changes:
         sys.stdout.write(_plain(f"with these changes:\n{changes}\n"))
     sys.stdout.flush()
     if trusted is None:
+        address = told.get("address") or "ADDRESS"
         raise RecipeError(
-            f"other code made it than runs here ({str(here['commit'])[:_SHOWN]}); to run that "
-            f"code, give --trust-code ADDRESS@{commit}"
+            f"other code made it than runs here ({str(ours['commit'])[:_SHOWN]}); to run that "
+            f"code, give --trust-code {shlex.quote(_plain(f'{address}@{pinned(told)}'))}"
         )
     address, _, wanted = trusted.rpartition("@")
-    if not address or wanted != commit:
-        raise RecipeError(f"--trust-code: it must be ADDRESS@{commit}, the code that made it")
+    if not address or wanted != pinned(told):
+        raise RecipeError(
+            f"--trust-code: it must be ADDRESS@{pinned(told)}, the code that made it"
+            f"{' and the changes above' if changes else ''}"
+        )
     if told.get("address") and public(address) != told["address"]:
-        log.warning("%s is not the address that its manifest names", address)
+        log.warning("%s is not the address that its manifest names", public(address) or "a folder")
     return _checkout(address, commit, changes, folder / "code")
 
 
@@ -136,21 +147,24 @@ def _plain(text: str) -> str:
 
 def _checkout(address: str, commit: str, changes: str, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    alone = {n: v for n, v in os.environ.items() if not n.startswith("GIT_")} | _ALONE
     for words, given in (
-        (["clone", "--quiet", "--no-checkout", "--", address, str(folder)], ""),
-        (["-C", str(folder), "checkout", "--quiet", commit], ""),
+        (["clone", "--quiet", "--no-checkout", "--template=", "--", address, str(folder)], ""),
         (["-C", str(folder), "remote", "remove", "origin"], ""),  # its address may hold a password
+        (["-C", str(folder), "checkout", "--quiet", commit], ""),
         *([(["-C", str(folder), "apply", "--whitespace=nowarn", "-"], changes)] if changes else []),
     ):
         done = subprocess.run(
-            ["git", *words],  # noqa: S607 (the caller's git)
+            ["git", "-c", f"core.attributesFile={os.devnull}", *words],  # noqa: S607 (their git)
             input=given.encode(errors="replace"),
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            # Only a clone needs what it is told: of keys, proxies and certificates.
+            env={**(os.environ if words[0] == "clone" else alone), "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
             check=False,
         )
         if done.returncode:
             said = " ".join(done.stderr.decode(errors="replace").split())
+            said = re.sub(r"\w+://\S+", "ADDRESS", said)  # git keeps its query
             what = next(word for word in words if word in ("clone", "checkout", "remote", "apply"))
             raise RecipeError(f"--trust-code: git {what}: {said}")
     return folder
@@ -161,7 +175,7 @@ def _seed(original: Original, folder: Path) -> None:
     pins = []
     for parent in original.parents:
         log.info("%s@%s", parent.repo, parent.commit[:_SHOWN])
-        came = download(parent)
+        came = original.download(parent)
         whole = manifests.payload_digest(manifests.payload_files(came))
         if (came / manifests.MANIFEST).exists() and whole != parent.payload:
             raise RecipeError(
@@ -180,8 +194,7 @@ def _run(original: Original, folder: Path, source: Path | None) -> Path:
     values = {**told["recipe"], "push_to_hub": False, "output_dir": str(folder / "result")}
     for parent in original.parents:
         _name_pushed(values, parent)
-    names = [re.sub(r"[^\w.-]|^\.+", "-", part) for part in Path(told["recipe_file"]).parts[-2:]]
-    recipe = folder / "recipes" / "/".join(names)
+    recipe = recipe_path(folder / "recipes", told["recipe_file"])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     settings = folder / "launcher.yaml"
@@ -195,6 +208,13 @@ def _run(original: Original, folder: Path, source: Path | None) -> Path:
     _call(command, _environment(original, folder, source), source or Path.cwd(), "it did not end")
     of_output = folder / "result" / original.output
     return of_output if of_output.is_dir() else folder / "result"
+
+
+def recipe_path(folder: Path, written: str) -> Path:
+    """LADDER/RECIPE of a manifest below `folder`, whatever path stands there."""
+    names = ["ladder", "recipe.yaml", *Path(written).parts][-2:]
+    plain = [re.sub(r"[^\w.-]|^\.+", "-", name)[-60:] for name in names]
+    return folder.joinpath(*(name.removeprefix(".") or "-" for name in plain))
 
 
 def _name_pushed(values: dict[str, Any], parent: Parent) -> None:
@@ -215,7 +235,7 @@ def _environment(original: Original, folder: Path, source: Path | None = None) -
         "HOME": str(folder),
         "MOXIN_HOME": str(home),
         "MOXIN_HUB": "local",
-        "MOXIN_NAMESPACE": original.pin.repo.partition("/")[0],
+        "MOXIN_NAMESPACE": original.told.get("namespace") or original.pin.repo.partition("/")[0],
         "OMP_NUM_THREADS": str(original.told["hardware"]["threads"] or 1),
         "PYTHONPATH": os.pathsep.join(path),
     }

@@ -49,7 +49,7 @@ def again(written: str, name: str) -> Again:
         )
     torch.set_num_threads(told["hardware"]["threads"] or 1)
     parents = {parent.key: parent for parent in original.parents}
-    facts = held_out.held_out(download(original.pin), _Pinned(parents), _keys(told))
+    facts = held_out.held_out(download(original.pin), _Pinned(original, parents), _keys(told))
     from_items = round(float(np.mean(items[name])), 4)
     return Again(told["metrics"][name], from_items, facts["metrics"][name])
 
@@ -58,10 +58,11 @@ def again(written: str, name: str) -> Again:
 class _Pinned:
     """The folder of an input, by the key that names it."""
 
+    original: Original
     parents: dict[str, Parent]
 
     def __call__(self, key: str, patterns: list[str] | None = None) -> Path:
-        return download(self.parents[key], patterns)
+        return self.original.download(self.parents[key], patterns)
 
 
 def _keys(told: dict[str, Any]) -> Any:

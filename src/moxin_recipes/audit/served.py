@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_url, hf_raise_for_status
 from moxin_recipes.hub import pull
 from moxin_recipes.hub.manifest import MANIFEST
 from moxin_recipes.hub.pull import Parent
-from moxin_recipes.hub.session import api, errors
+from moxin_recipes.hub.session import MissingError, api, errors
 from moxin_recipes.hub.side import File, Side
 from moxin_recipes.recipe.fields import Reference
 
@@ -24,6 +24,26 @@ _PIECE = 1 << 20  # bytes of a file in memory
 def _client() -> httpx2.Client:
     """A client that takes no for an answer: a file that the Hub cannot read is a finding."""
     return httpx2.Client(follow_redirects=True, timeout=60)
+
+
+def here(pin: Parent, home: str) -> Parent:
+    """A pin as this Hub has it: a mirror repeats a commit under another id.
+
+    It may do so in another namespace, of which `home` is the one that is looked at. Raises
+    MissingError where repository or commit are not on the Hub.
+    """
+    wanted = Reference(pin.key, pin.type, pin.repo, pin.commit)
+    try:
+        return replace(pin, commit=pull.commit_at(wanted, pin.repo))
+    except MissingError:
+        repo = f"{home}/{pin.repo.rpartition('/')[2]}"
+        try:
+            found = pull.commit_at(wanted, repo) if repo != pin.repo else pin.commit
+        except MissingError:
+            found = pin.commit
+        if found == pin.commit:  # no repetition of it
+            raise
+        return replace(pin, repo=repo, commit=found)
 
 
 @dataclass(frozen=True)
@@ -37,21 +57,23 @@ class Read:
 
 @dataclass
 class Revision:
-    """A repository at the commit of a pin; `files` are those that its tree lists."""
+    """A repository at the commit of a pin of this Hub; `files` are those that its tree lists."""
 
     pin: Parent
     side: Side
-    commit: str  # the pin's, or on a mirror the one that repeats it
     files: dict[str, File]
 
     @classmethod
     def of(cls, pin: Parent) -> "Revision":
         """Raises MissingError where repository or commit are not on the Hub."""
-        wanted = Reference(pin.key, pin.type, pin.repo, pin.commit)
-        commit = pull.commit_at(wanted, pin.repo)
         side = Side(api(), pin.repo, pin.type)
-        with errors(f"{pin.repo}@{commit[:12]}"):
-            return cls(pin, side, commit, side.files(commit))
+        with errors(f"{pin.repo}@{pin.commit[:12]}"):
+            return cls(pin, side, side.files(pin.commit))
+
+    @property
+    def commit(self) -> str:
+        """Its commit on this Hub."""
+        return self.pin.commit
 
     @property
     def place(self) -> str:
@@ -82,6 +104,10 @@ class Revision:
             return json.loads(b"".join(self._pieces(path)))
         except (ValueError, RecursionError):
             return []
+
+    def text(self, path: str) -> str:
+        """A file as text; what is no UTF-8 in it is replaced."""
+        return b"".join(self._pieces(path)).decode(errors="replace")
 
     def read(self, path: str) -> Read:
         """Reads a file of the tree to its end."""

@@ -7,14 +7,15 @@ pins, to repositories that were made from nothing on a Hub.
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moxin_recipes.audit.served import Read, Revision
+from moxin_recipes.audit import stated, told_by
+from moxin_recipes.audit.served import Read, Revision, here
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST, payload_digest
 from moxin_recipes.hub.pull import Parent, resolve
 from moxin_recipes.hub.releases import INDEX
-from moxin_recipes.hub.session import AwayError, HubError, MissingError, errors, qualified
+from moxin_recipes.hub.session import AwayError, HubError, MissingError, qualified
 from moxin_recipes.hub.side import File
 from moxin_recipes.recipe.fields import Reference
 
@@ -48,7 +49,8 @@ class Report:
 
 @dataclass(frozen=True)
 class _Visited:
-    commit: str  # on this Hub
+    repo: str  # on this Hub, and its commit there
+    commit: str
     payload: str
 
 
@@ -78,26 +80,31 @@ class Walk:
 
     def run(self, first: Parent, *, alone: bool = False) -> Iterator[str]:
         """Walks, and yields a line for each revision that is done; `alone` leaves out parents."""
-        todo = [(first, "")]
+        todo, home = [(first, "")], first.repo.partition("/")[0]
         while todo:
             pin, by = todo.pop()
             where = (pin.type, pin.repo, pin.commit)
             if where not in self._visited:
                 self._visited[where] = None
-                if revision := self._found(pin, by):
+                if revision := self._found(pin, by, home):
                     parents = self._visit(revision, where)
                     todo += [] if alone else [(parent, revision.place) for parent in parents]
                     yield f"{revision.place}  {pin.revision}, {len(revision.files)} files"
             self._check_pin(pin, by, self._visited[where])
 
-    def _found(self, pin: Parent, by: str) -> Revision | None:
+    def _found(self, pin: Parent, by: str, home: str) -> Revision | None:
         try:
-            return Revision.of(pin)
+            found = here(pin, home)
+            if found.repo != pin.repo:
+                self.report.leave(f"{pin.repo}: it is not here, and {found.repo} repeats it")
+            return Revision.of(found)
         except AwayError:
             raise
         except MissingError:
             made = f"; {by} was made of it (`{pin.key}`)" if by else ""
-            self.report.fault(f"{pin.repo}@{pin.commit[:12]}: it is not on the Hub{made}")
+            self.report.fault(
+                f"{pin.repo}@{pin.commit[:12]}: it is not on the Hub, or closed to this token{made}"
+            )
         except HubError as error:
             self.report.fault(str(error))
         return None
@@ -105,7 +112,7 @@ class Walk:
     def _visit(self, revision: Revision, where: Where) -> list[Parent]:
         """Checks a revision by itself; its parents."""
         self.report.revisions += 1
-        repo = where[:2]
+        repo = revision.pin.type, revision.pin.repo
         if repo not in self._references:
             self._references[repo] = revision.references()
         read = self._read(revision)
@@ -119,21 +126,22 @@ class Walk:
             self.report.fault(f"{revision.place}: it has no {MANIFEST}, and a stage made it")
             return []
         if told is None:
-            self._visited[where] = _Visited(revision.commit, revision.payload)
+            self._visited[where] = _Visited(revision.pin.repo, revision.commit, revision.payload)
             self.report.leave(f"{revision.place}: what it was made of; it has no {MANIFEST}")
             return []
-        parents = _parents(told.get("parents"))
-        if parents is None or not _is_manifest(told):
+        parents = told_by.parents(told.get("parents"))
+        if parents is None or not told_by.is_whole(told):
             self.report.fault(f"{revision.place}:{MANIFEST}: it is no whole manifest")
             return []
-        self._visited[where] = _Visited(revision.commit, told["payload"])
+        self._visited[where] = _Visited(revision.pin.repo, revision.commit, told["payload"])
         self._check_manifest(revision, told, read)
+        self._check_beside(revision, told)
         if pinned is not None and pinned != told.get("parents"):
             self.report.fault(f"{revision.place}:{INDEX}: it is not what its {MANIFEST} lists")
         for source, names in (told.get("distributions") or {}).items():
             came = f"{len(names)} packages" if len(names) > 1 else "".join(names)
             self.report.leave(f"that the source {source} is the text of {came}")
-        return parents + (_parents(pinned) or [])
+        return parents + (told_by.parents(pinned) or [])
 
     def _is_of_stages(self, revision: Revision) -> bool:
         there = self._references[revision.pin.type, revision.pin.repo]
@@ -187,12 +195,40 @@ class Walk:
                 self.report.fault(f"{place}:{path}: its {MANIFEST} does not list it")
         if payload_digest(files) != told["payload"]:
             self.report.fault(f"{place}:{MANIFEST}: its payload is not that of its files")
-        self._check_done(revision, str(told["key"]))
 
-    def _check_done(self, revision: Revision, key: str) -> None:
+    def _check_beside(self, revision: Revision, told: dict[str, Any]) -> None:
+        """Its card, its checkpoints, and what its stage pushed, each as far as the Hub answers."""
+        for check in (self._check_card, self._check_done, self._check_checkpoints):
+            try:
+                check(revision, told)
+            except HubError as error:
+                self.report.fault(str(error))
+
+    def _check_card(self, revision: Revision, told: dict[str, Any]) -> None:
+        if CARD not in revision.files:
+            self.report.fault(f"{revision.place}:{CARD}: its stage pushed one, and it is not there")
+        elif not self._alive:
+            for text in stated.faults(revision.text(CARD), told):
+                self.report.fault(f"{revision.place}:{CARD}: {text}")
+
+    def _check_checkpoints(self, revision: Revision, told: dict[str, Any]) -> None:
+        """The checkpoints that its stage left on the Hub are there."""
+        repo, there = revision.pin.repo, self._references[revision.pin.type, revision.pin.repo]
+        kept = told.get("checkpoints") or {}
+        for name, payload in kept.items():
+            if name not in there:
+                self.report.fault(f"{repo}: `{name}` is gone; {revision.place} lists it")
+                continue
+            pin = replace(revision.pin, revision=name, commit=there[name])
+            if (Revision.of(pin).manifest() or {}).get("payload") != payload:
+                self.report.fault(f"{repo}: `{name}` is another one than {revision.place} lists")
+        if kept:
+            self.report.leave(f"{repo}: the files of its checkpoints (`moxin verify REPO@BRANCH`)")
+
+    def _check_done(self, revision: Revision, told: dict[str, Any]) -> None:
         """What is on main or under a tag has the manifest that was tagged when it was done."""
         there = self._references[revision.pin.type, revision.pin.repo]
-        tag = f"done-{key[:12]}"
+        tag = f"done-{str(told['key'])[:12]}"
         name = revision.pin.revision
         if CHECKPOINT.search(name) or _COMMIT.fullmatch(name):
             return  # a checkpoint, or no name
@@ -202,15 +238,18 @@ class Walk:
                 f"to its end, or its {MANIFEST} is another one"
             )
         elif there[tag] != revision.commit:
-            with errors(f"{revision.pin.repo}@{there[tag][:12]}"):
-                done = revision.side.files(there[tag])
-            if done.get(MANIFEST) != revision.files[MANIFEST] or _made(done) != _made(
-                revision.files
-            ):
+            done = Revision.of(replace(revision.pin, commit=there[tag]))
+            if _made(done.files) != _made(revision.files):
                 self.report.fault(
                     f"{revision.place}:{MANIFEST}: it is not the one that its stage pushed "
                     f"(`{tag}`, {there[tag][:12]})"
                 )
+            if not self._alive and {CARD} <= done.files.keys() & revision.files.keys():
+                gone, more = stated.changes(revision.text(CARD), done.text(CARD))
+                for text in gone:
+                    self.report.fault(f"{revision.place}:{CARD}: {text}")
+                if more:
+                    self.report.leave(f"{revision.place}:{CARD}: {more} lines of its owner's")
 
     def _check_pin(self, pin: Parent, by: str, visited: _Visited | None) -> None:
         """The payload, and the name, of a pin are those that `by` recorded."""
@@ -222,7 +261,7 @@ class Walk:
                 f"{place}: its payload is {visited.payload[:19]}, and {by} was made of "
                 f"{pin.payload[:19]} (`{pin.key}`)"
             )
-        there = self._references[pin.type, pin.repo].get(pin.revision)
+        there = self._references[pin.type, visited.repo].get(pin.revision)
         if pin.revision == "main" or _COMMIT.fullmatch(pin.revision):
             return
         if there is None:
@@ -239,25 +278,3 @@ def _made(files: dict[str, File]) -> dict[str, File]:
     return {
         p: f for p, f in files.items() if p not in beside and not p.startswith(f"{EVAL_RESULTS}/")
     }
-
-
-def _is_manifest(told: dict[str, Any]) -> bool:
-    files, came = told.get("files"), told.get("distributions") or {}
-    return (
-        isinstance(came, dict)
-        and all(isinstance(names, list) for names in came.values())
-        and isinstance(told.get("payload"), str)
-        and isinstance(told.get("key"), str)
-        and isinstance(files, dict)
-        and all(isinstance(one, dict) and {"sha256", "size"} <= set(one) for one in files.values())
-    )
-
-
-def _parents(listed: Any) -> list[Parent] | None:
-    """The pins of a manifest or an index; None where they are none."""
-    try:
-        pins = [Parent(**{name: str(value) for name, value in one.items()}) for one in listed or ()]
-    except (TypeError, AttributeError):
-        return None
-    sound = all(pin.type in ("model", "dataset") and _COMMIT.fullmatch(pin.commit) for pin in pins)
-    return pins if sound else None

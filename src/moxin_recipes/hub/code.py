@@ -5,6 +5,7 @@ else lies about decides nothing. It goes into the manifest, so it must not hold 
 """
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from moxin_recipes import secrecy
 from moxin_recipes.recipe.strict import RecipeError
 
 LARGEST = 1_000_000  # bytes of a patch
@@ -21,21 +23,9 @@ _DIFF = (
     *("-c", "core.quotePath=true", "diff", "--binary", "--full-index", "--no-color"),
     *("--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/"),
 )
-# What services and tools give their tokens and keys as.
-_SECRET = re.compile(
-    r"\bhf_[A-Za-z0-9]{30,}\b|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bxox[abeoprs]-[\w-]{10,}|\bpypi-[\w-]{16,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|\bnvapi-[\w-]{16,}|\bgsk_\w{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|://[^\s/:@]+:[^\s/@]{3,}@"
-    r"|(?i:bearer)\s+[A-Za-z0-9._~+/-]{16,}|^\+machine \S+ login \S+ password \S+"
-    # A name that says so, and a value of letters and digits, or in quotes.
-    r"|(?i:(?:api_?key|access_?key|secret|token|passw(?:or)?d)\w*[\"'\]]*\s*[:=]\s*"
-    r"(?:[\"'][^\s\"'{}<>$]{12,}[\"']|(?=[A-Za-z+/=-]*\d)(?=[\d+/=-]*[A-Za-z])[A-Za-z0-9+/=-]{16,}\s*$))"
-)
 _NAMES = re.compile(
     r"(^|/)(\.env[^/]*|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|[^/]*\.(pem|p12|pfx|key))$"
 )
-_VARIABLES = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY")  # whose values are
 
 
 @functools.cache
@@ -99,6 +89,16 @@ def patch(top: Path) -> str:
     return changes
 
 
+def pinned(told: dict[str, Any]) -> str:
+    """What names a manifest's `code` whole: its commit, and the sha256 of its patch if it has one.
+
+    `COMMIT`, or `COMMIT+sha256:DIGEST` of the patch as UTF-8.
+    """
+    patch = told.get("patch") or ""
+    digest = hashlib.sha256(patch.encode(errors="surrogatepass")).hexdigest()
+    return f"{told.get('commit')}{f'+sha256:{digest}' if patch else ''}"
+
+
 def public(address: str) -> str | None:
     """The address of a repository without user and password; None for a folder of this machine."""
     if re.fullmatch(r"git@[\w.-]+:[^/].*", address):  # git@host:owner/name
@@ -116,7 +116,6 @@ def public(address: str) -> str | None:
 
 
 def _prove_no_secret(top: Path, changes: str) -> None:
-    known = [v for n, v in os.environ.items() if _VARIABLES.search(n.upper()) and len(v) > 8]
     name = ""
     for line in changes.split("\n"):
         if line.startswith("diff --git "):
@@ -125,8 +124,9 @@ def _prove_no_secret(top: Path, changes: str) -> None:
         if line == "GIT binary patch" and (top / name).is_file():
             content = (top / name).read_bytes()
             said = [content.decode("latin-1"), content.decode("utf-16", "ignore")]
-        found = any(_SECRET.search(text) or any(value in text for value in known) for text in said)
-        if found or (line.startswith("diff --git ") and _NAMES.search(name)):
+        if any(map(secrecy.in_code, said)) or (
+            line.startswith("diff --git ") and _NAMES.search(name)
+        ):
             raise RecipeError(
                 f"{top / name} is changed and not committed, a result records that, and it holds "
                 "what looks like a secret; take it out of src/ and recipes/"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import yaml
 from huggingface_hub import RepoCard
 
 from moxin_recipes.hub.manifest import CARD
@@ -55,8 +56,8 @@ specified|unspecified|true|false
 """
 _NOTHING = frozenset(["", *_NO_NAMES.replace("\n", " ").strip().split("|")])
 _NON_COMMERCIAL = re.compile(
-    r"\bNC(?:\b|\d)|non-?\s?commercial|personal use|research[- ](?:only|purposes?)|academic"
-    r"|evaluation[- ]only",
+    r"\bNC(?:\b|\d)|\bBY[- ]?NC|non-?\s?commercial|personal use|academic"
+    r"|research[- ](?:only|purposes?)|evaluation[- ]only",
     re.IGNORECASE,
 )
 _OTHER = re.compile(
@@ -114,16 +115,37 @@ def parts_of(place: str, manifest: dict[str, Any] | None, card: str) -> list[Par
         return [
             Part(**part) for part in manifest.get("licenses", [{"license": UNKNOWN, "of": place}])
         ]
-    stated = RepoCard(card, ignore_metadata_errors=True).data.to_dict()
-    declared = stated.get("license")
-    if declared == "other":
+    stated, _ = read_card(card)
+    declared, link = stated.get("license"), str(stated.get("license_link") or "")
+    if str(declared).strip().lower() == "other":
         declared = stated.get("license_name")
+        if _NON_COMMERCIAL.search(link.replace("_", " ")):
+            declared = f"{declared} ({link})" if declared else link
     return [Part(named(declared), place)]
+
+
+def read_card(card: str) -> tuple[dict[str, Any], str]:
+    """Metadata and text of a card; all is text where its metadata cannot be read."""
+    try:
+        read = RepoCard(card)
+    except (ValueError, yaml.YAMLError):
+        return {}, card
+    return read.data.to_dict(), str(read.text)
 
 
 def listed(parts: Iterable[Part]) -> list[dict[str, str]]:
     """Parts as the manifest has them: each once, in order."""
     return [asdict(part) for part in sorted(set(parts))]
+
+
+def is_listed(found: Any) -> bool:
+    """Whether a manifest's licences are as `listed` writes them."""
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"license", "of"}
+        and all(isinstance(text, str) for text in one.values())
+        for one in found
+    )
 
 
 def metadata(parts: list[dict[str, str]]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from moxin_hub import launcher
-from moxin_recipes import environment
+from moxin_recipes import environment, secrecy
 from moxin_recipes.hub.mirror_api import Copy
 from moxin_recipes.hub.session import HubError, refusal, upload_refusal
 from moxin_recipes.hub.side import NAMELESS, Side
@@ -54,6 +54,11 @@ class End:
             return cls(environment.home() / "hub")
         if name == "hf":
             return cls(None, environment.PUBLIC_ENDPOINT, token or get_token())
+        if "://" in name and not secrecy.is_bare(name):
+            raise HubError(
+                f"--from and --to: an address has no user, no password and no query; {_TOKENS} "
+                "hold the tokens"
+            )
         if name.startswith(("http://", "https://")):
             return cls(None, name.rstrip("/"), token)
         if "/" not in name and not Path(name).is_dir():

@@ -26,6 +26,23 @@ def alike(branch: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\d+$", r"\\d+", re.escape(branch)))
 
 
+def of_run(repo: str, repo_type: str, branch: str, key: str) -> dict[str, str]:
+    """Branch → payload of a run's checkpoints on the Hub, in order.
+
+    Their names differ from `branch` in the step alone, and their manifests have the same `key`.
+    """
+    repo = qualified(repo)
+    with errors(repo):
+        refs = api().list_repo_refs(repo, repo_type=repo_type).branches
+    found = {}
+    for ref in refs:
+        if alike(branch).fullmatch(ref.name):
+            told = manifest_told(repo, repo_type, ref.target_commit) or {}
+            if told.get("key") == key and "payload" in told:
+                found[ref.name] = str(told["payload"])
+    return {name: found[name] for name in in_order(found)}
+
+
 @dataclass(frozen=True)
 class Retention:
     """The last `keep` checkpoints of a run stay, each of which is a branch; None keeps all."""
@@ -53,16 +70,12 @@ class Retention:
         repo = qualified(repo)
         with errors(repo):
             refs = api().list_repo_refs(repo, repo_type=repo_type).branches
-        same_name = alike(branch)
-        same_run, left = [], []
+        same_name, left = alike(branch), []
         for ref in refs:
             name = ref.name.removeprefix(INCOMING)
             if name != ref.name and same_name.fullmatch(name) and step(name) < step(branch):
                 left.append(ref.name)
-            if same_name.fullmatch(ref.name):
-                told = manifest_told(repo, repo_type, ref.target_commit) or {}
-                if told.get("key") == key:
-                    same_run.append(ref.name)
+        same_run = of_run(repo, repo_type, branch, key)
         for old in (*left, *sorted(set(same_run) - set(self.stay(same_run)), key=step)):
             with errors(f"{repo}@{old}"):
                 api().delete_branch(repo, branch=old, repo_type=repo_type)

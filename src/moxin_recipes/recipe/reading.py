@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from moxin_recipes import environment
+from moxin_recipes import environment, secrecy
 from moxin_recipes.recipe import evaluation_sets, fields
 from moxin_recipes.recipe.base import StageKeys
 from moxin_recipes.recipe.fields import Reference
@@ -106,6 +106,12 @@ def read(path: Path, overrides: list[str] | None = None) -> Recipe[StageKeys]:
     if values.get("stage") not in stages():
         raise RecipeError(f"{path}: `stage` must be one of {', '.join(stages())}")
     _list_sets(path, values)
+    if key := secrecy.in_values(values):
+        raise RecipeError(
+            f"{path}: `{key}`: it holds what looks like a secret, or is an address with a user, a "
+            "password or a query, and a result records its recipe; give secrets as variables "
+            "(HF_TOKEN, MOXIN_TEACHER_TOKEN)"
+        )
     kind = keys_of(values["stage"])
     names = {field.name for field in dataclasses.fields(kind)}
     try:

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from moxin_recipes.hub.outbox import Outbox
 from moxin_recipes.hub.pull import STATE
-from moxin_recipes.hub.retention import Retention
+from moxin_recipes.hub.retention import Retention, of_run
 from moxin_recipes.models.published import save_as_published
 from moxin_recipes.models.weights import check_whole, is_sharded, merge
 from moxin_recipes.recipe import resume
@@ -166,19 +166,30 @@ class Checkpoints(TrainerCallback):
         self._trainer.processing_class.save_pretrained(folder)
         return folder
 
-    def finish(self) -> None:
-        """Waits until every checkpoint is sealed and on the Hub; raises if one cannot be."""
+    def finish(self) -> dict[str, str]:
+        """Waits until every checkpoint is sealed and on the Hub; raises if one cannot be.
+
+        Returns branch → payload of those that stay there.
+        """
         self._wait()
-        if self._outbox is not None:
-            self._outbox.finish()
+        if self._outbox is None:
+            return {}
+        self._outbox.finish()
+        repo, key = self._run.keys.hub_model_id, self._run.identity.key
+        branch = states.branch_of(self._run, 0)
+        return {
+            name: payload
+            for kind in (branch, STATE + branch)
+            for name, payload in of_run(repo, "model", kind, key).items()
+        }
 
 
 def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dict[str, Any]:
     """Trains from the last intact checkpoint, here or on the Hub; saves the model to `run.folder`.
 
     It shows the progress, with tokens a second if each sequence has `sequence_length` tokens.
-    Returns facts for the manifest: `log`, the training history, and `tokens`, the tokens that were
-    read, or None if the trainer does not count them.
+    Returns facts for the manifest: `log`, the training history, `tokens`, the tokens that were
+    read, or None if the trainer does not count them, and `checkpoints`, those that stay on the Hub.
     """
     if not isinstance(trainer.model, PeftModel):
         save_as_published(trainer.model)
@@ -208,12 +219,12 @@ def train(run: Job, trainer: Trainer, sequence_length: int | None = None) -> dic
     trainer.save_model(str(run.folder))
     if trainer.is_fsdp_enabled:
         adapters.gather(trainer, run.folder)
-    run.ranks.once(
+    kept = run.ranks.once(
         "the model in its folder, the checkpoints on the Hub",
         lambda: _complete(run, trainer, checkpoints),
     )
     history = trainer.state.log_history
-    return {"log": thinned(history), "tokens": _tokens(history)}
+    return {"log": thinned(history), "tokens": _tokens(history), "checkpoints": kept}
 
 
 def _remove_weights(folder: Path) -> None:
@@ -223,12 +234,13 @@ def _remove_weights(folder: Path) -> None:
             stale.unlink()
 
 
-def _complete(run: Job, trainer: Trainer, checkpoints: Checkpoints) -> None:
+def _complete(run: Job, trainer: Trainer, checkpoints: Checkpoints) -> dict[str, str]:
     """What is left to rank 0 after the save; the network is waited for."""
-    checkpoints.finish()
+    kept = checkpoints.finish()
     adapters.merge(trainer, run.folder, run.pull("model_name_or_path"))
     (run.folder / "training_args.bin").unlink()
     check_whole(run.folder)
+    return kept
 
 
 def _tokens(history: list[dict[str, Any]]) -> int | None:

@@ -48,6 +48,11 @@ def named(score: dict[str, Any]) -> str:
     return f"{score['metric']}{filtered}"
 
 
+def without_table(body: str) -> str:
+    """The text without the table of scores."""
+    return _BLOCK.sub("", body)
+
+
 def with_table(body: str, units: list[Unit]) -> str:
     """The text with the table at its place, at the end of a text that has none."""
     block = "\n".join((BEGIN, *_table(units), END))

@@ -80,6 +80,8 @@ class DistillKeys(StageKeys):
         """The teacher has what it needs, and the rewards are there."""
         super().check()
         need(self, _NEEDS[self.teacher], f"`teacher: {self.teacher}` needs it")
+        if self.base_url and not self.base_url.startswith(("https://", "http://")):
+            raise RecipeError("`base_url`: it must begin with https:// or http://")
         asks = self.teacher not in ("program", "recorded")
         if asks and self.samples > 1 and not self.temperature:
             raise RecipeError(
