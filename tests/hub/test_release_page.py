@@ -212,7 +212,7 @@ def test_the_page(tmp_path: Path) -> None:
         "| 00-data | sums | 40 | 2 | 3 | 3 |\n",
         "All stages together: 90 seconds, about 0.5 kWh.",
         "| 30-sft | 90 seconds | 1 × C | – | 0.5 | – |\n",
-        "| ODC-By | the source b |\n",
+        "| the source b | ODC-By |\n",
         "\nmoxin replay me/release\n",
     ):
         assert line in page
