@@ -78,10 +78,12 @@ class Browser:
             "value"
         )
 
-    def picture(self, file: Path) -> None:
-        """The whole page as a PNG."""
+    def picture(self, file: Path, *, before: str = "", scale: int = 1) -> None:
+        """The page as a PNG, whole or down to the element of a CSS selector."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        top = f"document.querySelector({before!r}).getBoundingClientRect().top"
+        height = self.value(top) if before else size["height"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": scale}
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
         file.write_bytes(base64.b64decode(data))
 

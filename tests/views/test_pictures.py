@@ -132,6 +132,11 @@ def test_what_was_removed_has_its_share_of_what_was_read() -> None:
     distill = stage("40-distill", "c3", counts={"kept": 3, "problems": 4, "rejected: late": 1})
     found = {table.title: table for table in tables.data([data, distill])}
     assert found["Text to train on (00-data)"].rows == [["code", "–", "300", "70", "–", "–"]]
+    corpus_panel, distilled = pictures.removed([data, distill])
+    assert isinstance(corpus_panel, Bars)
+    assert corpus_panel.rows == [("code", {"kept": 60.0, "short": 30.0, "duplicate": 10.0})]
+    assert isinstance(distilled, Bars)
+    assert distilled.rows == [("answers", {"kept": 75.0, "rejected": 25.0})]
     removed = found["Kept and removed (00-data)"].rows
     assert ["code", "short", "3", "30.0%"] in removed
     assert ["web", "kept", "0", "–"] in removed

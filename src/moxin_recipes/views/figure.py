@@ -186,8 +186,12 @@ def _curves(axis: Any, panel: Curves) -> None:
 
 def _legend(axis: Any) -> None:
     """Under the axis and its label, where it hides nothing."""
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.4}
-    axis.legend(**below, ncols=3, columnspacing=1.2)
+    from matplotlib.transforms import ScaledTranslation
+
+    down = ScaledTranslation(0, -0.5, axis.figure.dpi_scale_trans)  # inches
+    below = {"bbox_to_anchor": (0, 0), "bbox_transform": axis.transAxes + down}
+    look = {"ncols": 3, "columnspacing": 1.2, "handlelength": 1.4}
+    axis.legend(loc="upper left", **below, **look, borderpad=0, borderaxespad=0)
 
 
 def _running(values: tuple[float, ...]) -> list[float]:

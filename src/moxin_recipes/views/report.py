@@ -84,7 +84,10 @@ def sections(stages: Sequence[Stage]) -> list[Section]:
         ),
         Section("Scores", "No model has been evaluated.", [*pictures.revisions(stages)], scored),
         Section(
-            "Data", "No data stage is done.", [*pictures.sources(stages)], [*tables.data(stages)]
+            "Data",
+            "No data stage is done.",
+            [*pictures.removed(stages), *pictures.sources(stages)],
+            [*tables.data(stages)],
         ),
         Section(
             "Time and cost",
