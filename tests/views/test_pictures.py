@@ -252,3 +252,9 @@ def test_manifests_without_scores_make_a_page_that_says_what_is_missing() -> Non
     assert "No stage has both planned and counted tokens." in page
     assert "<title>a &lt;script&gt;" in page
     assert "<script" not in page
+
+
+def test_a_note_names_keys_as_code() -> None:
+    facts = {"trainer": {"num_train_epochs": 1, "max_length": 64, "max_steps": -1}, "tokens": 10}
+    page = report.page("ladder", [stage("00-data", "c0"), stage("30-sft", "c1", **facts)])
+    assert "(<code>max_length</code> 64)" in page

@@ -100,7 +100,7 @@ def metrics(stages: Stages) -> Iterator[Table]:
             between = _interval(*interval(stage, name)) if known else "–"
             rows.append((stage.name, name.replace("_", " "), _fixed(value), between))
     columns = ("stage", "measured", "value", "95 % interval")
-    yield from _table("All that was measured", columns, rows)
+    yield from _table("All that was measured", columns, rows, folded=True)
 
 
 def scores(stages: Stages) -> Iterator[Table]:
