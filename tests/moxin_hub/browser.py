@@ -78,7 +78,7 @@ class Browser:
             "value"
         )
 
-    def picture(self, file: Path, *, before: str = "", scale: int = 1) -> None:
+    def picture(self, file: Path, *, before: str = "", scale: float = 1) -> None:
         """The page as a PNG, whole or down to the element of a CSS selector."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         top = f"document.querySelector({before!r}).getBoundingClientRect().top"

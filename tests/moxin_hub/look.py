@@ -46,8 +46,8 @@ def main() -> None:
                     of = f"{name}, {width} px, {scheme}"
                     faults += [f"{of}: {fault}" for fault in _faults(browser, own, width)]
         for scheme in _SCHEMES:  # what the README shows; the report was opened last
-            browser.open(address, 1000, dark=scheme == "dark")
-            browser.picture(pictures / f"head-{scheme}.png", before="#lineage", scale=2)
+            browser.open(address, 1080, dark=scheme == "dark")
+            browser.picture(pictures / f"head-{scheme}.png", before="#lineage", scale=1.5)
         browser.close()
         hub.stop()
     sys.stdout.write(f"{len(list(pictures.glob('*.png')))} pictures in {pictures}\n")
