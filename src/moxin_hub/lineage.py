@@ -8,23 +8,26 @@ from typing import Any
 
 _ARTIFACT = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?/tree/[\w.-]{1,200}", re.ASCII)
 _PREFIXES = {"model": "/", "dataset": "/datasets/"}
-_FACTS = ("stage", "recipe_name", "seconds", "tokens")
-_MOST = 40  # metrics, and parents, that are shown
+_FACTS = {"stage": "stage", "recipe_name": "recipe", "seconds": "seconds", "tokens": "tokens"}
+_MOST = 40  # parents that are shown
 _LONGEST = 120  # characters of one value
 
 
 def read(text: str) -> dict[str, Any]:
-    """`facts` and `metrics`, texts by name, and `parents`; {} where no manifest can be read."""
+    """`facts`, texts by name, and `parents`; {} where no manifest can be read."""
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(manifest, dict) or not isinstance(manifest.get("stage"), str):
         return {}
-    parents, metrics = manifest.get("parents"), manifest.get("metrics")
+    parents = manifest.get("parents")
     return {
-        "facts": _texts({name: manifest.get(name) for name in _FACTS}),
-        "metrics": _texts(metrics) if isinstance(metrics, dict) else {},
+        "facts": {
+            shown: _text(value)
+            for name, shown in _FACTS.items()
+            if isinstance(value := manifest.get(name), str | int | float)
+        },
         "parents": [
             _parent(parent)
             for parent in (parents if isinstance(parents, list) else [])[:_MOST]
@@ -40,15 +43,6 @@ def _parent(parent: dict[str, Any]) -> dict[str, str]:
     address = _PREFIXES[kind] + path if kind in _PREFIXES and _ARTIFACT.fullmatch(path) else ""
     key = _text(parent.get("key", ""))
     return {"repo": repo[:_LONGEST], "commit": commit[:8], "key": key, "address": address}
-
-
-def _texts(values: dict[str, Any]) -> dict[str, str]:
-    """Names and values as they are shown; lists, mappings and null are left out."""
-    return {
-        _text(name): _text(value)
-        for name, value in list(values.items())[:_MOST]
-        if value is not None and not isinstance(value, dict | list)
-    }
 
 
 def _text(value: object) -> str:

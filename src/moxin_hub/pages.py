@@ -17,13 +17,13 @@ from moxin_hub import lineage, tree
 from moxin_hub.auth import Role
 from moxin_hub.errors import HubError
 from moxin_hub.launcher import PAGE_ROUTE
-from moxin_hub.markup import breakable, card
+from moxin_hub.markup import card
 from moxin_hub.repository import Info, Repository, title_and_message
 from moxin_hub.web import Call, Router
 
 router = Router()
 _FOLDER = Path(__file__).parent / "templates"
-_STYLE = (_FOLDER / "style.css").read_bytes()
+_STYLE, _ICON = ((_FOLDER / name).read_bytes() for name in ("style.css", "icon.svg"))
 _TEMPLATES = Environment(
     loader=FileSystemLoader(_FOLDER),
     autoescape=True,
@@ -32,7 +32,6 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["minute"] = lambda time: datetime.fromtimestamp(time, UTC).isoformat(" ")[:16]
-_TEMPLATES.filters["breakable"] = breakable
 _TEMPLATES.globals |= {"most_files": 1000, "most_references": 60}  # branches, and tags, of each
 _MOST_COMMITS = 30
 _TITLES = {400: "Bad request", 401: "Not found", 403: "No access", 404: "Not found"}
@@ -60,6 +59,11 @@ async def open_session(call: Call) -> Response:
 @router.add("GET", "/-/style.css")
 async def style(call: Call) -> Response:  # noqa: ARG001
     return Response(_STYLE, media_type="text/css", headers=_HEADERS)
+
+
+@router.add("GET", "/-/icon.svg")
+async def icon(call: Call) -> Response:  # noqa: ARG001
+    return Response(_ICON, media_type="image/svg+xml", headers=_HEADERS)
 
 
 @router.add("GET", "/")

@@ -57,6 +57,12 @@ def unfolded(page: str) -> str:
     return re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
 
 
+def test_a_measure_stands_beside_its_error(model: Path) -> None:
+    metrics = {"accuracy": 0.75, "accuracy_stderr": 0.02, "ended": 1}
+    page = render("me/x", "model", manifest(metrics=metrics), model)
+    assert "| accuracy | 0.7500 | 0.0200 |\n| ended | 1 | – |\n\n" in page
+
+
 def test_hashes_and_what_was_installed_are_folded_away(model: Path) -> None:
     counts = {f"source {number}": number for number in range(13)}
     rows = [

@@ -79,8 +79,18 @@ def test_what_a_card_says(names: list[str], expected: dict[str, str], tmp_path: 
     assert {name: data[name] for name in expected} == expected
     assert ("license_link" in data) == (expected["license"] == "other")
     for part in parts:
-        assert f"| {part['license']} | {part['of']} |" in text
+        assert f"| {part['of']} | {part['license']} |" in text
     assert ("Nothing is known of the licence" in text) == (not parts)
+
+
+def test_a_card_names_each_part_once(tmp_path: Path) -> None:
+    names = ("ODC-By", "MIT", "CC-BY-NC-4.0")
+    parts = [{"license": name, "of": "the source web"} for name in names]
+    manifest = {**MANIFEST, "licenses": parts, "payload": "p"}
+    line = "| the source web | CC-BY-NC-4.0 (non-commercial); MIT; ODC-By |\n"
+    assert line in render("me/x", "model", manifest, tmp_path)
+    of_release = {"stage": "release", "release": {"licenses": parts}, "licenses": []}
+    assert line in render("me/x", "model", manifest | of_release, tmp_path)
 
 
 def card(**metadata: Any) -> bytes:

@@ -73,7 +73,8 @@ def test_evaluation_items_by_who_looked() -> None:
 
 
 def took(name: str, seconds: float, **more: Any) -> dict[str, Any]:
-    machine = {"machine": "x", "gpus": [], "processes": 1, "cpu": "C", **more.pop("on", {})}
+    machine = {"machine": "x", "gpus": [], "processes": 1, "cpus": 2, "cpu": "C"}
+    machine |= more.pop("on", {})
     return {"recipe_name": name, "key": name, "seconds": seconds, "hardware": machine, **more}
 
 
@@ -89,9 +90,9 @@ def test_the_cost_of_a_stage_counts_once() -> None:
         ]
     )
     assert [(row["stage"], row["seconds"], row["tokens"], row["on"]) for row in rows] == [
-        ("00-data", 7.0, 3, "1 × C"),
+        ("00-data", 7.0, 3, "2 CPUs (C)"),
         ("30-sft", 100.0, 9, "2 × H"),
-        ("42-grpo", 1.0, None, "1 × C"),
+        ("42-grpo", 1.0, None, "2 CPUs (C)"),
     ]
     assert total == {"seconds": 108.0, "energy_kwh": 0.75, "price": 2.0}
     assert released.costs([took("x", 1.0)])[1] == {"seconds": 1, "energy_kwh": None, "price": None}
@@ -206,13 +207,13 @@ def test_the_page(tmp_path: Path) -> None:
     for line in (
         "base_model:\n- me/cot\nbase_model_relation: finetune\n",
         'turns = [{"role": "user", "content": "1+1?"}]\n',
-        "| 31-dpo | accuracy on `x` (greedy) | 0.2500 (0.1000 to 0.4000) | 0.5000 | 40 |\n",
+        "| 31-dpo | accuracy on `x` (greedy) | 0.250 (0.100 to 0.400) | 0.500 | 40 |\n",
         "](lineage.svg)\n",
         "| corpus: web | 90 | 10 | 3 | MIT |\n",
         "| 00-data | sums | 40 | 2 | 3 | 3 |\n",
         "All stages together: 90 seconds, about 0.5 kWh.",
-        "| 30-sft | 90 seconds | 1 × C | – | 0.5 | – |\n",
-        "| ODC-By | the source b |\n",
+        "| 30-sft | 90 seconds | 2 CPUs (C) | – | 0.5 | – |\n",
+        "| the source b | ODC-By |\n",
         "\nmoxin replay me/release\n",
     ):
         assert line in page

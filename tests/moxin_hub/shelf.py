@@ -9,16 +9,12 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from running_hub import Hub
 
 _BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-METRIC = "longer_split_accuracy_of_answers_in_the_form_that_was_asked_for_without_a_space"
 
 
 def manifest(stage: str, parents: list[dict[str, str]]) -> dict[str, Any]:
     """What the pages read of a manifest as stages write it."""
-    metrics = {"accuracy": 0.95833, METRIC: 0.0102}
-    return {
-        **{"stage": stage, "recipe_name": f"30-{stage}", "parents": parents, "metrics": metrics},
-        **{"seconds": 47.3, "tokens": 421_388},
-    }
+    made = {"stage": stage, "recipe_name": f"30-{stage}", "parents": parents}
+    return made | {"seconds": 47.3, "tokens": 421_388}
 
 
 def fill(api: HfApi) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd
 from running_hub import Hub
-from shelf import METRIC, browse, fill, manifest
+from shelf import browse, fill, manifest
 
 from moxin_hub import lineage, markup, pages
 from moxin_hub.maintenance import fsck, gc
@@ -59,6 +59,9 @@ def test_the_list_of_repositories(shelf: Hub) -> None:
     assert all(address.startswith("/") and address[1:2] != "/" for address in addresses)
     status, headers, style = browse(shelf, "/-/style.css")
     assert (status, headers["content-type"]) == (200, "text/css; charset=utf-8")
+    status, headers, icon = browse(shelf, "/-/icon.svg")
+    assert (status, headers["content-type"]) == (200, "image/svg+xml")
+    assert "href" not in icon
     assert "url(" not in style
     assert "@import" not in style
 
@@ -70,7 +73,7 @@ def test_a_repository(shelf: Hub) -> None:
     api.upload_file(path_or_fileobj=b"x", path_in_repo="later.txt", repo_id=name)
     status, _, page = browse(shelf, f"/{name}")
     assert status == 200
-    for text in ("<dt>stage</dt><dd>pretrain</dd>", "<dd>0.9583</dd>", "<dd>421,388</dd>", "47.3",
+    for text in ("<dt>stage</dt><dd>pretrain</dd>", "<dd>421,388</dd>", "47.3",
                  "pretrain-2k-step-000100", "done-5f3c5f3c5f3c", "moxin: pretrain", "later.txt",
                  "<h2>Scores</h2>"):  # fmt: skip
         assert text in page
@@ -98,8 +101,7 @@ def test_a_repository(shelf: Hub) -> None:
 def test_what_the_layout_stands_on(shelf: Hub) -> None:
     """Pairs and rows that may wrap, and a style for each class; the rest is for `make look`."""
     page = browse(shelf, "/nano/moxin-nano-base")[2]
-    name = METRIC.replace("_", "_<wbr>")
-    assert f"<div><dt>{name}</dt><dd>0.0102</dd></div>" in page
+    assert "<div><dt>recipe</dt><dd>30-pretrain</dd></div>" in page
     assert re.search(r'<li><a class="name" href="[^"]+/config.json">config.json</a>\s*<span', page)
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     style = browse(shelf, "/-/style.css")[2]
@@ -151,7 +153,7 @@ def test_a_hostile_card_is_harmless(shelf: Hub) -> None:
         {"repo": "javascript:x", "commit": "0" * 40, "type": "model"},
     ]
     about = manifest("<i>sft</i>", parents)
-    about |= {"metrics": {"<b>": "<script>", "deep": {"a": [1]}}, "seconds": "\ud800", "code": 7}
+    about |= {"recipe_name": "<script>", "tokens": {"a": [1]}, "seconds": "\ud800", "code": 7}
     api.create_commit(
         repo,
         [
@@ -170,7 +172,7 @@ def test_a_hostile_card_is_harmless(shelf: Hub) -> None:
     where = f"/{repo}/resolve/main"
     for target in re.findall(r'(?:href|src)="([^"]*)"', page):
         assert target in ("#", "http://good.example/x") or target.startswith(
-            (f"/{repo}", "/-/style.css")
+            (f"/{repo}", "/-/style.css", "/-/icon.svg")
         ) or target == "/", target  # fmt: skip
     assert "/tree/%22onload%3D%22x%3Cscript%3E" in page
     assert f'src="{where}/plots/loss.png"' in page

@@ -132,6 +132,11 @@ def test_what_was_removed_has_its_share_of_what_was_read() -> None:
     distill = stage("40-distill", "c3", counts={"kept": 3, "problems": 4, "rejected: late": 1})
     found = {table.title: table for table in tables.data([data, distill])}
     assert found["Text to train on (00-data)"].rows == [["code", "–", "300", "70", "–", "–"]]
+    corpus_panel, distilled = pictures.removed([data, distill])
+    assert isinstance(corpus_panel, Bars)
+    assert corpus_panel.rows == [("code", {"kept": 60.0, "short": 30.0, "duplicate": 10.0})]
+    assert isinstance(distilled, Bars)
+    assert distilled.rows == [("answers", {"kept": 75.0, "rejected": 25.0})]
     removed = found["Kept and removed (00-data)"].rows
     assert ["code", "short", "3", "30.0%"] in removed
     assert ["web", "kept", "0", "–"] in removed
@@ -247,3 +252,9 @@ def test_manifests_without_scores_make_a_page_that_says_what_is_missing() -> Non
     assert "No stage has both planned and counted tokens." in page
     assert "<title>a &lt;script&gt;" in page
     assert "<script" not in page
+
+
+def test_a_note_names_keys_as_code() -> None:
+    facts = {"trainer": {"num_train_epochs": 1, "max_length": 64, "max_steps": -1}, "tokens": 10}
+    page = report.page("ladder", [stage("00-data", "c0"), stage("30-sft", "c1", **facts)])
+    assert "(<code>max_length</code> 64)" in page

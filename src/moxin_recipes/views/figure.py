@@ -107,7 +107,8 @@ def svg(panel: Panel | Lineage, name: str) -> str:
     if isinstance(panel, Lineage):
         height = 0.27 * len(panel.nodes) + 0.2
     elif not isinstance(panel, Curves):
-        legend = 0.2 * -(-len(panel.parts) // 3) if isinstance(panel, Bars) else 0
+        parts = panel.parts if isinstance(panel, Bars) else []
+        legend = 0.2 * -(-len(parts) // _columns(parts))
         height = max(1.3, 0.42 * len(panel.rows) + 0.6 + legend)
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
@@ -174,7 +175,8 @@ def _curves(axis: Any, panel: Curves) -> None:
             low, high = zip(*line.band, strict=True)
             axis.fill_between(places, low, high, color=colour, alpha=0.2, lw=0)
     axis.set_xlabel(panel.x)
-    axis.set_ylabel(panel.y)
+    if not panel.title.endswith(panel.y):  # else the heading says it
+        axis.set_ylabel(panel.y)
     largest = max(place for line in panel.lines for place, _ in line.points)
     if largest >= 10_000:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -186,8 +188,19 @@ def _curves(axis: Any, panel: Curves) -> None:
 
 def _legend(axis: Any) -> None:
     """Under the axis and its label, where it hides nothing."""
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.4}
-    axis.legend(**below, ncols=3, columnspacing=1.2)
+    from matplotlib.transforms import ScaledTranslation
+
+    down = ScaledTranslation(0, -0.5, axis.figure.dpi_scale_trans)  # inches
+    below = {"bbox_to_anchor": (0, 0), "bbox_transform": axis.transAxes + down}
+    columns = _columns(axis.get_legend_handles_labels()[1])
+    look = {"ncols": columns, "columnspacing": 1.2, "handlelength": 1.4}
+    axis.legend(loc="upper left", **below, **look, borderpad=0, borderaxespad=0)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """How many columns of a legend have room beside each other."""
+    widest = max(map(len, labels), default=0)
+    return 3 if widest <= 17 else 2
 
 
 def _running(values: tuple[float, ...]) -> list[float]:

@@ -1,5 +1,7 @@
 """Which pictures the manifests of a ladder have in them."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -177,6 +179,34 @@ def sources(stages: Stages) -> Iterator[Panel]:
     ]
     if read:
         yield Bars("What each phase read", "tokens", read)
+
+
+def removed(stages: Stages) -> Iterator[Panel]:
+    """What became of each source: the share that was kept, and of each kind of reason."""
+    for stage in stages:
+        shares: dict[str, dict[str, float]] = {}
+        for source, what, _, share in outcomes(stage):
+            if share is not None:
+                kinds = shares.setdefault(source, {"kept": 0.0})
+                kind = what.partition(":")[0]
+                kinds[kind] = kinds.get(kind, 0.0) + 100 * share
+        if shares:
+            title = f"Kept and removed ({stage.name})"
+            yield Bars(title, "% of what was read", list(shares.items()))
+
+
+def outcomes(stage: Stage) -> list[tuple[str, str, int, float | None]]:
+    """(source, kept or why not, how many, which share) of a corpus, and of a distilled set."""
+    corpus = stage.outputs.get("hub_corpus_id")
+    counts = (corpus.manifest.get("counts") or {}) if corpus else {}
+    found = [(*name.partition("/")[::2], count) for name, count in counts.items()]
+    if stage.recipe.stage == "distill":
+        told = (stage.main.get("counts") or {}).items()
+        found += [("answers", *one) for one in told if re.match(r"kept$|rejected", one[0])]
+    whole: Counter[str] = Counter()
+    for source, _, count in found:
+        whole[source] += count
+    return [(*one, one[2] / whole[one[0]] if whole[one[0]] else None) for one in found]
 
 
 def tokens_of_sources(stage: Stage) -> dict[str, int]:

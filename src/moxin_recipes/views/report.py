@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moxin_recipes.views import figure, lineage, pictures, planned, tables
 from moxin_recipes.views.panels import Panel
@@ -43,6 +43,7 @@ def page(ladder: str, stages: Sequence[Stage]) -> str:
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
+    environment.filters["code"] = _code
     template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
     return template.render(
         ladder=ladder,
@@ -84,7 +85,10 @@ def sections(stages: Sequence[Stage]) -> list[Section]:
         ),
         Section("Scores", "No model has been evaluated.", [*pictures.revisions(stages)], scored),
         Section(
-            "Data", "No data stage is done.", [*pictures.sources(stages)], [*tables.data(stages)]
+            "Data",
+            "No data stage is done.",
+            [*pictures.removed(stages), *pictures.sources(stages)],
+            [*tables.data(stages)],
         ),
         Section(
             "Time and cost",
@@ -99,6 +103,11 @@ def sections(stages: Sequence[Stage]) -> list[Section]:
             [*tables.plan(planning)],
         ),
     ]
+
+
+def _code(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped)
 
 
 def _rest(panels: Iterable[Panel], shown: Sequence[Panel]) -> list[Panel]:

@@ -9,7 +9,7 @@ from typing import Any
 from moxin_recipes.hub.cards import tables as cards
 from moxin_recipes.hub.licences import Part
 from moxin_recipes.views.panels import number
-from moxin_recipes.views.pictures import interval, tokens_of_sources
+from moxin_recipes.views.pictures import interval, outcomes, tokens_of_sources
 from moxin_recipes.views.planned import Planned
 from moxin_recipes.views.stages import Stage
 
@@ -100,7 +100,7 @@ def metrics(stages: Stages) -> Iterator[Table]:
             between = _interval(*interval(stage, name)) if known else "–"
             rows.append((stage.name, name.replace("_", " "), _fixed(value), between))
     columns = ("stage", "measured", "value", "95 % interval")
-    yield from _table("All that was measured", columns, rows)
+    yield from _table("All that was measured", columns, rows, folded=True)
 
 
 def scores(stages: Stages) -> Iterator[Table]:
@@ -143,10 +143,9 @@ def data(stages: Stages) -> Iterator[Table]:
             yield from _sets(stage)
     last = next((stage for stage in reversed(stages) if stage.main.get("licenses")), None)
     if last:
-        parts = [Part(**part) for part in last.main["licenses"]]
-        rows = [(part.license, part.of) for part in parts]
+        rows = cards.licences_by_part(Part(**part) for part in last.main["licenses"])
         title = f"Licences of what {last.name} is made of"
-        yield from _table(title, ("licence", "of"), rows, folded=True)
+        yield from _table(title, ("of", "licences"), rows, folded=True)
 
 
 def _sources(stage: Stage) -> Iterator[Table]:
@@ -160,27 +159,12 @@ def _sources(stage: Stage) -> Iterator[Table]:
 
 
 def _removed(stage: Stage) -> Iterator[Table]:
-    """Of a corpus: its counts are SOURCE/kept and SOURCE/REASON. Of a distilled set: rejected."""
-    corpus = stage.outputs.get("hub_corpus_id")
-    counts = (corpus.manifest.get("counts") or {}) if corpus else {}
-    totals: Counter[str] = Counter()
-    for name, count in counts.items():
-        totals[name.partition("/")[0]] += count
     rows = [
-        (source, what, count, f"{count / totals[source]:.1%}" if totals[source] else "–")
-        for name, count in counts.items()
-        for source, _, what in [name.partition("/")]
+        (source, what, count, "–" if share is None else f"{share:.1%}")
+        for source, what, count, share in outcomes(stage)
     ]
-    if stage.recipe.stage == "distill":
-        counts = stage.main.get("counts") or {}
-        whole = counts.get("problems") or 0
-        rows += [
-            ("answers", what, count, f"{count / whole:.1%}" if whole else "–")
-            for what, count in counts.items()
-            if what == "kept" or what.startswith("rejected")
-        ]
     columns = ("source", "kept, or removed why", "number", "share")
-    yield from _table(f"Kept and removed ({stage.name})", columns, rows)
+    yield from _table(f"Kept and removed ({stage.name})", columns, rows, folded=True)
 
 
 def _contamination(stage: Stage) -> Iterator[Table]:

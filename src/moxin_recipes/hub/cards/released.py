@@ -93,7 +93,8 @@ def costs(manifests: Iterable[Manifest]) -> tuple[list[Row], Row]:
         row |= {name: manifest.get(name) for name in ("energy_kwh", "price")}
         machine = manifest["hardware"]
         gpus = ", ".join(sorted(set(machine["gpus"])))
-        row["on"] = f"{machine['processes']} × {gpus or machine.get('cpu') or machine['machine']}"
+        cpus = f"{machine['cpus']} CPUs ({machine.get('cpu') or machine['machine']})"
+        row["on"] = f"{machine['processes']} × {gpus}" if gpus else cpus
     rows = sorted(stages.values(), key=lambda row: str(row["stage"]))
     total: Row = {"seconds": sum(row["seconds"] for row in rows)}
     for name in ("energy_kwh", "price"):

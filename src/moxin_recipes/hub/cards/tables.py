@@ -1,9 +1,11 @@
-"""Scores in the tables of cards."""
+"""What the tables of cards have in their cells."""
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+from moxin_recipes.hub.licences import Part
 
 Unit = dict[str, Any]
 BEGIN, END = "<!-- scores of moxin-recipes -->", "<!-- end of scores -->"
@@ -19,8 +21,19 @@ def cell(value: Any) -> str:
     """A value as text that stays in its cell of a Markdown table; a dash for None."""
     if value is None:
         return "–"
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    text = f"{value:,}" if type(value) is int else str(value)
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def licences_by_part(parts: Iterable[Part]) -> list[tuple[str, str]]:
+    """(part, its licences) in the order of their names."""
+    found: dict[str, list[str]] = {}
+    for part in sorted(parts, key=lambda part: (part.of, part.license)):
+        mark = " (non-commercial)" if part.barrier == "non-commercial" else ""
+        found.setdefault(part.of, []).append(part.license + mark)
+    return [(of, "; ".join(dict.fromkeys(names))) for of, names in found.items()]
 
 
 def asked(settings: dict[str, Any]) -> str:
