@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moxin_recipes import environment
 from moxin_recipes.audit import commands as audit_commands
 from moxin_recipes.hub import commands as hub_commands
+from moxin_recipes.jobs import commands as job_commands
 from moxin_recipes.models import commands as model_commands
 from moxin_recipes.plan import commands as plan_commands
 from moxin_recipes.recipe.strict import RecipeError
@@ -63,6 +64,7 @@ def _on_ladders(command: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("--from", dest="start", metavar="STAGE", help="begin here, e.g. 30-sft")
     run.add_argument("--only", action="append", default=[], metavar="STAGE")
     run.add_argument("--force", action="append", default=[], metavar="STAGE")
+    job_commands.add_to(run)
     check = command(
         "check", "Check recipes against the installed libraries, without a GPU.", _check
     )
@@ -138,16 +140,20 @@ def _run(options: argparse.Namespace) -> None:
     from moxin_recipes.ladder import run, status
     from moxin_recipes.views import figure, pictures, stages
 
+    as_jobs = job_commands.wanted(options)
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
-    run.run(
-        options.ladder,
-        start=options.start,
-        only=options.only,
-        force=options.force,
-        accelerate_config=options.accelerate_config,
-    )
+    if as_jobs:
+        job_commands.run(options)
+    else:
+        run.run(
+            options.ladder,
+            start=options.start,
+            only=options.only,
+            force=options.force,
+            accelerate_config=options.accelerate_config,
+        )
     states = status.states(options.ladder, options.accelerate_config)
     console = _console()
     console.print(status.table(states))

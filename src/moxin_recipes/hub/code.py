@@ -36,20 +36,30 @@ def code() -> dict[str, Any]:
     `patch` is None for a clean tree. It is as it was when this was first asked: what is edited
     while a stage runs does not run. Raises RecipeError for a patch that must not be recorded.
     """
-    root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
     found: dict[str, Any] = {
         "version": importlib.metadata.version("moxin-recipes"),
         **dict.fromkeys(("commit", "address", "patch")),
     }
-    if root is None:
+    top = checkout()
+    commit = _git(top, "rev-parse", "--verify", "--quiet", "HEAD") if top else None
+    if top is None or commit is None:
         return found
-    top = Path(root.strip())
-    commit = _git(top, "rev-parse", "--verify", "--quiet", "HEAD")
-    if commit is None or not (top / "src" / "moxin_recipes").is_dir():
-        return found  # installed into somebody else's repository
     address = _git(top, "remote", "get-url", "origin") or ""
     found |= {"commit": commit.strip(), "address": public(address.strip())}
     return found | {"patch": patch(top) or None}
+
+
+def checkout() -> Path | None:
+    """The folder of the checkout that this package runs from; None where it was installed."""
+    root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    top = Path(root.strip()) if root else None
+    # It may be installed into somebody else's repository.
+    return top if top and (top / "src" / "moxin_recipes").is_dir() else None
+
+
+def is_pushed(top: Path, commit: str) -> bool:
+    """Whether a commit is part of a remote branch, as of the last push or fetch."""
+    return bool(_git(top, "branch", "--remotes", "--contains", commit))
 
 
 def patch(top: Path) -> str:

@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs
-from moxin_recipes.ladder.state import restore_tags, state
+from moxin_recipes.ladder.state import State, restore_tags, state
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
+from moxin_recipes.recipe.launcher import Launcher
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -22,6 +25,31 @@ log = logging.getLogger(__name__)
 
 class StageFailed(RuntimeError):
     """A stage ended with an exit code that is not 0; it printed why."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The stages of a ladder to look at, proven as far as can be before anything is launched."""
+
+    todo: order.Recipes
+    files: dict[str, Path]  # name of a stage → its launcher's file
+    force: list[str]
+    owns: list[own.Own]
+
+    def state(self, recipe: Recipe[Any]) -> State:
+        """What the Hub says of a stage now."""
+        return state(recipe, launching.launcher_of(recipe, self.files[recipe.name]))
+
+    def each(self, launch: Callable[[State, Path], None]) -> None:
+        """Launches the stages that are not done, in order; each sees what those before it made."""
+        for recipe in self.todo:
+            before = self.state(recipe)
+            if before.done and recipe.name not in self.force:
+                restore_tags(before)
+                log.info("%-22s done already (%s)", recipe.name, str(before.commit)[:12])
+                continue
+            log.info("%-22s starts", recipe.name)
+            launch(before, self.files[recipe.name])
 
 
 def run(
@@ -34,13 +62,39 @@ def run(
 ) -> None:
     """Runs every stage that is not done, each in its own `accelerate launch`.
 
-    Nothing is launched before all recipes are checked, the inputs of all stages are there or will
-    be made by a stage before them, and this machine has what the launcher's files ask for. Then
-    files and folders of this machine that the recipes name go to the Hub.
+    Before the first one, files and folders of this machine that the recipes name go to the Hub.
+    """
+    checked = check(
+        folder,
+        start,
+        only or [],
+        force or [],
+        file_of=lambda recipe: launching.file_of(recipe, accelerate_config),
+        missing=launching.missing_here,
+    )
+    own.bring(checked.owns)
+    checked.each(launch)
+
+
+def check(
+    folder: Path,
+    start: str | None,
+    only: list[str],
+    force: list[str],
+    *,
+    file_of: Callable[[Recipe[Any]], Path],
+    missing: Callable[[Path, Launcher], str | None],
+) -> Checked:
+    """Proves that nothing stands in the way of the chosen stages.
+
+    All recipes are checked, the inputs of all stages are there or will be made by a stage before
+    them, and the machine has what the launcher's files ask for, or `missing` says what not.
+    `file_of` is asked for the chosen stages; the others are checked under their recipe's file.
     """
     recipes = order.read(folder)
-    todo = order.chosen(recipes, start, only or [], force or [])
-    files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
+    todo = order.chosen(recipes, start, only, force)
+    files = {recipe.name: launching.file_of(recipe) for recipe in recipes if recipe not in todo}
+    files |= {recipe.name: file_of(recipe) for recipe in todo}
     filled = {
         recipe.name: door.check(
             recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False
@@ -51,25 +105,18 @@ def run(
     outputs.check(recipes)
     order.check_mixtures(recipes)
     lengths.check(recipes, filled)
-    owns = own_inputs.proven(todo)
+    checked = Checked(todo, files, force, own_inputs.proven(todo))
     for position, recipe in enumerate(todo):
+        again = recipe.name in force
         problems = missing_inputs(recipes, todo[:position], recipe)
-        problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
-        if recipe.name in (force or []):
-            pinned_by_releases(recipe, files[recipe.name])
+        lacking = missing(files[recipe.name], launching.launcher_of(recipe, files[recipe.name]))
+        if lacking and (again or not checked.state(recipe).done):
+            problems.append(f"`accelerate_config`: {lacking}")
+        if again:
+            pinned_by_releases(checked.state(recipe))
         if problems:
             raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
-    own.bring(owns)
-    for recipe in todo:
-        file = files[recipe.name]
-        launcher = launching.launcher_of(recipe, file)
-        before = state(recipe, launcher)
-        if before.done and recipe.name not in (force or []):
-            restore_tags(before)
-            log.info("%-22s done already (%s)", recipe.name, str(before.commit)[:12])
-            continue
-        log.info("%-22s starts", recipe.name)
-        launch(recipe, file, launcher.processes)
+    return checked
 
 
 def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
@@ -89,24 +136,17 @@ def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe
     return problems
 
 
-def missing_machines(recipe: Recipe[Any], file: Path, again: bool) -> list[str]:
-    """What a stage that has to run would wait for in vain on this machine, in words."""
-    launcher = launching.launcher_of(recipe, file)
-    missing = launching.missing_here(file, launcher)
-    if missing is None or (state(recipe, launcher).done and not again):
-        return []
-    return [f"`accelerate_config`: {missing}"]
-
-
-def pinned_by_releases(recipe: Recipe[Any], file: Path) -> None:
+def pinned_by_releases(before: State) -> None:
     """HubError if a stage that is done must stay as it is; see `releases.prove_unpinned`."""
-    before = state(recipe, launching.launcher_of(recipe, file))
     if before.done:
+        recipe = before.recipe
         releases.prove_unpinned(recipe.typed_outputs, recipe.tag, str(before.done_tag))
 
 
-def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:
+def launch(before: State, file: Path) -> None:
     """Runs one stage to its end; on an interrupt its whole process group ends with us."""
+    recipe = before.recipe
+    processes = launching.launcher_of(recipe, file).processes
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
         "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing

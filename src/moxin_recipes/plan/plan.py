@@ -67,18 +67,24 @@ class Planned:
 
 
 def plan(
-    folder: Path, machines: Machines, at: Callable[[str], None] = lambda _: None
+    folder: Path,
+    machines: Machines,
+    at: Callable[[str], None] = lambda _: None,
+    files: dict[str, Path] | None = None,
 ) -> list[Planned]:
     """The stages of a ladder, in order; `at` is told the name of each before it is looked at.
 
+    With `files` they are the stages that it names, each under that launcher's file.
     RecipeError for recipes that cannot run, and for batches that so many GPUs cannot share.
     """
     recipes = order.read(folder)
     known = models.with_siblings(recipes)
     planned = []
     for recipe in recipes:
-        at(recipe.name)
-        planned.append(_stage(recipes, known, recipe, machines))
+        if files is None or recipe.name in files:
+            at(recipe.name)
+            file = files[recipe.name] if files else launching.file_of(recipe)
+            planned.append(_stage(recipes, known, recipe, machines, file))
     return planned
 
 
@@ -101,10 +107,13 @@ def as_json(planned: list[Planned]) -> dict[str, Any]:
 
 
 def _stage(
-    recipes: order.Recipes, known: order.Recipes, recipe: Recipe[Any], machines: Machines
+    recipes: order.Recipes,
+    known: order.Recipes,
+    recipe: Recipe[Any],
+    machines: Machines,
+    file: Path,
 ) -> Planned:
     planned = Planned(recipe.name)
-    file = launching.file_of(recipe)
     launcher = _launcher(launching.launcher_of(recipe, file), machines)
     filled = door.check(recipe, launcher, on_hardware=False)
     keys, shape = recipe.keys, models.shape_of(known, recipe)

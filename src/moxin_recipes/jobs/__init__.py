@@ -1,0 +1,1 @@
+"""Stages as Hugging Face Jobs: on which machine, for how much, with which code, followed."""
