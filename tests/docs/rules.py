@@ -65,9 +65,8 @@ def _packages(command: str, _: Path) -> None:
 def _parsed(command: str, _: Path) -> None:
     """The command line is taken, and the recipes that it names go through the one door."""
     options = cli.parser().parse_args(words(command)[1:])
-    for name in ("ladder", "recipe"):
-        if name in options:
-            _proven(ROOT / getattr(options, name))
+    if ladder := getattr(options, "ladder", None):
+        _proven(ROOT / ladder)
     if "only" in options:
         order.chosen(order.read(ROOT / options.ladder), options.start, options.only, options.force)
 
@@ -104,6 +103,7 @@ def _submitted(command: str, folder: Path) -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert recipe in calls.read_text()
+    calls.unlink()
     _proven(ROOT / recipe, *rest)
 
 
@@ -144,6 +144,6 @@ RULES = [
     Rule("moxin replay .* --trust-code https:", "an address of somebody else", _parsed),
     Rule("moxin (verify|check --openness|compare) moxin-7b-", "nobody has made it", _of_a_ladder),
     Rule("moxin plan recipes/moxin-7b", "counting the memory takes a minute", _planned),
-    Rule("moxin run recipes/moxin-7b", "days on GPUs", _parsed),
+    Rule("moxin run recipes/moxin-7b", "GPUs, or days", _parsed),
     Rule("moxin run recipes/smollm2-", "weights out of another package, and minutes", _parsed),
 ]

@@ -61,8 +61,6 @@ def gsm(count, start):
 BENCHMARKS = """
 put("allenai/ai2_arc", "ARC-Easy", train=arc(9, 100), validation=arc(5, 50), test=arc(30, 0))
 put("openai/gsm8k", "main", train=gsm(9, 100), test=gsm(12, 0))
-"""
-MODELS = """
 for name in ("plain", "ours", "adds"):
     model, tokenizer = save_tiny_model(folder / name)
     if name == "plain":
@@ -89,7 +87,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     place = Workplace(folder / "home", folder / "recipes" / "scores")
     place.ladder.mkdir(parents=True)
     with serving(place):
-        python(place, push_code(folder / "made") + BENCHMARKS + MODELS)
+        python(place, push_code(folder / "made") + BENCHMARKS)
         with place.warmed() as warmed:
             yield warmed
 
