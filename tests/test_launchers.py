@@ -78,6 +78,7 @@ def slurm(
             "HOME": str(folder),
             "CALLS": str(calls),
             "TMPDIR": "/scratch",
+            "HF_TOKEN": "hf_not_real",
             "SLURM_JOB_ID": "77",
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_NUM_NODES": str(nodes),
