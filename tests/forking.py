@@ -24,14 +24,14 @@ def fork_instead_of(modules: list[str]) -> None:
 
     One that is to talk to another Hub is not: the libraries have read the address of this one.
     """
-    read = {name: os.environ.get(name) for name in ("HF_ENDPOINT", "HF_HOME")}
+    address = os.environ.get("HF_ENDPOINT")
 
     def execute(self: "subprocess.Popen[Any]", *given: Any) -> None:
         start = _SIGNATURE.bind(self, *given).arguments
         words = [str(word) for word in start["args"]]
         at = words.index("-m") + 1 if words[0] == sys.executable and "-m" in words else 0
         variables = os.environ if start["env"] is None else start["env"]
-        here = all(variables.get(name) == value for name, value in read.items())
+        here = variables.get("HF_ENDPOINT", address) == address
         if not at or not here:
             _EXECUTE(self, *given)
         elif words[at] in modules:
