@@ -159,32 +159,40 @@ class Workplace:
     def warmed(self, folder: Path = ROOT) -> Iterator["Workplace"]:
         """The same place, whose commands and stages start at once, with `folder` as the current."""
         stages = [f"moxin_recipes.stages.{path.stem}" for path in STAGES.glob("[a-z]*.py")]
-        modules = ["accelerate.commands.accelerate_cli", "moxin_recipes.cli", *stages]
+        late = ["matplotlib.pyplot", "trl.scripts.utils"]
+        modules = ["accelerate.commands.launch", "moxin_recipes.cli", *stages, *late]
         with Warm(modules, self.environment(MOXIN_HUB="local"), folder) as warm:
             yield dataclasses.replace(self, warm=warm)
 
 
+# Fixtures that take long to make, the longest share of the tests first.
+COSTLY = ("finished: Workplace", "pretraining: Pretraining", "bench: Workplace")
+
+
 class Shares(LoadScopeScheduling):
-    """Tests of a file go to one process, and so do those of all files with the finished ladder."""
+    """Tests of a file go to one process, and so do those of all files with one costly fixture."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "ladder" if _needs_ladder(file) else file
+        costly = _costly(file)
+        return COSTLY[costly] if costly < len(COSTLY) else file
 
 
 @functools.cache
-def _needs_ladder(file: str) -> bool:
-    return "finished: Workplace" in (ROOT / file).read_text(encoding="utf-8")
+def _costly(file: str) -> int:
+    """The place in `COSTLY` of the fixture that the file uses, behind all where it uses none."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return next((place for place, use in enumerate(COSTLY) if use in text), len(COSTLY))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
-    """Two processes share the tests (`make test`); the ladder, the longest share, comes first."""
+    """Two processes share the tests (`make test`); what shares a costly fixture comes first."""
     config.option.loadscopereorder = False
     return Shares(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not _needs_ladder(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: _costly(item.nodeid.partition("::")[0]))
 
 
 def pytest_collection_finish() -> None:
@@ -215,11 +223,13 @@ def new_workplace(folder: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """The miniature ladder after one undisturbed run, its Hub kept running for the session."""
+    """The miniature ladder after one undisturbed run, its Hub kept running for the session.
+
+    Its first stage is run by the command as users start it; then all by one that starts at once.
+    """
     place = new_workplace(tmp_path_factory.mktemp("finished"))
-    with serving(place):
-        done = place.run()
-        assert done.returncode == 0, done.stderr[-3000:]
-        (place.home / "first-run.txt").write_text(done.stdout + done.stderr)
-        with place.warmed() as warmed:
-            yield warmed
+    with serving(place), place.warmed() as warmed:
+        for step in (place.run("--only", "00-data"), warmed.run()):
+            assert step.returncode == 0, step.stderr[-3000:]
+        (place.home / "first-run.txt").write_text(step.stdout + step.stderr)
+        yield warmed

@@ -20,15 +20,25 @@ _SIGNATURE = inspect.signature(_EXECUTE)
 
 
 def fork_instead_of(modules: list[str]) -> None:
-    """From here on, and in all forks, a started `python … -m` one of these modules is a fork."""
+    """From here on, and in all forks, a started `python … -m` one of these modules is a fork.
+
+    One that is to talk to another Hub is not: the libraries have read the address of this one.
+    """
+    address = os.environ.get("HF_ENDPOINT")
 
     def execute(self: "subprocess.Popen[Any]", *given: Any) -> None:
         start = _SIGNATURE.bind(self, *given).arguments
         words = [str(word) for word in start["args"]]
         at = words.index("-m") + 1 if words[0] == sys.executable and "-m" in words else 0
-        if at and words[at] in modules:
+        variables = os.environ if start["env"] is None else start["env"]
+        here = variables.get("HF_ENDPOINT", address) == address
+        if not at or not here:
+            _EXECUTE(self, *given)
+        elif words[at] in modules:
             _fork(self, words[at], words[at + 1 :], start)
         else:
+            cold = ("accelerate.", "moxin_recipes.stages.")
+            assert not words[at].startswith(cold), f"{words[at]} would import everything anew"
             _EXECUTE(self, *given)
 
     subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
@@ -44,7 +54,7 @@ def _fork(
     process.pid = os.fork()
     if not process.pid:
         _forget(start)
-        os._exit(_ended(module, words))
+        os._exit(ended(module, *words))
     process._child_created = True  # type: ignore[attr-defined]
     names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
     process._close_pipe_fds(*(start[name] for name in names))  # type: ignore[attr-defined]
@@ -69,7 +79,7 @@ def _forget(start: dict[str, Any]) -> None:
             os.close(start[name])
 
 
-def _ended(module: str, words: list[str]) -> int:
+def ended(module: str, *words: str) -> int:
     """Runs the module as the interpreter does, to the very end; its exit code."""
     code: object = 0
     try:

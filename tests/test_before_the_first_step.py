@@ -125,15 +125,16 @@ def test_tokens_without_held_out_documents(finished: Workplace, tmp_path: Path) 
     assert "`heldout_fraction`" in error
 
 
-def test_a_token_that_may_only_read(finished: Workplace) -> None:
+def test_a_token_that_may_only_read(finished: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     who = launcher.identity(finished.home / "hub")
-    cold = finished.cold()
-    for changes in ({}, {"hub_model_id": "moxin-nano-sft"}):  # a new one, and one that is there
-        error = started(
-            cold, "30-sft", changes, MOXIN_HUB=who.endpoint, HF_TOKEN=launcher.read_token(who.root)
-        )
-        assert "`hub_model_id`: local/" in error
-        assert "this token may not write there" in error
+    token = launcher.read_token(who.root)
+    error = started(finished.cold(), "30-sft", {}, MOXIN_HUB=who.endpoint, HF_TOKEN=token)
+    assert "`hub_model_id`: local/" in error
+    assert "this token may not write there" in error
+    client = HfApi(who.endpoint, token=token)
+    monkeypatch.setattr(targets, "api", lambda: client)
+    with pytest.raises(session.HubError, match="this token may not write there"):
+        targets.prove("hub_model_id", "local/moxin-nano-sft", "model", private=True)  # it is there
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -155,7 +156,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Answer]]:
     """A Hub that gives one answer to everything; `status` says which."""
     kind = type("Answer", (_Answer,), {})
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         client = HfApi(f"http://127.0.0.1:{server.server_port}", token="hf_any")
         monkeypatch.setattr(targets, "api", lambda: client)
         monkeypatch.setattr(patience, "LIMIT", 0.0)  # else it would be waited for

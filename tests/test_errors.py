@@ -1,6 +1,5 @@
 """Bad input: one line that names the key or file and the way out, exit code 1, nothing lost."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -54,9 +53,8 @@ def test_check_accepts_both_ladders_and_names_what_is_unresolved(finished: Workp
     assert large.returncode == 0, large.stderr
     assert large.stderr.count(": ok") == 12
     assert "unresolved  dataset_name: allenai/tulu-3-sft-mixture@main" in large.stderr
-    online = finished.moxin(
-        "check", str(ROOT / "recipes" / "moxin-7b"), "--online", "--hub", "local"
-    )
+    recipe = str(ROOT / "recipes" / "moxin-7b" / "30-sft.yaml")
+    online = finished.moxin("check", recipe, "--online", "--hub", "local")
     assert "inputs are unresolved" in error_of(online)
 
 
@@ -107,16 +105,11 @@ def test_a_full_disk(finished: Workplace, tmp_path: Path, size: str, expected: s
     disk = tmp_path / "disk"
     disk.mkdir()
     recipe.write_text(f"{text}\noutput_dir: {disk}\n{ANOTHER}")
-    # A small file system in a mount namespace of its own; the weights, or all files, need more.
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    # A small file system there: the weights, or all files, need more.
     command = finished.command("run", str(finished.ladder), "--only", "30-sft")
-    mounted = f'mount -t tmpfs -o size={size} none {disk} && exec "$@"'
-    done = subprocess.run(
-        ["/usr/bin/unshare", *user, "--mount", "sh", "-c", mounted, "sh", *command],
-        env=finished.environment(MOXIN_HUB="local"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    assert finished.warm
+    done = finished.warm.completed(
+        ["tests.small_disk", str(disk), size, *command], finished.environment(MOXIN_HUB="local")
     )
     recipe.write_text(text)
     assert expected in error_of(done)

@@ -36,16 +36,25 @@ def status(place: Workplace) -> dict[str, dict[str, Any]]:
 
 
 def python(place: Workplace, code: str) -> str:
-    """Output of a plain Python process with the variables of `moxin hub env` and no others."""
+    """Output of a process with the variables of `moxin hub env` and no others.
+
+    A plain Python one where the place is cold; else one that has imported the libraries.
+    """
     lines = place.moxin("hub", "env").stdout.splitlines()
     pairs = dict(line.removeprefix("export ").split("=", 1) for line in lines)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(place.home), **pairs},
-        cwd=place.home,
-        capture_output=True,
-        text=True,
-    )
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(place.home), **pairs}
+    if place.warm:
+        script = place.home / "asked.py"
+        script.write_text(code)
+        done = place.warm.completed([str(script)], variables)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=variables,
+            cwd=place.home,
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -145,7 +154,7 @@ for repo in api.list_datasets():
         rows[f"{repo.id}/{config}"] = {split: len(part) for split, part in loaded.items()}
 print(json.dumps([names, chat, rows]))
 """
-    names, chat, rows = json.loads(python(finished, code))
+    names, chat, rows = json.loads(python(finished.cold(), code))
     assert {"init", "pretrain-2k", "pretrain-4k", "pretrain-enhance", "main"} <= set(names)
     assert "pretrain-2k-step-000003" in names
     assert chat == "<s><|user|>\nhi\n<|assistant|>\nho</s>"

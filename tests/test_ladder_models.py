@@ -62,7 +62,7 @@ AS_THE_START = (
 
 
 def test_every_model_of_a_ladder_is_what_a_user_should_load(finished: Workplace) -> None:
-    found = json.loads(python(finished, LOADED))
+    found = json.loads(python(finished.cold(), LOADED))
     start = found["local/moxin-nano-base@init"]
     assert start["config"]["use_cache"] is True
     for stage in ("base@pretrain-2k", "sft@sft", "instruct@dpo", "cot@cot-sft", "reasoning@grpo"):

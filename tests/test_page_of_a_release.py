@@ -74,7 +74,7 @@ def test_how_to_use_it_works_as_written(finished: Workplace, texts: dict[str, st
         assert found, name
         assert re.search(asked, found[1]), found[1]
         code.append(found[1])
-    python(finished, "\n".join(code))
+    python(finished.cold(), "\n".join(code))
     assert 'eval "$(moxin hub env)"' in texts["sft@sft"]
     assert "## Use" not in texts["base@init"]
 

@@ -66,8 +66,7 @@ def test_another_stage_on_two_processes_is_done_by_the_first(
     finished: Workplace, tmp_path: Path, stage: str
 ) -> None:
     before = status(finished)
-    place = finished.cold() if stage == "release" else finished  # one of them as users start it
-    done = place.launch(
+    done = finished.launch(
         *(stage, OTHERS[stage], "--output_dir", str(tmp_path), "--push_to_hub", "false"),
         config="ddp",
     )

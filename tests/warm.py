@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from tests import forking
 
@@ -194,13 +194,12 @@ def serve(modules: list[str]) -> None:
         else:
             answer = os.fork()
             if not answer:
-                return child(command)
+                child(command)
         answers.write(f"{answer}\n")
         answers.flush()
-    return None
 
 
-def child(command: dict[str, Any]) -> None:
+def child(command: dict[str, Any]) -> NoReturn:
     """Becomes the process: streams, variables, command line; then runs the module."""
     streams = [os.open(os.devnull, os.O_RDONLY)]
     for path in command["streams"]:
@@ -212,7 +211,8 @@ def child(command: dict[str, Any]) -> None:
     os.environ.update(command["environment"])
     if os.environ.get(GLOO_FSDP):
         use_gloo_for_fsdp()
-    forking.run(*command["words"])
+    # Without the end of the interpreter, which would copy nearly all pages to free what they hold.
+    os._exit(forking.ended(*command["words"]))
 
 
 def use_gloo_for_fsdp() -> None:

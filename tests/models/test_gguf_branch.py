@@ -24,8 +24,8 @@ def copied(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(finished.home / "hub", home / "hub")
     (home / "hub" / "port").unlink()
     place = Workplace(home, finished.ladder)
-    with serving(place):
-        yield place
+    with serving(place), place.warmed() as warmed:
+        yield warmed
 
 
 def hub(place: Workplace) -> dict[str, dict[str, str]]:

@@ -80,24 +80,14 @@ for name in ("plain", "ours", "adds"):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """A place whose Hub has two benchmarks and three models; commands start at once."""
     folder = tmp_path_factory.mktemp("bench")
     place = Workplace(folder / "home", folder / "recipes" / "scores")
     place.ladder.mkdir(parents=True)
-    with serving(place):
-        python(place, push_code(folder / "made") + BENCHMARKS)
-        with place.warmed() as warmed:
-            yield warmed
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A place whose Hub has nothing; commands start at once."""
-    folder = tmp_path_factory.mktemp("empty")
-    place = Workplace(folder / "home", folder / "recipes" / "scores")
     with serving(place), place.warmed() as warmed:
+        python(warmed, push_code(folder / "made") + BENCHMARKS)
         yield warmed
 
 

@@ -46,12 +46,12 @@ def models() -> tuple[list[Scored], dict[str, list[Scored]]]:
 
 
 @pytest.fixture(scope="module")
-def scores(empty: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def scores(bench: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """The place, with those of `models` as `pair` and a third model's as `apart`."""
     folder = tmp_path_factory.mktemp("scores")
     apart = write(folder / "apart", [scored("c@main", "elsewhere", [[1.0], [0.0]])], {})
-    push(empty, {"pair": write(folder / "pair", *models()), "apart": apart})
-    return empty
+    push(bench, {"pair": write(folder / "pair", *models()), "apart": apart})
+    return bench
 
 
 def compared(place: Workplace, a: str, b: str) -> tuple[dict[str, dict[str, Any]], list[str]]:

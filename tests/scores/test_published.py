@@ -32,13 +32,13 @@ def some_scores(folder: Path) -> Path:
     return write(folder, made, {"both/0": made[:2], "both/5": made[5:]})
 
 
-def test_all_aggregates_come_of_the_items(empty: Workplace, tmp_path: Path) -> None:
-    push(empty, {"whole": some_scores(tmp_path / "made")})
-    done = moxin(empty, "scores", "whole")
+def test_all_aggregates_come_of_the_items(bench: Workplace, tmp_path: Path) -> None:
+    push(bench, {"whole": some_scores(tmp_path / "made")})
+    done = moxin(bench, "scores", "whole")
     assert done.returncode == 0, done.stderr
     assert "7 scores computed again from 43 items: every one is the same" in done.stdout
     assert "1 more are by functions of their tasks: not computed again" in done.stdout
-    read = moxin(empty, "scores", "whole", "--json")
+    read = moxin(bench, "scores", "whole", "--json")
     said = json.loads(read.stdout)
     assert said["wrong"] == []
     shots = [row["shots"] for row in said["scores"] if row["task"] == "both"]
@@ -94,27 +94,27 @@ def table_edits(folder: Path) -> Iterator[tuple[str, str]]:
     yield "table", "test.parquet: sums on base@a: acc is missing"
 
 
-def test_whatever_is_edited_is_said(empty: Workplace, tmp_path: Path) -> None:
+def test_whatever_is_edited_is_said(bench: Workplace, tmp_path: Path) -> None:
     folder = some_scores(tmp_path / "made")
     wanted = {}
     for what, said in edits(folder):
         shutil.copytree(folder, tmp_path / what)
         wanted[what] = said
-    push(empty, {what: tmp_path / what for what in wanted})
+    push(bench, {what: tmp_path / what for what in wanted})
     for what, said in wanted.items():
-        done = moxin(empty, "scores", what)
+        done = moxin(bench, "scores", what)
         assert done.returncode == 1, what
         assert said in done.stderr, done.stderr
         others = {"unit-1": 1, "table": 9}  # sentences on what else that is
         assert done.stderr.count("base@a") == 1 + others.get(what, 0), done.stderr
 
 
-def test_what_is_no_repository_of_scores_is_said(empty: Workplace, tmp_path: Path) -> None:
+def test_what_is_no_repository_of_scores_is_said(bench: Workplace, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("no scores")
-    push(empty, {"other": tmp_path})
-    done = moxin(empty, "scores", "other")
+    push(bench, {"other": tmp_path})
+    done = moxin(bench, "scores", "other")
     assert done.returncode == 1
     assert "other: no scores there (units.json is missing)" in done.stderr
-    done = moxin(empty, "compare", "nobody:x", "nobody:y")
+    done = moxin(bench, "compare", "nobody:x", "nobody:y")
     assert done.returncode == 1
     assert "no such repository" in done.stderr

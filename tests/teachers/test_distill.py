@@ -56,23 +56,23 @@ def test_killed_and_started_again_it_asks_only_for_the_rest(
         **{"output_dir": str(out), "push_to_hub": "false"},
     }
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
-    killed = subprocess.Popen(
+    assert finished.warm
+    killed = finished.warm.begin(
         [
-            *(sys.executable, "-m", "moxin_recipes.stages.distill"),
-            *("--config", str(finished.ladder / "40-distill.yaml"), *words),
+            "moxin_recipes.stages.distill",
+            "--config",
+            str(finished.ladder / "40-distill.yaml"),
+            *words,
         ],
-        env=finished.environment(MOXIN_HUB="local"),
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
+        finished.environment(MOXIN_HUB="local"),
     )
     while not any(len(path.read_bytes()) > 5000 for path in out.glob("samples-*.jsonl")):
-        assert killed.poll() is None, "it ended before it could be killed"
+        assert killed.running(), "it ended before it could be killed"
         time.sleep(0.01)
     for process in psutil.Process(killed.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     killed.kill()
-    killed.wait()
     done = finished.launch("distill", "40-distill", *words)
     server.terminate()
     server.wait()

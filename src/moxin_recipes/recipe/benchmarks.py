@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -108,7 +109,7 @@ def named() -> set[str]:
 
 def _from_file(path: Path) -> Config:
     try:
-        config = _load(path)
+        config = _load(path.expanduser().resolve())
     except (OSError, yaml.YAMLError) as error:
         raise UnknownTask(f"{path} is no task file: {' '.join(str(error).split())}") from error
     if not isinstance(config.get("task") or config.get("group"), str | list):
@@ -204,16 +205,16 @@ def _shipped(path: Path) -> Config:
     return _load(path)
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path, read: Callable[[Path], Config] | None = None) -> Config:
     """The values of a task's file on those of the files it includes, as lm-eval merges them."""
-    path = path.expanduser().resolve()
+    read = read or _load
     content = yaml.load(path.read_text(encoding="utf-8"), _loader(path.parent))  # noqa: S506
     if not isinstance(content, dict):
         raise UnknownTask(f"{path} is no task file: it holds no mapping")
     includes = content.get("include") or []
     merged: Config = {}
     for name in [includes] if isinstance(includes, str) else includes:
-        merged |= {k: v for k, v in _load(path.parent / name).items() if k != "task_list"}
+        merged |= {k: v for k, v in read(path.parent / name).items() if k != "task_list"}
     return merged | {key: value for key, value in content.items() if key != "include"}
 
 
@@ -272,9 +273,10 @@ def _scanned(root: Path) -> dict[str, Config]:
     """The first file of each name counts, in the order of the files' paths."""
     index: dict[str, Config] = {}
     tags: dict[str, set[str]] = {}
+    read = cache(_load)  # most files include one of a few
     for path in sorted(root.glob("**/*.yaml"), key=Path.as_posix):
         try:
-            config = _load(path)
+            config = _load(path, read)
         except (OSError, ValueError, yaml.YAMLError):
             continue  # a file that lm-eval cannot read either
         name = config.get("task") if "class" in config else config.get("group", config.get("task"))
