@@ -159,7 +159,8 @@ class Workplace:
     def warmed(self, folder: Path = ROOT) -> Iterator["Workplace"]:
         """The same place, whose commands and stages start at once, with `folder` as the current."""
         stages = [f"moxin_recipes.stages.{path.stem}" for path in STAGES.glob("[a-z]*.py")]
-        modules = ["accelerate.commands.accelerate_cli", "moxin_recipes.cli", *stages]
+        launch = ["accelerate.commands.launch", "moxin_recipes.stages"]
+        modules = [*launch, "moxin_recipes.cli", *stages]
         with Warm(modules, self.environment(MOXIN_HUB="local"), folder) as warm:
             yield dataclasses.replace(self, warm=warm)
 

@@ -141,14 +141,13 @@ def _run(options: argparse.Namespace) -> None:
     session.start()
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
-    run.run(
+    states = run.run(
         options.ladder,
         start=options.start,
         only=options.only,
         force=options.force,
         accelerate_config=options.accelerate_config,
     )
-    states = status.states(options.ladder, options.accelerate_config)
     console = _console()
     console.print(status.table(states))
     for met, sentence in status.targets(options.ladder, states):

@@ -1,27 +1,20 @@
 """Runs a ladder: checks all recipes, skips what is done, launches the rest one by one."""
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
-from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs
-from moxin_recipes.ladder.state import restore_tags, state
+from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs, status
+from moxin_recipes.ladder.launches import Launches
+from moxin_recipes.ladder.state import State, restore_tags, state
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
-
-
-class StageFailed(RuntimeError):
-    """A stage ended with an exit code that is not 0; it printed why."""
 
 
 def run(
@@ -31,16 +24,40 @@ def run(
     only: list[str] | None = None,
     force: list[str] | None = None,
     accelerate_config: Path | None = None,
-) -> None:
-    """Runs every stage that is not done, each in its own `accelerate launch`.
+) -> list[State]:
+    """Runs every stage that is not done, with `accelerate launch` (`launches`).
 
     Nothing is launched before all recipes are checked, the inputs of all stages are there or will
     be made by a stage before them, and this machine has what the launcher's files ask for. Then
-    files and folders of this machine that the recipes name go to the Hub.
+    files and folders of this machine that the recipes name go to the Hub. Where every stage is
+    done, nothing is checked: it was, before they ran. Returns the state of each stage of the
+    ladder.
     """
     recipes = order.read(folder)
     todo = order.chosen(recipes, start, only or [], force or [])
     files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
+    if not force and (states := all_done(todo, files)):
+        for before in states:
+            pass_over(before)
+        return states if len(todo) == len(recipes) else status.states(folder, accelerate_config)
+    own.bring(proven(recipes, todo, files, force or []))
+    with Launches() as launches:
+        for recipe in todo:
+            file = files[recipe.name]
+            launcher = launching.launcher_of(recipe, file)
+            before = state(recipe, launcher)
+            if before.done and recipe.name not in (force or []):
+                pass_over(before)
+                continue
+            log.info("%-22s starts", recipe.name)
+            launches.run(recipe, file, launcher.processes)
+    return status.states(folder, accelerate_config)
+
+
+def proven(
+    recipes: order.Recipes, todo: order.Recipes, files: dict[str, Path], force: list[str]
+) -> list[own.Own]:
+    """What has to be right before a launch; the files of this machine that the recipes name."""
     filled = {
         recipe.name: door.check(
             recipe, launching.launcher_of(recipe, files[recipe.name]), on_hardware=False
@@ -54,22 +71,32 @@ def run(
     owns = own_inputs.proven(todo)
     for position, recipe in enumerate(todo):
         problems = missing_inputs(recipes, todo[:position], recipe)
-        problems += missing_machines(recipe, files[recipe.name], recipe.name in (force or []))
-        if recipe.name in (force or []):
+        problems += missing_machines(recipe, files[recipe.name], recipe.name in force)
+        if recipe.name in force:
             pinned_by_releases(recipe, files[recipe.name])
         if problems:
             raise RecipeError(f"{recipe.path}: {'; also '.join(problems)}")
-    own.bring(owns)
+    return owns
+
+
+def all_done(todo: order.Recipes, files: dict[str, Path]) -> list[State] | None:
+    """The states of the stages where all of them are done; None where one may have to run."""
+    states = []
     for recipe in todo:
-        file = files[recipe.name]
-        launcher = launching.launcher_of(recipe, file)
-        before = state(recipe, launcher)
-        if before.done and recipe.name not in (force or []):
-            restore_tags(before)
-            log.info("%-22s done already (%s)", recipe.name, str(before.commit)[:12])
-            continue
-        log.info("%-22s starts", recipe.name)
-        launch(recipe, file, launcher.processes)
+        try:
+            found = state(recipe, launching.launcher_of(recipe, files[recipe.name]))
+        except RecipeError:
+            return None  # the checks, which come then, say what is wrong
+        if not found.done:
+            return None
+        states.append(found)
+    return states
+
+
+def pass_over(before: State) -> None:
+    """Leaves out a stage that is done, and says so."""
+    restore_tags(before)
+    log.info("%-22s done already (%s)", before.recipe.name, str(before.commit)[:12])
 
 
 def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
@@ -103,32 +130,3 @@ def pinned_by_releases(recipe: Recipe[Any], file: Path) -> None:
     before = state(recipe, launching.launcher_of(recipe, file))
     if before.done:
         releases.prove_unpinned(recipe.typed_outputs, recipe.tag, str(before.done_tag))
-
-
-def launch(recipe: Recipe[Any], file: Path, processes: int) -> None:
-    """Runs one stage to its end; on an interrupt its whole process group ends with us."""
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
-        "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
-        *("--num_cpu_threads_per_process", str(_threads(processes))),
-        *("--config_file", str(file), "-m", f"moxin_recipes.stages.{recipe.stage}"),
-        *("--config", str(recipe.path)),
-    ]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        code = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        raise
-    if code:
-        raise StageFailed(
-            f"{recipe.name} ended with exit code {code}; "
-            "what is done stays, and the same command goes on from there"
-        )
-
-
-def _threads(processes_here: int) -> int:
-    """CPU threads of each process: OMP_NUM_THREADS, else an equal share of the cores."""
-    given = os.environ.get("OMP_NUM_THREADS")
-    return int(given) if given else max(1, len(os.sched_getaffinity(0)) // processes_here)
