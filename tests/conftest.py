@@ -67,6 +67,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "global_batch_size": 16,
         "per_device_train_batch_size": 8,
         "max_completion_length": 16,
+        "beta": 0.001,  # with the reference model, as moxin-7b
         # No sum is right yet, and GRPO wants a signal.
         "rewards": ["tests.rewards.even:even", "format"],
     },
@@ -160,7 +161,8 @@ class Workplace:
         """The same place, whose commands and stages start at once, with `folder` as the current."""
         stages = [f"moxin_recipes.stages.{path.stem}" for path in STAGES.glob("[a-z]*.py")]
         late = ["matplotlib.pyplot", "trl.scripts.utils"]
-        modules = ["accelerate.commands.launch", "moxin_recipes.cli", *stages, *late]
+        launch = ["accelerate.commands.launch", "moxin_recipes.stages"]
+        modules = [*launch, "moxin_recipes.cli", *stages, *late]
         with Warm(modules, self.environment(MOXIN_HUB="local"), folder) as warm:
             yield dataclasses.replace(self, warm=warm)
 

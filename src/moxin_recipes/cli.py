@@ -146,15 +146,15 @@ def _run(options: argparse.Namespace) -> None:
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
     if as_jobs:
         job_commands.run(options)
+        states = status.states(options.ladder, options.accelerate_config)
     else:
-        run.run(
+        states = run.run(
             options.ladder,
             start=options.start,
             only=options.only,
             force=options.force,
             accelerate_config=options.accelerate_config,
         )
-    states = status.states(options.ladder, options.accelerate_config)
     console = _console()
     console.print(status.table(states))
     for met, sentence in status.targets(options.ladder, states):

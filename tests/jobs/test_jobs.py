@@ -20,7 +20,7 @@ from moxin_recipes.hub import code as hub_code
 from moxin_recipes.hub import session
 from moxin_recipes.jobs import code, commands, cost, flavor
 from moxin_recipes.jobs.code import Code
-from moxin_recipes.ladder.run import StageFailed
+from moxin_recipes.ladder.launches import StageFailed
 from moxin_recipes.recipe.launcher import Launcher, content_of
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError

@@ -7,14 +7,21 @@ from trl import GRPOTrainer
 
 from moxin_recipes.cpu.rollouts import Sampling, sample
 
+# What TRL's batch has of text; each (rows,), (rows, tokens of the prompt or completion) or ().
+_OF_TEXT = {
+    *("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask"),
+    *("advantages", "num_items_in_batch", "old_per_token_logps", "ref_per_token_logps"),
+}
+
 
 class CpuGRPOTrainer(GRPOTrainer):
     """The same loss on the same kind of samples; elsewhere than on a CPU it is TRL's, untouched.
 
     Sampling reads each prompt of a group once (`rollouts.sample`). Log-probabilities come from
     plain logits of the completion's positions; off Triton, TRL's fused head works out the prompt's
-    too. TRL itself makes no reference pass at beta 0, and no pass for the old log-probabilities
-    where a batch is used for one step only.
+    too. Completions that have no gradient are left out of the step. TRL itself makes no reference
+    pass at beta 0, and no pass for the old log-probabilities where a batch is used for one step
+    only.
     """
 
     def _plain(self) -> bool:
@@ -55,6 +62,21 @@ class CpuGRPOTrainer(GRPOTrainer):
             self._tokenizer.pad_token_id,
         )
         return completions, None
+
+    def _compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor | Any]
+    ) -> torch.Tensor:
+        """TRL's loss, of the completions that have a gradient.
+
+        In groups without variance no completion has an advantage, and without a KL term or a bonus
+        for entropy that is all that its tokens add to the sum; `num_items_in_batch`, which divides
+        the sum, still counts them. Entropy and clipping in the log are of what is left.
+        """
+        summed = self.loss_type == "dapo" and self.top_entropy_quantile == 1.0
+        alone = not self.beta and not self._entropy_bonus_enabled and inputs.keys() <= _OF_TEXT
+        if self._plain() and summed and alone:
+            inputs = with_gradient(inputs)
+        return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -117,3 +139,21 @@ class CpuGRPOTrainer(GRPOTrainer):
                 spread = logits.log_softmax(-1)
                 entropies = -(spread.exp() * spread).sum(-1).masked_fill(mask == 0, 0.0)
         return logps.view_as(ids), entropies.view_as(ids)
+
+
+def with_gradient(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of GRPO without rows whose advantage is 0, and without columns of padding alone.
+
+    The first row stays where no row has an advantage.
+    """
+    rows = inputs["advantages"] != 0
+    rows[0] |= not rows.any()
+    columns = {name: inputs[f"{name}_mask"][rows].any(0) for name in ("prompt", "completion")}
+    kept = {}
+    for name, value in inputs.items():
+        if value.dim():
+            value = value[rows]
+        if value.dim() == 2:
+            value = value[:, columns["prompt" if name.startswith("prompt") else "completion"]]
+        kept[name] = value
+    return kept

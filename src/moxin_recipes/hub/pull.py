@@ -282,9 +282,10 @@ def _listed_here(parent: Parent) -> Path:
 def commit_of(repo: str, repo_type: str, revision: str) -> str | None:
     """Commit of a branch or tag; None where the repository or the revision does not exist."""
     with errors(f"{repo}@{revision}"):
-        if not api().repo_exists(repo, repo_type=repo_type):
+        try:
+            refs = api().list_repo_refs(repo, repo_type=repo_type)
+        except RepositoryNotFoundError:
             return None
-        refs = api().list_repo_refs(repo, repo_type=repo_type)
     for ref in (*refs.tags, *refs.branches):
         if ref.name == revision:
             return str(ref.target_commit)

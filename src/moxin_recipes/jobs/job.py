@@ -13,7 +13,8 @@ from moxin_recipes import environment
 from moxin_recipes.hub import session
 from moxin_recipes.jobs.code import Code
 from moxin_recipes.jobs.flavor import Flavor
-from moxin_recipes.ladder.run import Checked, StageFailed
+from moxin_recipes.ladder.launches import StageFailed
+from moxin_recipes.ladder.run import Checked
 from moxin_recipes.ladder.state import State
 from moxin_recipes.recipe.strict import RecipeError
 

@@ -1,10 +1,6 @@
 """Runs a ladder: checks all recipes, skips what is done, launches the rest one by one."""
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +8,8 @@ from typing import Any
 
 from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
-from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs
+from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs, status
+from moxin_recipes.ladder.launches import Launches
 from moxin_recipes.ladder.state import State, restore_tags, state
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
@@ -21,10 +18,6 @@ from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
-
-
-class StageFailed(RuntimeError):
-    """A stage ended with an exit code that is not 0; it printed why."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +38,7 @@ class Checked:
         for recipe in self.todo:
             before = self.state(recipe)
             if before.done and recipe.name not in self.force:
-                restore_tags(before)
-                log.info("%-22s done already (%s)", recipe.name, str(before.commit)[:12])
+                pass_over(before)
                 continue
             log.info("%-22s starts", recipe.name)
             launch(before, self.files[recipe.name])
@@ -59,11 +51,15 @@ def run(
     only: list[str] | None = None,
     force: list[str] | None = None,
     accelerate_config: Path | None = None,
-) -> None:
-    """Runs every stage that is not done, each in its own `accelerate launch`.
+) -> list[State]:
+    """Runs every stage that is not done, with `accelerate launch` (`launches`).
 
     Before the first one, files and folders of this machine that the recipes name go to the Hub.
+    Where every stage is done, nothing is checked: it was, before they ran. Returns the state of
+    each stage of the ladder.
     """
+    if not force and (states := all_done(folder, start, only or [], accelerate_config)):
+        return states
     checked = check(
         folder,
         start,
@@ -73,7 +69,9 @@ def run(
         missing=launching.missing_here,
     )
     own.bring(checked.owns)
-    checked.each(launch)
+    with Launches() as launches:
+        checked.each(launches.run)
+    return status.states(folder, accelerate_config)
 
 
 def check(
@@ -119,6 +117,33 @@ def check(
     return checked
 
 
+def all_done(
+    folder: Path, start: str | None, only: list[str], accelerate_config: Path | None
+) -> list[State] | None:
+    """Passes over the chosen stages where all are done; None where one may have to run."""
+    recipes = order.read(folder)
+    todo = order.chosen(recipes, start, only, [])
+    states = []
+    for recipe in todo:
+        launcher = launching.launcher_of(recipe, launching.file_of(recipe, accelerate_config))
+        try:
+            found = state(recipe, launcher)
+        except RecipeError:
+            return None  # the checks, which come then, say what is wrong
+        if not found.done:
+            return None
+        states.append(found)
+    for found in states:
+        pass_over(found)
+    return states if len(todo) == len(recipes) else status.states(folder, accelerate_config)
+
+
+def pass_over(before: State) -> None:
+    """Leaves out a stage that is done, and says so."""
+    restore_tags(before)
+    log.info("%-22s done already (%s)", before.recipe.name, str(before.commit)[:12])
+
+
 def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
     """The inputs of a stage that are absent and that no stage `before` it will make, in words."""
     problems = []
@@ -141,34 +166,3 @@ def pinned_by_releases(before: State) -> None:
     if before.done:
         recipe = before.recipe
         releases.prove_unpinned(recipe.typed_outputs, recipe.tag, str(before.done_tag))
-
-
-def launch(before: State, file: Path) -> None:
-    """Runs one stage to its end; on an interrupt its whole process group ends with us."""
-    recipe = before.recipe
-    processes = launching.launcher_of(recipe, file).processes
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
-        "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
-        *("--num_cpu_threads_per_process", str(_threads(processes))),
-        *("--config_file", str(file), "-m", f"moxin_recipes.stages.{recipe.stage}"),
-        *("--config", str(recipe.path)),
-    ]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        code = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        raise
-    if code:
-        raise StageFailed(
-            f"{recipe.name} ended with exit code {code}; "
-            "what is done stays, and the same command goes on from there"
-        )
-
-
-def _threads(processes_here: int) -> int:
-    """CPU threads of each process: OMP_NUM_THREADS, else an equal share of the cores."""
-    given = os.environ.get("OMP_NUM_THREADS")
-    return int(given) if given else max(1, len(os.sched_getaffinity(0)) // processes_here)

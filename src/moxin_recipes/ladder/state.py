@@ -1,6 +1,6 @@
 """Is a stage done? What the Hub says of it, by the key of its recipe and inputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from moxin_recipes.hub import pull
@@ -14,18 +14,23 @@ from moxin_recipes.recipe.strict import RecipeError
 
 @dataclass(frozen=True)
 class State:
-    """What the Hub says of a stage: its identity, and the commit that is tagged done for it."""
+    """What the Hub says of a stage: its identity, and the commits that are tagged done for it."""
 
     recipe: Recipe[Any]
     identity: Identity | None  # None while an input does not exist
     done_tag: str | None = None
-    commit: str | None = None  # of the main output
+    commits: dict[str, str] = field(default_factory=dict)  # of each output, by its recipe key
     manifest: dict[str, Any] | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """That of the main output."""
+        return next(iter(self.commits.values()), None)
 
     @property
     def done(self) -> bool:
         """Whether the stage's last push for this very identity is on the Hub."""
-        return self.commit is not None
+        return bool(self.commits)
 
     @property
     def word(self) -> str:
@@ -53,22 +58,24 @@ def state(recipe: Recipe[Any], launcher: Launcher) -> State:
     for key in (wanted.key, wanted.old_key):
         tag = f"done-{key[:12]}"
         commits = _commits(recipe, tag)
-        if commits and all(commits.values()):
+        if commits:
             main = next(iter(commits))
-            commit = str(commits[main])
             repo, kind = qualified(recipe.outputs[main]), recipe.output_type(main)
-            manifest = pull.read_manifest(repo, kind, commit)
+            manifest = pull.read_manifest(repo, kind, commits[main])
             if manifest and manifest["key"] == key:
-                return State(recipe, wanted, tag, commit, manifest)
+                return State(recipe, wanted, tag, commits, manifest)
     return State(recipe, wanted)
 
 
-def _commits(recipe: Recipe[Any], tag: str) -> dict[str, str | None]:
-    """Output key → commit of a tag, None where the repository does not have it."""
-    return {
-        output: pull.commit_of(qualified(repo), recipe.output_type(output), tag)
-        for output, repo in recipe.outputs.items()
-    }
+def _commits(recipe: Recipe[Any], tag: str) -> dict[str, str]:
+    """Output key → commit of a tag; nothing where one of the repositories does not have it."""
+    commits = {}
+    for output, repo in recipe.outputs.items():
+        commit = pull.commit_of(qualified(repo), recipe.output_type(output), tag)
+        if commit is None:
+            return {}
+        commits[output] = commit
+    return commits
 
 
 def restore_tags(state: State) -> None:
@@ -76,6 +83,6 @@ def restore_tags(state: State) -> None:
 
     So a number that is changed and changed back needs no second training.
     """
-    for output, commit in _commits(state.recipe, str(state.done_tag)).items():
+    for output, commit in state.commits.items():
         repo, kind = qualified(state.recipe.outputs[output]), state.recipe.output_type(output)
-        move_tag(repo, kind, state.recipe.tag, str(commit))
+        move_tag(repo, kind, state.recipe.tag, commit)

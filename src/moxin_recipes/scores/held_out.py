@@ -61,7 +61,8 @@ def generate(
     if sample_seed is not None:
         torch.manual_seed(sample_seed)
     completions, ends = {}, template.ends(tokenizer, model.generation_config)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    # Equal prompts stand together: each is read once in a batch.
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
         given = tokenizer([prompts[i] for i in part], add_special_tokens=False)["input_ids"]
@@ -123,10 +124,9 @@ def answers(
         return [Completion(opened + completion.text, completion.ended) for completion in said]
 
     greedy = run(texts)
-    rounds = [run(texts, seed + i) for i in range(samples)] if samples > 1 else [greedy]
-    flat = [completion for completions in rounds for completion in completions]
-    right = reward([c.text for c in flat], wanted * len(rounds))
-    which = list(range(len(texts))) * len(rounds)
+    flat = run(texts * samples, seed) if samples > 1 else greedy
+    right = reward([c.text for c in flat], wanted * samples)
+    which = list(range(len(texts))) * samples
     result = metric("pass_at_one").compute(predictions=right, references=which)
     items = {"accuracy": result.pop("items")}
     scores = {**result, "ended": float(np.mean([c.ended for c in flat]))}

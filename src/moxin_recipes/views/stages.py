@@ -59,10 +59,9 @@ def read(states: list[State]) -> list[Stage]:
 
 def _outputs(state: State) -> list[tuple[str, Output]]:
     found = []
-    for key, repo in state.recipe.outputs.items() if state.done else ():
-        place, kind = qualified(repo), state.recipe.output_type(key)
-        commit = pull.commit_of(place, kind, str(state.done_tag))
-        manifest = pull.read_manifest(place, kind, commit) if commit else None
-        if commit and manifest:
+    for key, commit in state.commits.items():
+        place, kind = qualified(state.recipe.outputs[key]), state.recipe.output_type(key)
+        manifest = pull.read_manifest(place, kind, commit)
+        if manifest:
             found.append((key, Output(place, kind, commit, manifest)))
     return found

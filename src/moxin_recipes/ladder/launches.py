@@ -1,0 +1,101 @@
+"""Starts stages with `accelerate launch`; those of one process on a CPU share one launch."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from moxin_recipes.ladder import launching
+from moxin_recipes.ladder.state import State
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an exit code that is not 0; it printed why."""
+
+
+class Launches:
+    """The launches of a ladder's stages, one at a time; what still runs at the end ends with us.
+
+    Stages whose launcher's file asks for one process on a CPU are forks of one launch
+    (`moxin_recipes.stages`): libraries are loaded once. Every other stage has its own.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shared: tuple[Path, socket.socket] | None = None  # the file of the launch that runs
+
+    def __enter__(self) -> "Launches":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def run(self, before: State, file: Path) -> None:
+        """Runs one stage to its end; StageFailed if its exit code is not 0."""
+        recipe = before.recipe
+        words = [f"moxin_recipes.stages.{recipe.stage}", "--config", str(recipe.path)]
+        launcher = launching.launcher_of(recipe, file)
+        if launcher.on_cpu and launcher.processes == 1:
+            code = self._fork(file, words)
+        else:
+            code = self._start(file, launcher.processes, words).wait()
+        if code:
+            raise StageFailed(
+                f"{recipe.name} ended with exit code {code}; "
+                "what is done stays, and the same command goes on from there"
+            )
+
+    def _fork(self, file: Path, words: list[str]) -> int:
+        """The exit code of a stage that is a fork of the launch of `file`."""
+        if not self._shared or self._shared[0] != file:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._start(file, 1, ["moxin_recipes.stages"], theirs.fileno())
+            self._shared = file, ours
+        asked = self._shared[1]
+        try:
+            asked.sendall(f"{json.dumps(words)}\n".encode())
+            answer = asked.recv(64)  # one short line
+        except ConnectionError:
+            answer = b""
+        return int(answer or 1)  # without an answer, the launch itself has ended
+
+    def _start(
+        self, file: Path, processes: int, words: list[str], stdin: int | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Begins `accelerate launch` of a module with its words, in a session of its own."""
+        self._end()
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
+            "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
+            *("--num_cpu_threads_per_process", str(_threads(processes))),
+            *("--config_file", str(file), "-m", *words),
+        ]
+        self._process = subprocess.Popen(command, stdin=stdin, start_new_session=True)
+        return self._process
+
+    def _end(self) -> None:
+        """Ends the launch that runs, with its whole process group."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait()
+        if self._shared:
+            self._shared[1].close()
+        self._process = self._shared = None
+
+
+def _threads(processes_here: int) -> int:
+    """CPU threads of each process: OMP_NUM_THREADS, else an equal share of the cores."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    return int(given) if given else max(1, len(os.sched_getaffinity(0)) // processes_here)
