@@ -187,7 +187,7 @@ def test_what_a_recipe_changes() -> None:
 
     plain = parts()
     assert parts(shards=16)["weights"] == plain["weights"] / 2
-    assert parts(rows=64, tokens=4096)["logits, their gradients"] == 12 * 2**24
+    assert parts(rows=64, tokens=4096)["logits, their gradients"] == 12 * 2**27
     assert parts(pieces=False, rows=64)["logits, their gradients"] == 2 * 2 * 4096 * 32000
     assert parts(rows=4)["layers' inputs"] == 2 * plain["layers' inputs"]
     assert "two layers, gathered" not in parts(sharded=False, shards=1)

@@ -9,7 +9,9 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
+from moxin_recipes.recipe.keys.pretrain import PretrainKeys
 from moxin_recipes.tokens.framing import Framing
+from moxin_recipes.training import optimizers
 from moxin_recipes.training.trainers import PretrainTrainer
 
 VOCABULARY, LENGTH, BOS, POISON, NOISE = 64, 32, 1, 7, 40
@@ -49,8 +51,17 @@ def model(dropout: float = 0.0) -> MistralForCausalLM:
     )
 
 
-def trainer(folder: Path, rows: Any, net: MistralForCausalLM, **options: Any) -> PretrainTrainer:
-    """A trainer of 2 rows a step, over all rows; options of ours and of TrainingArguments."""
+def trainer(
+    folder: Path,
+    rows: Any,
+    net: MistralForCausalLM,
+    keys: PretrainKeys | None = None,
+    **options: Any,
+) -> PretrainTrainer:
+    """A trainer of 2 rows a step, over all rows; options of ours and of TrainingArguments.
+
+    `keys` say the optimizer, where it is not the Trainer's own.
+    """
     ours = {name: options.pop(name) for name in ("z_loss",) if name in options}
     limit = options.pop("max_skipped_steps", 100)
     values: dict[str, Any] = {
@@ -69,6 +80,8 @@ def trainer(folder: Path, rows: Any, net: MistralForCausalLM, **options: Any) ->
     )
     rows_per_step *= int(os.environ.get("WORLD_SIZE", "1"))
     args = TrainingArguments(output_dir=str(folder), max_steps=len(rows) // rows_per_step, **values)
+    if keys:
+        ours["optimizer_cls_and_kwargs"] = optimizers.class_and_options(keys, args, net)
     return PretrainTrainer(
         model=net, args=args, train_dataset=rows, max_skipped_steps=limit, **ours
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny import tiny_mistral
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.fsdp import fully_shard
 from transformers import MistralForCausalLM, TrainingArguments
 
@@ -19,7 +20,7 @@ VOCABULARY, ROWS, LENGTH = 211, 3, 50
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of 64 rows, so that the last one is a part of one and there are three."""
-    monkeypatch.setattr(loss, "_LOGITS", 1)
+    monkeypatch.setattr(loss, "_ON_CPU", 1)
 
 
 def model(tied: bool) -> MistralForCausalLM:
@@ -127,6 +128,53 @@ def test_in_16_bits_nothing_is_summed_in_16_bits(autocast: bool, dtype: torch.dt
         assert difference < 0.0025
         scale = (other.float() * plain.float()).sum() / plain.float().square().sum()
         assert abs(scale - 1) < 3e-4  # 1 / 999 in bfloat16 is .0015 off
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("piece", [70 * VOCABULARY, 10**9])
+def test_pieces_of_a_head_that_is_cast_once_are_those_of_one_cast_for_each(
+    dtype: torch.dtype, piece: int
+) -> None:
+    """Value and gradients, bit for bit, whatever number of pieces there are."""
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(200, 16, generator=generator).to(dtype)
+    weight = torch.randn(VOCABULARY, 16, generator=generator)
+    targets = torch.randint(0, VOCABULARY, (200,), generator=generator)
+    results = []
+    for by_hand in (True, False):
+        hidden_leaf, weight_leaf = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        if by_hand:
+            value = torch.zeros(())
+            rows = min(200, piece // VOCABULARY)
+            for chunk, wanted in zip(hidden_leaf.split(rows), targets.split(rows), strict=True):
+                logits = torch.nn.functional.linear(chunk, weight_leaf.to(dtype)).float()
+                value = value + torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+                value = value + 1e-4 * logits.logsumexp(-1).square().sum()
+        else:
+            value = next_token_loss(hidden_leaf, weight_leaf, targets, 1e-4, piece)
+        (value / 199).backward()
+        results.append((value.detach(), hidden_leaf.grad, weight_leaf.grad))
+    for plain, ours in zip(*results, strict=True):
+        assert torch.equal(plain, ours)
+
+
+@pytest.mark.parametrize(("device", "rows"), [("cpu", 524), ("cuda", 4194)])
+def test_a_gpu_has_larger_pieces(monkeypatch: pytest.MonkeyPatch, device: str, rows: int) -> None:
+    monkeypatch.undo()
+    sizes = []
+    chunk_loss = loss._chunk_loss
+
+    def seen(hidden: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(hidden))
+        return chunk_loss(hidden, *others)
+
+    monkeypatch.setattr(loss, "_chunk_loss", seen)
+    with FakeTensorMode(), torch.no_grad(), torch.device(device):
+        hidden = torch.zeros(10_000, 1, dtype=torch.bfloat16)
+        weight = torch.zeros(32_000, 1, dtype=torch.bfloat16)
+        next_token_loss(hidden, weight, torch.zeros(10_000, dtype=torch.long))
+    assert max(sizes) == rows
+    assert sum(sizes) == 10_000
 
 
 def test_a_head_that_is_sharded_by_itself_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_iter
 from transformers import AttentionInterface, AttentionMaskInterface, MistralForCausalLM
 
 from moxin_recipes.plan.flops import config_of
-from moxin_recipes.recipe.memory import BFLOAT16, Shape, Step
+from moxin_recipes.recipe.memory import BFLOAT16, PIECE, Shape, Step
 from moxin_recipes.training import sharding
 from moxin_recipes.training.loss import fuse_loss
 
@@ -202,7 +202,7 @@ def _model(shape: Shape, step: Step, adapter: Adapter | None) -> Any:
     config._attn_implementation = _KEPT
     config.use_cache = False  # as the Trainer sets it
     model: Any = MistralForCausalLM(config)
-    fuse_loss(model)
+    fuse_loss(model, piece=PIECE)  # a GPU's: the fake tensors are a CPU's
     if adapter:
         if step.frozen == BFLOAT16:
             model.to(torch.bfloat16)

@@ -11,18 +11,19 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from moxin_recipes.recipe.memory import PIECE
 from moxin_recipes.recipe.strict import RecipeError
 
-_LOGITS = 2**24  # logits computed at a time on a CPU: 64 MB in float32; less is slower
+_ON_CPU = 2**24  # logits computed at a time on a CPU: 64 MB in float32; less is slower
 
 
-def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
+def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0, piece: int | None = None) -> None:
     """Makes `model(…, labels=…)` compute its loss from hidden states, and return no logits.
 
-    The loss is `next_token_loss`, divided by `num_items_in_batch` or by the number of labels.
-    `answers`, from `answer_positions`, limits the loss to these positions; without it every
-    position counts. A call without labels is unchanged. Apply this before any wrapper (PEFT, FSDP,
-    compile).
+    The loss is `next_token_loss`, with `z_loss` and `piece`, divided by `num_items_in_batch` or by
+    the number of labels. `answers`, from `answer_positions`, limits the loss to these positions;
+    without it every position counts. A call without labels is unchanged. Apply this before any
+    wrapper (PEFT, FSDP, compile).
     """
     original_forward = model.forward
 
@@ -47,7 +48,7 @@ def fuse_loss(model: PreTrainedModel, z_loss: float = 0.0) -> None:
         count = (targets != -100).sum() if num_items_in_batch is None else num_items_in_batch
         if answers is not None:
             hidden, targets = hidden[answers], targets[answers]
-        loss = next_token_loss(hidden, weight, targets, z_loss)
+        loss = next_token_loss(hidden, weight, targets, z_loss, piece)
         return CausalLMOutputWithPast(loss=loss / count)
 
     model.forward = types.MethodType(forward, model)
@@ -72,41 +73,71 @@ def answer_positions(labels: torch.Tensor) -> torch.Tensor:
 
 
 def next_token_loss(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    z_loss: float = 0.0,
+    piece: int | None = None,
 ) -> torch.Tensor:
     """Returns the sum of the cross-entropies in nats, plus `z_loss` × squared log-normalisers.
 
     `hidden` is (rows, width), `weight` is (vocabulary, width) and `targets` is (rows,), with -100
-    for no target. In float32, PyTorch's `linear_cross_entropy` computes the gradients together with
-    the loss, a chunk of rows at a time. For bfloat16 inputs it rounds the sum and the divisor to
-    bfloat16. So for other types, and with z-loss, the backward pass computes the chunks again. The
-    sums of loss and gradients over chunks are always float32.
+    for no target. `piece` is how many logits there are at a time; None: as the device likes it. In
+    float32, PyTorch's `linear_cross_entropy` computes the gradients together with the loss, a chunk
+    of rows at a time. For bfloat16 inputs it rounds the sum and the divisor to bfloat16. So for
+    other types, and with z-loss, the backward pass computes the chunks again. The sums of loss and
+    gradients over chunks are always float32.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):  # the fused operator is outside of autocast
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    rows = max(64, _LOGITS // len(weight))
+    piece = piece or (_ON_CPU if device == "cpu" else PIECE)
+    rows = max(64, piece // len(weight))
     if not z_loss and hidden.dtype == torch.float32:
         options = LinearCrossEntropyOptions(
-            batch_chunk_size=rows if device == "cpu" else None,
+            batch_chunk_size=rows,
             acc_policy="compact",
             acc_dtype=torch.float32,
             allow_retain_graph=torch.compiler.is_compiling(),
         )
         return linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
-    total, weight = hidden.new_zeros((), dtype=torch.float32), weight.float()
+    total, rounded = hidden.new_zeros((), dtype=torch.float32), weight.detach().to(hidden.dtype)
+    weight = weight.float()
     for chunk, chunk_targets in zip(hidden.split(rows), targets.split(rows), strict=True):
-        arguments = (chunk, weight, chunk_targets, z_loss)
+        arguments = (chunk, weight, rounded, chunk_targets, z_loss)
         total = total + checkpoint(_chunk_loss, *arguments, use_reentrant=False)
     return total
 
 
 def _chunk_loss(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    rounded: torch.Tensor,
+    targets: torch.Tensor,
+    z_loss: float,
 ) -> torch.Tensor:
-    logits = linear(hidden, weight.to(hidden.dtype)).float()
+    logits = _Product.apply(hidden, weight, rounded).float()
     loss = cross_entropy(logits, targets, reduction="sum")
     if z_loss:
         square = logits.logsumexp(-1).square().masked_fill(targets == -100, 0)
         loss = loss + z_loss * square.sum()
     return loss
+
+
+class _Product(torch.autograd.Function):
+    """`linear` with a copy of the weight that was cast once; the weight's gradient is float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,  # noqa: ARG004 (the gradient's)
+        rounded: torch.Tensor,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(hidden, rounded)
+        return linear(hidden, rounded)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        hidden, rounded = ctx.saved_tensors
+        return gradient @ rounded, (gradient.mT @ hidden).float(), None

@@ -4,11 +4,11 @@ Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) replaces 
 matrix by the nearest orthogonal matrix, which a Newton–Schulz iteration approximates.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel, TrainingArguments
 
 from moxin_recipes.recipe.keys.pretrain import PretrainKeys
@@ -73,11 +73,32 @@ class Muon(torch.optim.AdamW):
             buffers = [self.state[matrix]["exp_avg"] for matrix in matrices]
             gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
             torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-            lookahead = torch._foreach_lerp(gradients, buffers, momentum)  # Nesterov's
-            updates = orthogonal(torch.stack(list(lookahead))).unbind()
+            torch._foreach_lerp_(gradients, buffers, momentum)  # Nesterov's
+            updates = _of_whole(orthogonal, gradients)
             torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_add_(matrices, list(updates), alpha=-lr * scale)
+
+
+def _of_whole(
+    function: Callable[[torch.Tensor], torch.Tensor], matrices: list[torch.Tensor]
+) -> Sequence[torch.Tensor]:
+    """Returns what `function` makes of matrices of one shape, stacked, wherever their rows are.
+
+    FSDP gives each process some rows of every matrix. Here the matrices are dealt out: an
+    all-to-all gives each process all rows of some of them, and another one brings back its rows of
+    what was made of them. So each matrix is computed once, on one process.
+    """
+    stack = torch.stack(matrices)
+    if not isinstance(stack, DTensor):
+        return function(stack).unbind()
+    mesh, rows = stack.device_mesh, stack.placements
+    dealt = [Shard(0)] * mesh.ndim
+    whole = stack.redistribute(placements=dealt).to_local()
+    made = DTensor.from_local(
+        function(whole), mesh, dealt, shape=stack.shape, stride=stack.stride(), run_check=False
+    )
+    return made.redistribute(placements=rows).unbind()
 
 
 Build = Callable[
@@ -116,34 +137,21 @@ def muon(
     return Muon, {"params": groups, **shared}
 
 
-@dataclass(frozen=True)
-class Optimizer:
-    """A choice of the key `optimizer`: what the Trainer builds, and whether FSDP may shard it."""
-
-    build: Build | None = None  # None: the Trainer builds its own, as the key `optim` says
-    needs_whole_matrices: bool = False
-
-
-OPTIMIZERS = {
-    "adamw": Optimizer(),
-    "muon": Optimizer(muon, needs_whole_matrices=True),
+OPTIMIZERS: dict[str, Build | None] = {
+    "adamw": None,  # the Trainer builds its own, as the key `optim` says
+    "muon": muon,
 }
 
 
-def check(name: str, sharded: bool) -> None:
-    """Raises RecipeError for an unknown name, or one that cannot work on FSDP's shards."""
+def check(name: str) -> None:
+    """Raises RecipeError for an unknown name."""
     if name not in OPTIMIZERS:
         raise RecipeError(f"`optimizer`: there is no {name}; use {', '.join(OPTIMIZERS)}")
-    if sharded and OPTIMIZERS[name].needs_whole_matrices:
-        raise RecipeError(
-            f"`optimizer: {name}` needs whole matrices, and FSDP gives each process a part of "
-            "them; take `optimizer: adamw`, or an `accelerate_config` without FSDP"
-        )
 
 
 def class_and_options(
     keys: PretrainKeys, args: TrainingArguments, model: PreTrainedModel
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """The optimizer's class and its arguments for the Trainer; None: it builds its own."""
-    build = OPTIMIZERS[keys.optimizer].build
+    build = OPTIMIZERS[keys.optimizer]
     return build(keys, args, model) if build else None

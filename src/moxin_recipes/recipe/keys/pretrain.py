@@ -79,14 +79,10 @@ class PretrainKeys(TrainingKeys):
         lengths = ("context_length", "eval_context_length")
         return {key: getattr(self, key) for key in lengths}
 
-    def check_launch(self, sharded: bool) -> None:
-        """The optimizer is there, and works on what this launch gives each process."""
-        super().check_launch(sharded)
-        pkgutil.resolve_name("moxin_recipes.training.optimizers:check")(self.optimizer, sharded)
-
     def check_libraries(self, args: Any) -> None:
-        """A phase is a number of steps; liger's kernel has no z-loss."""
+        """The optimizer is there; a phase is a number of steps; liger's kernel has no z-loss."""
         super().check_libraries(args)
+        pkgutil.resolve_name("moxin_recipes.training.optimizers:check")(self.optimizer)
         if args.max_steps < 1:
             raise RecipeError("`max_steps` is missing: a phase is so many steps, not epochs")
         if self.z_loss and args.use_liger_kernel:
