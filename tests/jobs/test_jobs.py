@@ -142,7 +142,7 @@ def test_a_refused_start_is_one_line(hub: JobsHub, ladder: Path, status: int, re
 def test_nothing_starts_without_a_yes(
     hub: JobsHub, ladder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(RecipeError, match=r"would start 1 Jobs, .* give --yes"):
+    with pytest.raises(RecipeError, match=r"would start 1 Job; .* give --yes"):
         run(ladder)
     assert "at most $" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)

@@ -165,6 +165,14 @@ def test_each_stage_is_a_job_with_this_very_code(place: Place) -> None:
     assert len(place.hub.jobs) == 2
     assert again.stderr.count("done already") == 2
 
+    # The second stage is done for the first one's present result, which will be another.
+    changed.write_text(yaml.safe_dump(FIRST))
+    unpaid = place.run()
+    changed.write_text(yaml.safe_dump({**FIRST, "hidden_size": 16}))
+    assert unpaid.returncode == 1
+    assert "error: `--on` would start 2 Jobs, one after another; nobody" in unpaid.stderr
+    assert len(place.hub.jobs) == 2
+
     manifest = HfApi(endpoint=place.hub.endpoint, token=token).hf_hub_download(
         "local/tiny-base", "moxin.json", revision="first"
     )

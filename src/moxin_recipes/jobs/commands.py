@@ -9,6 +9,8 @@ from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.strict import RecipeError
 
 if TYPE_CHECKING:
+    from moxin_recipes.ladder.run import Checked
+    from moxin_recipes.ladder.state import State
     from moxin_recipes.recipe.reading import Recipe
 
 _IMAGE = "python:3.12"  # it has git and a C compiler; the libraries bring CUDA's own
@@ -65,8 +67,7 @@ def run(options: argparse.Namespace) -> None:
         file_of=lambda recipe: machine.file_of(recipe, options.accelerate_config),
         missing=machine.missing,
     )
-    states = [checked.state(recipe) for recipe in checked.todo]
-    todo = [one for one in states if not one.done or one.recipe.name in checked.force]
+    todo = _to_do(checked)
     found = {one.recipe.name: there for one in todo if (there := job.running(one))}
     new = [one.recipe for one in todo if one.recipe.name not in found]
     _prove_on_hub(new)
@@ -79,6 +80,19 @@ def run(options: argparse.Namespace) -> None:
     timeouts = {one.stage: round(one.timeout * 3600) for one in estimated}
     image = options.image or _IMAGE
     checked.each(job.Jobs(checked, cloned, machine, image, secrets, timeouts, found).run)
+
+
+def _to_do(checked: "Checked") -> "list[State]":
+    """The stages that are not done, and those that read what one of them will make again."""
+    from moxin_recipes.ladder import order
+
+    todo: list[State] = []
+    for recipe in checked.todo:
+        now, before = checked.state(recipe), [one.recipe for one in todo]
+        stale = any(order.makers(before, reference) for reference in recipe.references)
+        if stale or not now.done or recipe.name in checked.force:
+            todo.append(now)
+    return todo
 
 
 def _secrets(names: list[str]) -> dict[str, str]:

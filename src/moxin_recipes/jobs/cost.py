@@ -91,12 +91,11 @@ def _dollars(hours: float | None, price: float | None) -> str:
 
 def agree(jobs: int) -> None:
     """Asks whether to start; RecipeError if not, and where nobody can answer."""
+    what = "1 Job" if jobs == 1 else f"{jobs} Jobs, one after another"
     if not sys.stdin.isatty():
-        raise RecipeError(
-            f"`--on` would start {jobs} Jobs, and nobody can say yes here; give --yes"
-        )
+        raise RecipeError(f"`--on` would start {what}; nobody can say yes here: give --yes")
     try:
-        answer = input(f"Start {jobs} Jobs, one after another? [y/N] ")
+        answer = input(f"Start {what}? [y/N] ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
