@@ -89,10 +89,11 @@ def test_a_dirty_checkout_is_replayed_from_its_patch(finished: Workplace, tmp_pa
     assert '+    (run.folder / "untracked.txt").write_text(untracked.SEEN)' in refused.stdout
     assert "+SEEN = 'untracked'" in refused.stdout
     assert "to run that code, give --trust-code ADDRESS@" in refused.stderr
-    commit = re.findall(r"--trust-code ADDRESS@([0-9a-f]{40})", refused.stderr)[0]
-    wrong = finished.moxin(*words, "--trust-code", f"{clone}@{'0' * 40}")
-    assert f"it must be ADDRESS@{commit}" in wrong.stderr
-    done = finished.moxin(*words, "--trust-code", f"{ROOT}@{commit}")
+    (pinned,) = re.findall(r"--trust-code ADDRESS@(\S+)", refused.stderr)
+    assert re.fullmatch(r"[0-9a-f]{40}\+sha256:[0-9a-f]{64}", pinned)
+    wrong = finished.moxin(*words, "--trust-code", f"{clone}@{pinned[:40]}")
+    assert f"it must be ADDRESS@{pinned}" in wrong.stderr
+    done = finished.moxin(*words, "--trust-code", f"{ROOT}@{pinned}")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "tried-patched@init: bit-equal"
     assert (tmp_path / "again" / "result" / "untracked.txt").read_text() == "untracked"

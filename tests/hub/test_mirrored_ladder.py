@@ -42,6 +42,10 @@ def test_a_mirrored_ladder_is_done_even_where_it_pins_commits_of_the_first_hub(
         done = other.moxin("verify", "moxin-nano-release", "--hub", "local")
         assert done.returncode == 0, done.stdout
         assert done.stdout.splitlines()[-1].endswith(" read: all is as it was")
+        out = ("--out", str(tmp_path / "again"))
+        done = other.moxin("replay", "moxin-nano-instruct@dpo", "--hub", "local", *out)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.splitlines()[-1].endswith(": bit-equal")
     assert {row["state"] for row in after.values()} == {"done"}
     commits = {old.rpartition("/")[2]: new.rpartition("/")[2] for old, new in known.items()}
     for stage, row in before.items():
