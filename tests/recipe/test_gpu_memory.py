@@ -124,6 +124,8 @@ def test_every_line_comes_out_and_they_make_the_sum(name: str) -> None:
 
 def test_what_the_launchers_file_changes() -> None:
     sharded = "\n".join(lines("moxin-7b", "20-pretrain-2k"))
+    assert "layers are in part computed again in the backward pass" in sharded
+    assert "layers are computed again in the backward pass" in lines("moxin-7b", "30-sft")[0]
     hybrid = "\n".join(lines("moxin-7b", "20-pretrain-2k", "hsdp_multinode"))
     assert "FSDP2 over 64," in sharded
     assert "FSDP2 over 8 in 8 copies" in hybrid
@@ -166,6 +168,8 @@ WIDE = Shape(2000, 512, 1792, 5, 8, 2, False)
         ({"rows": 1, "tokens": 64}, BACKWARD),
         ({"shards": 64, "layers": 7, "rows": 12}, BACKWARD),
         ({"rows": 16, "checkpointing": False}, "loss"),
+        ({"rows": 16, "selective": True}, BACKWARD),
+        ({"rows": 16, "selective": True, "sharded": False, "shards": 1}, BACKWARD),
         ({"vocabulary": 32000, "tokens": 64}, "loss"),
         ({"vocabulary": 32000, "tokens": 1024}, "loss"),
         ({"vocabulary": 32000, "tokens": 64, "mixed": False}, "loss"),

@@ -114,6 +114,11 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
         {"z_loss": 1e-5, "use_liger_kernel": True},
         "`z_loss`: liger's kernel knows none",
     ),
+    (
+        "20-pretrain-2k",
+        {"selective_checkpointing": True, "gradient_checkpointing": True},
+        "`selective_checkpointing`: `gradient_checkpointing` computes whole layers again",
+    ),
     ("20-pretrain-2k", {"optimizer": "moun"}, "`optimizer`: there is no moun; use adamw, muon"),
     ("20-pretrain-2k", {"token_cache_gb": float("nan")}, "`token_cache_gb` must be float, not nan"),
     # What a library would say after the start, or in a traceback.

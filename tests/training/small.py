@@ -62,7 +62,9 @@ def trainer(
 
     `keys` say the optimizer, where it is not the Trainer's own.
     """
-    ours = {name: options.pop(name) for name in ("z_loss",) if name in options}
+    ours = {
+        name: options.pop(name) for name in ("z_loss", "selective_checkpointing") if name in options
+    }
     limit = options.pop("max_skipped_steps", 100)
     values: dict[str, Any] = {
         "per_device_train_batch_size": 2,

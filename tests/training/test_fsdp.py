@@ -93,6 +93,20 @@ def test_gradients_are_summed_in_float32(pretraining: Pretraining, tmp_path: Pat
     assert max(errors["ours"].values()) < 1e-5
     assert min(errors["accelerate"].values()) > 1e-4
     assert errors["accelerate"]["16"] > 2 * errors["accelerate"]["1"]
-    recipe = pretraining.recipe("half", **{**STEPS, "max_steps": 2, "save_steps": 2})
-    log = pretraining.run(recipe, file)
-    assert "FSDP computes in bfloat16 and sums gradients in float32" in log
+
+
+def test_selective_checkpointing_takes_the_place_of_fsdps(
+    pretraining: Pretraining, tmp_path: Path
+) -> None:
+    """In bf16, where each bit would show; both push the same weights."""
+    config = yaml.safe_load((ROOT / "accelerate_configs" / "fsdp.yaml").read_text())
+    file = tmp_path / "fsdp.yaml"
+    file.write_text(yaml.safe_dump({**config, "num_processes": 2}))
+    payloads = []
+    for name, selective in (("whole", False), ("selective", True)):
+        changes = {**STEPS, "max_steps": 2, "save_steps": 2, "selective_checkpointing": selective}
+        log = pretraining.run(pretraining.recipe(name, **changes), file)
+        assert "FSDP computes in bfloat16 and sums gradients in float32" in log
+        manifest = json.loads((pretraining.folder(name) / "moxin.json").read_text())
+        payloads.append(manifest["payload"])
+    assert payloads[0] == payloads[1]

@@ -28,18 +28,18 @@ def lines(recipes: order.Recipes, recipe: Recipe[Any], file: Path, args: Any) ->
     launcher, content = Launcher.of_file(file), content_of(file)
     if launcher.on_cpu:
         return
-    shards = _shards(launcher, content)
     precision = launcher.dtypes(recipe.values, recipe.keys.bf16_by_default).get("precision", "")
-    yield f"launch: {_launch(launcher, content, shards, precision or 'float32', _synced(args))}"
     shape = shape_of(recipes, recipe)
+    trained = _adapter(recipe, shape) if shape else None
+    step = step_of(recipe, trained, launcher, content, args)
+    yield f"launch: {_launch(launcher, step, precision or 'float32', _synced(args))}"
     if shape is None:
         yield "memory of a GPU: not counted, for the model's shape is not in this ladder"
         return
-    trained = _adapter(recipe, shape)
     if trained is None and recipe.values.get("use_peft"):
         yield "memory of a GPU: not counted, for `lora_target_modules` names more than its layers"
         return
-    parts = held(shape, step_of(recipe, trained, launcher, content, args))
+    parts = held(shape, step)
     total, moment = most(parts)
     yield f"memory of a GPU: at most {total / GB:.1f} GB, in {moment}"
     for part in parts:
@@ -86,6 +86,7 @@ def step_of(
         tokens = args.max_length
     second = (dpo and not args.precompute_ref_log_probs) or (grpo and args.beta > 0)
     fsdp = content.get("fsdp_config") or {}
+    selective = bool(getattr(keys, "selective_checkpointing", False))
     again = launcher.sharded and fsdp.get("fsdp_activation_checkpointing")
     micro_batch, accumulated = trainers.batches(recipe, launcher.processes)
     dtype = values.get("dtype", "float32")  # TRL's default
@@ -95,7 +96,8 @@ def step_of(
         tokens=tokens,
         sharded=launcher.sharded,
         mixed=bool(launcher.dtypes(values, keys.bf16_by_default)),
-        checkpointing=bool(again or args.gradient_checkpointing),
+        checkpointing=bool(selective or again or args.gradient_checkpointing),
+        selective=selective,
         pieces=isinstance(keys, PretrainKeys | SftKeys),
         moments=2 if getattr(keys, "optimizer", "adamw") == "adamw" else 1,
         trained=trained,
@@ -131,18 +133,16 @@ def _synced(args: Any) -> bool:
     return bool(accumulation.get("sync_each_batch"))
 
 
-def _launch(
-    launcher: Launcher, content: dict[str, Any], shards: int, precision: str, synced: bool
-) -> str:
+def _launch(launcher: Launcher, step: Step, precision: str, synced: bool) -> str:
     """How many processes, what is shared by how many, and in which dtypes."""
     machines = f"{launcher.machines} × " if launcher.machines > 1 else ""
     processes = f"{machines}{launcher.processes // launcher.machines} processes"
     if not launcher.sharded:
         return f"{processes}, a copy of the model each, computes in {precision}"
-    copies = launcher.processes // shards
-    again = "" if content["fsdp_config"].get("fsdp_activation_checkpointing") else "not "
+    copies = launcher.processes // step.shards
+    again = "in part " if step.selective else "" if step.checkpointing else "not "
     words = [
-        f"{processes}, FSDP2 over {shards}" + (f" in {copies} copies" if copies > 1 else ""),
+        f"{processes}, FSDP2 over {step.shards}" + (f" in {copies} copies" if copies > 1 else ""),
         f"computes in {precision}",
         f"sums gradients in float32 {'after each micro-batch' if synced else 'once a step'}",
         f"layers are {again}computed again in the backward pass",

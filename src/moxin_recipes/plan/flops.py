@@ -26,3 +26,18 @@ def of_token(shape: Shape, length: float) -> float:
     """
     config, tokens = config_of(shape), round(length)
     return float(compute_flops_per_token(config, tokens) * adjusted_mfu(1.0, config, tokens))
+
+
+def again(shape: Shape, length: float, checkpointing: bool, selective: bool) -> float:
+    """What a backward pass computes again of a forward pass, as a share of its FLOPs.
+
+    A layer that is checkpointed computes all but its last product, which nothing needs; with
+    selective checkpointing, queries, values and gate (training/selective.py).
+    """
+    attention = length * shape.hidden  # two products with half of the tokens, in FLOPs / 2
+    products = shape.layer - 2 * shape.hidden
+    wide = shape.hidden * shape.intermediate
+    whole = shape.layers * (products + attention) + shape.vocabulary * shape.hidden
+    if selective:
+        return shape.layers * (shape.hidden * (shape.hidden + shape.key_width) + wide) / whole
+    return shape.layers * (products + attention - wide) / whole if checkpointing else 0.0

@@ -21,14 +21,14 @@ def generated(shape: Shape, work: Work) -> float:
 
 
 def share(
-    gpu: Gpu, given: float | None, args: Any, mixed: bool, checkpointing: bool
+    gpu: Gpu, gpus: int, given: float | None, run: published.Run, mixed: bool
 ) -> tuple[float, str]:
     """(MFU, where it is from): the one that was given, or that of published figures."""
     precision = "bf16" if mixed else "float32"
     of_peak = f"of {gpu.peak(mixed) / 1e12:,.0f} TFLOP/s in {precision}"
     if given is not None:
         return given, f"MFU {100 * given:.1f} % {of_peak}: `--mfu`"
-    found, words = published.mfu(gpu, bool(args.torch_compile), checkpointing)
+    found, words = published.mfu(gpu, gpus, run)
     return found, f"MFU {100 * found:.1f} % {of_peak}: {words}"
 
 

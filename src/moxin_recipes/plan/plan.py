@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moxin_recipes.ladder import launching, memory, order
-from moxin_recipes.plan import data, disk, hours, models, work
+from moxin_recipes.plan import data, disk, hours, models, published, work
 from moxin_recipes.plan import memory as held
 from moxin_recipes.plan.gpus import GIB, Gpu
 from moxin_recipes.plan.tracked import Adapter
@@ -15,7 +15,7 @@ from moxin_recipes.recipe import door, trainers
 from moxin_recipes.recipe.keys.data import DataKeys
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.launcher import Launcher, content_of
-from moxin_recipes.recipe.memory import Shape
+from moxin_recipes.recipe.memory import Shape, Step
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -181,7 +181,7 @@ def _train(
     adapter, count = _adapter(recipe, shape)
     step = memory.step_of(recipe, count, launcher, content_of(file), args)
     if todo.tokens is not None:
-        _compute(planned, todo, shape, machines, args, step.mixed, step.checkpointing)
+        _compute(planned, todo, shape, machines, args, step)
     sizes = disk.of_stage(recipe, shape, todo, args, count, launcher.machines)
     planned.disk_gb, planned.hub_gb = (size / 1e9 for size in sizes)
     if adapter and count is None:
@@ -210,16 +210,18 @@ def _compute(
     shape: Shape,
     machines: Machines,
     args: Any,
-    mixed: bool,
-    checkpointing: bool,
+    step: Step,
 ) -> None:
     """FLOPs, hours, energy and price."""
     gpu, gpus = machines.gpu, planned.gpus
     flops = hours.trained(shape, todo)
-    planned.mfu, words = hours.share(gpu, machines.mfu, args, mixed, checkpointing)
+    run = published.Run(
+        shape, todo.length, step.checkpointing, step.selective, bool(args.torch_compile)
+    )
+    planned.mfu, words = hours.share(gpu, gpus, machines.mfu, run, step.mixed)
     sampling = hours.of_generation(shape, todo, gpu, gpus, args)
     planned.flops = flops + hours.generated(shape, todo)
-    planned.hours = flops / (gpus * gpu.peak(mixed) * planned.mfu) / 3600 + sampling
+    planned.hours = flops / (gpus * gpu.peak(step.mixed) * planned.mfu) / 3600 + sampling
     planned.gpu_hours = planned.hours * gpus
     planned.energy_kwh = planned.gpu_hours * gpu.watts / 1000
     if machines.price is not None:

@@ -2,51 +2,70 @@
 
 from dataclasses import dataclass
 
-from moxin_recipes.plan.flops import of_token
+from moxin_recipes.plan.flops import again, of_token
 from moxin_recipes.plan.gpus import GPUS, Gpu
 from moxin_recipes.recipe.memory import Shape
 
 # torchtitan trains Llama 3 8B, whose shape this is, with FSDP2 in sequences of 8,192.
 _LLAMA_8B = Shape(128256, 4096, 14336, 32, 32, 8, tied=False)
 _CONTEXT = 8192
-# Matrix products of a step, in units of two FLOPs a parameter and token: forward 2, backward 4.
-# Selective checkpointing, which the published runs have, computes every other product again.
-_ONCE, _SELECTIVE, _AGAIN = 6, 7, 8
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens a second of one GPU; no model is compiled unless `compiled`."""
+    """Tokens a second of one of `gpus`, with selective checkpointing; eager unless `compiled`."""
 
     gpu: str
+    gpus: int
     tokens: float
     compiled: bool
     source: str
 
 
+_H100 = "torchtitan, Llama 3.1 8B, {} × H100 (96 GB, 500 W), benchmarks/llama3_h100_202412"
 SPEEDS = [
-    Speed("h100", 5762, False, "torchtitan, Llama 3.1 8B, 8 × H100 (96 GB, 500 W), performance.md"),
-    Speed("h100", 6667, True, "torchtitan, Llama 3.1 8B, 8 × H100 (96 GB, 500 W), performance.md"),
-    Speed("a100", 2973, False, "torchtitan, Llama 3 8B, 64 × A100 80 GB, performance.md"),
+    Speed("h100", 8, 5762, False, _H100.format(8)),
+    Speed("h100", 8, 6667, True, _H100.format(8)),
+    Speed("h100", 128, 5605, False, _H100.format(128)),
+    Speed("h100", 128, 6514, True, _H100.format(128)),
+    Speed("a100", 64, 2973, False, "torchtitan, Llama 3 8B, 64 × A100 80 GB, performance.md"),
 ]
 
 
-def mfu(gpu: Gpu, compiled: bool, checkpointing: bool) -> tuple[float, str]:
+@dataclass(frozen=True)
+class Run:
+    """What decides the share of the peak that a step reaches, beside its GPUs."""
+
+    shape: Shape
+    length: float
+    checkpointing: bool
+    selective: bool
+    compiled: bool
+
+    @property
+    def passes(self) -> float:
+        """Forward passes that a step computes, by FLOPs; a backward pass is two."""
+        return 3 + again(self.shape, self.length, self.checkpointing, self.selective)
+
+
+def mfu(gpu: Gpu, gpus: int, run: Run) -> tuple[float, str]:
     """(share of the peak that a step's model FLOPs reach, where that is from).
 
     It is torchtitan's tokens a second, in FLOPs as they are counted here, of the same kind of GPU
-    or of the H100; less by what full checkpointing computes again, more without any.
+    or of the H100, of as many or more; times what is computed there over what is computed here.
     """
     rows = [speed for speed in SPEEDS if GPUS[speed.gpu].device == gpu.device]
     rows = rows or [speed for speed in SPEEDS if speed.gpu == "h100"]
-    speed = next((row for row in rows if row.compiled == compiled), rows[0])
+    rows = [row for row in rows if row.compiled == run.compiled] or rows
+    speed = next((row for row in rows if row.gpus >= gpus), rows[-1])
     reached = speed.tokens * of_token(_LLAMA_8B, _CONTEXT) / GPUS[speed.gpu].peak(mixed=True)
-    done = _AGAIN if checkpointing else _ONCE
+    theirs = Run(_LLAMA_8B, _CONTEXT, True, True, speed.compiled)
+    how = "selective" if run.selective else "full" if run.checkpointing else "no"
     words = (
         f"{speed.source}: {speed.tokens:,.0f} tokens/s, which are {100 * reached:.1f} %, "
-        f"× {_SELECTIVE} / {done} for {'full' if checkpointing else 'no'} checkpointing"
+        f"× {theirs.passes:.2f} / {run.passes:.2f} for {how} checkpointing"
     )
-    return reached * _SELECTIVE / done, words
+    return reached * theirs.passes / run.passes, words
 
 
 @dataclass(frozen=True)

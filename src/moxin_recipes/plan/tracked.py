@@ -28,6 +28,7 @@ from moxin_recipes.plan.flops import config_of
 from moxin_recipes.recipe.memory import BFLOAT16, PIECE, Shape, Step
 from moxin_recipes.training import sharding
 from moxin_recipes.training.loss import fuse_loss
+from moxin_recipes.training.selective import checkpoint_selectively
 
 _KEPT = "moxin_kept"
 
@@ -50,14 +51,29 @@ class Held:
     peak: int
 
 
+def _attended(
+    query: torch.Tensor,
+    key: torch.Tensor,  # noqa: ARG001
+    value: torch.Tensor,  # noqa: ARG001
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As large as what flash attention gives: its output, and a number a row and head."""
+    out = torch.empty_like(query.transpose(1, 2).contiguous())
+    return out, query.new_empty(query.shape[:3], dtype=torch.float32)
+
+
+# Named as a kernel, by which training/selective.py knows it.
+_attend = torch.library.custom_op("moxin::flash_attn", _attended, mutates_args=())
+_attend.register_fake(_attended)
+
+
 class _Flash(torch.autograd.Function):
     """Keeps what flash attention keeps: its inputs, its output, a number a row and head."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: torch.Tensor) -> torch.Tensor:
-        query = inputs[0]
-        out = torch.empty_like(query.transpose(1, 2).contiguous())
-        ctx.save_for_backward(*inputs, out, query.new_empty(query.shape[:3], dtype=torch.float32))
+        out: torch.Tensor
+        out, sums = _attend(*inputs)
+        ctx.save_for_backward(*inputs, out, sums)
         return out
 
     @staticmethod
@@ -123,7 +139,7 @@ def sharded(model: Any, step: Step, mesh: DeviceMesh) -> torch.nn.Module:
         auto_wrap_policy="transformer_based_wrap",
         transformer_cls_names_to_wrap=["MistralDecoderLayer"],
         reshard_after_forward=True,
-        activation_checkpointing=step.checkpointing,
+        activation_checkpointing=step.checkpointing and not step.selective,
         cpu_ram_efficient_loading=False,
         mixed_precision_policy=policy,
     )
@@ -136,7 +152,7 @@ def sharded(model: Any, step: Step, mesh: DeviceMesh) -> torch.nn.Module:
     )
     plugin.set_auto_wrap_policy(model)
     sharding.keep_head_with_norm()
-    if step.checkpointing:
+    if plugin.activation_checkpointing:
         fsdp2_apply_ac(accelerator, model)
     made: torch.nn.Module = fsdp2_prepare_model(accelerator, model)
     return made
@@ -209,7 +225,9 @@ def _model(shape: Shape, step: Step, adapter: Adapter | None) -> Any:
         modules: Any = list(adapter.modules)
         modules = "all-linear" if modules == ["all-linear"] else modules
         model = get_peft_model(model, LoraConfig(r=adapter.rank, target_modules=modules))
-    if step.checkpointing and not step.sharded:
+    if step.selective:
+        checkpoint_selectively(model)
+    elif step.checkpointing and not step.sharded:
         model.activation_checkpointing_enable()
     model.train()
     return model

@@ -87,6 +87,15 @@ class Shape:
         numbers = 6 * self.hidden + 2 * self.key_width + 4 * self.intermediate
         return size * numbers + 2 * FLOAT32 * self.hidden
 
+    def kept_selectively(self, size: int) -> int:
+        """The same under selective checkpointing (training/selective.py).
+
+        The layer's input, keys, what attention makes of them, its product, one of the MLP's width;
+        a number of each head in float32.
+        """
+        numbers = 3 * self.hidden + self.key_width + self.intermediate
+        return size * numbers + FLOAT32 * self.heads
+
     def in_flight(self, size: int) -> int:
         """Bytes a token of the gradients at the widest place of a layer's backward pass."""
         return size * (self.hidden + 2 * self.intermediate)
@@ -103,6 +112,7 @@ class Step:
     mixed: bool  # computes in bfloat16, with float32 weights
     checkpointing: bool  # a layer keeps its input alone, and is computed again
     pieces: bool  # the loss is ours, not that of TRL's DPO and GRPO; neither has all logits at once
+    selective: bool = False  # checkpointing that keeps a part of what a layer computes
     moments: int = 2  # numbers that the optimizer keeps a weight; AdamW: 2
     trained: int | None = None  # parameters that are trained, if not all: an adapter's
     frozen: int = FLOAT32  # bytes of a weight under an adapter
@@ -190,9 +200,13 @@ def _always(shape: Shape, step: Step) -> Iterator[tuple[str, str, int]]:
 def _inputs(shape: Shape, step: Step) -> tuple[str, str, int]:
     """What layers keep from their forward pass: their inputs, or all their activations."""
     places = step.rows * step.tokens
-    a_layer = step.size * shape.hidden if step.checkpointing else shape.kept(step.size)
+    if step.selective:
+        what, a_layer = "a part of the activations", shape.kept_selectively(step.size)
+    elif step.checkpointing:
+        what, a_layer = "layers' inputs", step.size * shape.hidden
+    else:
+        what, a_layer = "activations", shape.kept(step.size)
     kept = shape.layers * a_layer
-    what = "layers' inputs" if step.checkpointing else "activations"
     return what, f"{kept:,} × {places:,}", kept * places
 
 

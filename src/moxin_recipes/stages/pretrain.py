@@ -54,6 +54,7 @@ def main(run: Run[PretrainKeys, TrainingArguments]) -> None:
         processing_class=tokenizer,
         z_loss=keys.z_loss,
         max_skipped_steps=keys.max_skipped_steps,
+        selective_checkpointing=keys.selective_checkpointing,
         optimizer_cls_and_kwargs=optimizers.class_and_options(keys, run.args, model),
     )
     facts = train(run, trainer, keys.context_length)

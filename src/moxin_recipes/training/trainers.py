@@ -21,6 +21,7 @@ from trl import SFTTrainer
 from moxin_recipes.cpu.attention import use_blocks
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.loss import answer_positions, fuse_loss
+from moxin_recipes.training.selective import checkpoint_selectively
 from moxin_recipes.training.steps import StepGuard
 
 Collator = Callable[[list[Mapping[str, Any]]], dict[str, Any]]
@@ -92,9 +93,17 @@ class PretrainTrainer(Trainer):
       optimizer changes neither weights nor its state. The learning rate still advances.
     - The processor waits for the device once a step, for the guard.
     - `z_loss` above 0 is the weight of the z-loss.
+    - `selective_checkpointing` takes the place of FSDP's own checkpointing.
     """
 
-    def __init__(self, *, max_skipped_steps: int = 100, z_loss: float = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        max_skipped_steps: int = 100,
+        z_loss: float = 0,
+        selective_checkpointing: bool = False,
+        **options: Any,
+    ) -> None:
         args = options["args"]
         args.train_sampling_strategy = "sequential"
         args.remove_unused_columns = False
@@ -110,6 +119,10 @@ class PretrainTrainer(Trainer):
                 "`accelerate_config`: context parallelism attends across documents (its ring "
                 "knows no mask but the causal one); use a file without it"
             )
+        if selective_checkpointing:
+            checkpoint_selectively(self.model)
+            if self.is_fsdp_enabled:
+                self.accelerator.state.fsdp_plugin.activation_checkpointing = False
         self.start_step = 0
         self.guard = StepGuard(max_skipped_steps)
         self.add_callback(self.guard)

@@ -36,6 +36,9 @@ class PretrainKeys(TrainingKeys):
     mixture: list[MixtureItem]
     eval_context_length: Positive = 256  # tokens; the same for all phases, so that they compare
     attn_implementation: str | None = field(default=None, metadata=ROUNDING)
+    # Layers keep every second matrix product and what attention gives, and compute the rest again
+    # in the backward pass; in the place of what the launcher's file says of checkpointing.
+    selective_checkpointing: bool = field(default=False, metadata=ROUNDING)
     shuffle_shards: Positive = 16  # shards of each source that are read in one shuffled order
     # Shards come from the Hub when they are due, and stay on each node within this bound.
     # The default folder is token-cache/ in MOXIN_HOME; name a disk of the node.
@@ -87,3 +90,8 @@ class PretrainKeys(TrainingKeys):
             raise RecipeError("`max_steps` is missing: a phase is so many steps, not epochs")
         if self.z_loss and args.use_liger_kernel:
             raise RecipeError("`z_loss`: liger's kernel knows none; leave out `use_liger_kernel`")
+        if self.selective_checkpointing and args.gradient_checkpointing:
+            raise RecipeError(
+                "`selective_checkpointing`: `gradient_checkpointing` computes whole layers again; "
+                "leave one of them out"
+            )
