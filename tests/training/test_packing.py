@@ -1,6 +1,7 @@
 """Packed documents give the logits and gradients of separate ones, a short window included."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tests.tiny import tiny_mistral
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
+from moxin_recipes.cpu import attention
 from moxin_recipes.cpu.attention import use_blocks
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
@@ -65,6 +67,27 @@ def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> 
         loss.backward()
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(together[name], parameter.grad, rtol=0, atol=1e-5)
+
+
+def test_attention_in_blocks_is_in_float32_under_autocast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.dtype] = []
+
+    def noted(query: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        attended = scaled_dot_product_attention(query, *rest, **options)
+        seen.append(attended.dtype)
+        return attended
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", noted)
+    batch = stack([FRAMING.packed(torch.cat(documents()).numpy())])
+    net = model(8, blocks=True)
+    exact = net(**batch, use_cache=False).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = net(**batch, use_cache=False).logits
+    assert set(seen) == {torch.float32}
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.02)
 
 
 def test_attention_in_blocks_leaves_no_trace_in_a_saved_model(tmp_path: Path) -> None:

@@ -32,27 +32,33 @@ def _in_blocks(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """`sdpa_attention_forward` (batch, heads, length, width) for a mask that is causal too."""
+    """`sdpa_attention_forward` (batch, heads, length, width) for a mask that is causal too.
+
+    It computes in float32 also where autocast has bfloat16: the kernel's backward pass takes
+    several times as long in bfloat16.
+    """
     length = query.shape[2]
     if attention_mask is None or key.shape[2] != length:
         options |= {"dropout": dropout, "scaling": scaling}
         whole = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return whole[0], None
-    groups = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    dtype, groups = query.dtype, query.shape[1] // key.shape[1]
+    query = query.float()
+    key, value = repeat_kv(key, groups).float(), repeat_kv(value, groups).float()
     rows = -(-length // _BLOCKS)
-    parts = [
-        scaled_dot_product_attention(
-            query[:, :, end - rows : end],
-            key[:, :, :end],
-            value[:, :, :end],
-            attn_mask=attention_mask[:, :, end - rows : end, :end],
-            dropout_p=dropout,
-            scale=scaling,
-        ).transpose(1, 2)
-        for end in range(rows, length + rows, rows)
-    ]
-    return torch.cat(parts, 1), None
+    with torch.autocast("cpu", enabled=False):
+        parts = [
+            scaled_dot_product_attention(
+                query[:, :, end - rows : end],
+                key[:, :, :end],
+                value[:, :, :end],
+                attn_mask=attention_mask[:, :, end - rows : end, :end],
+                dropout_p=dropout,
+                scale=scaling,
+            ).transpose(1, 2)
+            for end in range(rows, length + rows, rows)
+        ]
+    return torch.cat(parts, 1).to(dtype), None
 
 
 AttentionInterface.register(NAME, _in_blocks)
