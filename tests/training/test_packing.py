@@ -7,9 +7,9 @@ import pytest
 import torch
 from tests.tiny import tiny_mistral
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
-from moxin_recipes.cpu import attention
 from moxin_recipes.cpu.attention import use_blocks
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
@@ -69,23 +69,29 @@ def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> 
         torch.testing.assert_close(together[name], parameter.grad, rtol=0, atol=1e-5)
 
 
-def test_attention_in_blocks_is_in_float32_under_autocast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[torch.dtype] = []
+class KernelTypes(TorchDispatchMode):
+    """Notes the types of the first tensor of every attention kernel that is called in it."""
 
-    def noted(query: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
-        attended = scaled_dot_product_attention(query, *rest, **options)
-        seen.append(attended.dtype)
-        return attended
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.dtype] = []
 
-    monkeypatch.setattr(attention, "scaled_dot_product_attention", noted)
-    batch = stack([FRAMING.packed(torch.cat(documents()).numpy())])
-    net = model(8, blocks=True)
+    def __torch_dispatch__(self, operator: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "scaled_dot_product" in str(operator):
+            self.seen.append(args[0].dtype)
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("number", [1, 4])  # of documents: without and with a mask between them
+def test_attention_in_blocks_is_in_float32_under_autocast(number: int) -> None:
+    batch = stack([FRAMING.packed(torch.cat(documents()[:number]).numpy())])
+    net = model(4096, blocks=True)
     exact = net(**batch, use_cache=False).logits
-    with torch.autocast("cpu", torch.bfloat16):
+    with KernelTypes() as types, torch.autocast("cpu", torch.bfloat16):
         rounded = net(**batch, use_cache=False).logits
-    assert set(seen) == {torch.float32}
+        rounded.float().sum().backward()
+    assert len(types.seen) >= 2 * 3  # forward and backward of three layers
+    assert set(types.seen) == {torch.float32}
     assert rounded.dtype == torch.bfloat16
     torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.02)
 

@@ -34,31 +34,33 @@ def _in_blocks(
 ) -> tuple[torch.Tensor, None]:
     """`sdpa_attention_forward` (batch, heads, length, width) for a mask that is causal too.
 
-    It computes in float32 also where autocast has bfloat16: the kernel's backward pass takes
-    several times as long in bfloat16.
+    Autocast is left out: in bfloat16 the kernel's backward pass takes several times as long.
     """
+    if torch.is_autocast_enabled("cpu"):
+        whole = (query.float(), key.float(), value.float())
+        with torch.autocast("cpu", enabled=False):
+            attended, _ = _in_blocks(module, *whole, attention_mask, dropout, scaling, **options)
+        return attended.to(query.dtype), None
     length = query.shape[2]
     if attention_mask is None or key.shape[2] != length:
         options |= {"dropout": dropout, "scaling": scaling}
         whole = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return whole[0], None
-    dtype, groups = query.dtype, query.shape[1] // key.shape[1]
-    query = query.float()
-    key, value = repeat_kv(key, groups).float(), repeat_kv(value, groups).float()
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     rows = -(-length // _BLOCKS)
-    with torch.autocast("cpu", enabled=False):
-        parts = [
-            scaled_dot_product_attention(
-                query[:, :, end - rows : end],
-                key[:, :, :end],
-                value[:, :, :end],
-                attn_mask=attention_mask[:, :, end - rows : end, :end],
-                dropout_p=dropout,
-                scale=scaling,
-            ).transpose(1, 2)
-            for end in range(rows, length + rows, rows)
-        ]
-    return torch.cat(parts, 1).to(dtype), None
+    parts = [
+        scaled_dot_product_attention(
+            query[:, :, end - rows : end],
+            key[:, :, :end],
+            value[:, :, :end],
+            attn_mask=attention_mask[:, :, end - rows : end, :end],
+            dropout_p=dropout,
+            scale=scaling,
+        ).transpose(1, 2)
+        for end in range(rows, length + rows, rows)
+    ]
+    return torch.cat(parts, 1), None
 
 
 AttentionInterface.register(NAME, _in_blocks)
