@@ -63,8 +63,8 @@ class Arm:
 
     In the first `short` of it, sequences are cut into pieces of `SHORT` tokens. Between warm-up and
     decay the learning rate is constant; the decay is linear, to `floor` of the rate. Embeddings,
-    head and norms have rates of their own, and AdamW always steps them. `bf16`: products of
-    matrices are computed in bfloat16.
+    head and norms have rates of their own, and AdamW always steps them. Any even number of `heads`
+    is the same number of parameters. `bf16`: matrices are multiplied in bfloat16.
     """
 
     optimizer: str
@@ -79,6 +79,7 @@ class Arm:
     embeddings: float = 0.1
     head: float = 8e-3
     norms: float = 1e-2
+    heads: int = 2
     short: float = 0.0
     bf16: bool = False
 
@@ -149,7 +150,7 @@ def rate(clock: _Clock, arm: Arm, _: int) -> float:
     return max(arm.floor, min(1.0, remaining))
 
 
-def network(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
+def network(tokenizer: PreTrainedTokenizerFast, heads: int) -> MistralForCausalLM:
     ids = {f"{name}_token_id": _id(tokenizer, name) for name in ("bos", "eos", "pad")}
     return MistralForCausalLM(
         MistralConfig(
@@ -157,8 +158,8 @@ def network(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
             hidden_size=128,
             intermediate_size=384,
             num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+            num_attention_heads=heads,
+            num_key_value_heads=heads // 2,
             max_position_embeddings=1024,
             **ids,
         )
@@ -225,7 +226,7 @@ def train(
 ) -> tuple[int, Path]:
     """Trains one arm into `folder`; returns its steps. `seed` is for weights and order."""
     torch.manual_seed(seed)
-    net = network(tokenizer)
+    net = network(tokenizer, arm.heads)
     initialize_for_muon(net)
     args, keys, shards = settings(arm, str(folder)), keys_of(arm, seed), TokenFolder(tokens)
     framing, length = Framing.of(tokenizer, "tokenizer"), MOST_STEPS * arm.batch
