@@ -84,10 +84,13 @@ def test_a_step_is_the_librarys(shape: tuple[int, int]) -> None:
     assert (torch.stack(ours) - torch.stack(theirs)).norm() < 0.03 * moved
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("shape", [(4, 40, 12), (4, 12, 12), (4, 12, 40)])
-def test_an_update_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
+def test_an_update_is_nearly_orthogonal(shape: tuple[int, ...], bf16: bool) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-    updates = orthogonal(matrices)
+    updates = orthogonal(matrices, bf16)
+    assert updates.dtype == torch.float32
+    assert torch.equal(updates, updates.bfloat16().float()) == bf16
     sizes = torch.linalg.svdvals(updates)
     assert 0.3 < sizes.min() < sizes.max() < 1.3
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
@@ -113,6 +116,19 @@ def test_every_parameter_has_one_group_and_its_rate(tmp_path: Path, tied: bool) 
     assert by_name.get("lm_head.weight") == (None if tied else 0.5)
     decayed = [group for group in optimizer.param_groups if group["weight_decay"]]
     assert [("momentum" in group) for group in decayed] == [True]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_updates_are_computed_in_the_precision_of_the_recipe(tmp_path: Path, bf16: bool) -> None:
+    net = model()
+    args = TrainingArguments(output_dir=str(tmp_path), bf16=bf16, use_cpu=True, learning_rate=1.0)
+    kind, options = optimizers.muon(keys(), args, net)
+    matrix = net.model.layers[0].mlp.up_proj.weight
+    before = matrix.detach().clone()
+    matrix.grad = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(4))
+    kind(**options).step()
+    update = orthogonal(matrix.grad[None], bf16)[0] * (24 / 16) ** 0.5
+    torch.testing.assert_close(before - matrix, update, rtol=0, atol=1e-6)
 
 
 def test_resume_gives_the_same_weights(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Packed documents give the logits and gradients of separate ones, a short window included."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.tiny import tiny_mistral
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
 from moxin_recipes.cpu.attention import use_blocks
@@ -65,6 +67,33 @@ def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> 
         loss.backward()
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(together[name], parameter.grad, rtol=0, atol=1e-5)
+
+
+class KernelTypes(TorchDispatchMode):
+    """Notes the types of the first tensor of every attention kernel that is called in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, operator: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "scaled_dot_product" in str(operator):
+            self.seen.append(args[0].dtype)
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("number", [1, 4])  # of documents: without and with a mask between them
+def test_attention_in_blocks_is_in_float32_under_autocast(number: int) -> None:
+    batch = stack([FRAMING.packed(torch.cat(documents()[:number]).numpy())])
+    net = model(4096, blocks=True)
+    exact = net(**batch, use_cache=False).logits
+    with KernelTypes() as types, torch.autocast("cpu", torch.bfloat16):
+        rounded = net(**batch, use_cache=False).logits
+        rounded.float().sum().backward()
+    assert len(types.seen) >= 2 * 3  # forward and backward of three layers
+    assert set(types.seen) == {torch.float32}
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.02)
 
 
 def test_attention_in_blocks_leaves_no_trace_in_a_saved_model(tmp_path: Path) -> None:

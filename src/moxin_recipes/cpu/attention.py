@@ -32,7 +32,15 @@ def _in_blocks(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """`sdpa_attention_forward` (batch, heads, length, width) for a mask that is causal too."""
+    """`sdpa_attention_forward` (batch, heads, length, width) for a mask that is causal too.
+
+    Autocast is left out: in bfloat16 the kernel's backward pass takes several times as long.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        whole = (query.float(), key.float(), value.float())
+        with torch.autocast("cpu", enabled=False):
+            attended, _ = _in_blocks(module, *whole, attention_mask, dropout, scaling, **options)
+        return attended.to(query.dtype), None
     length = query.shape[2]
     if attention_mask is None or key.shape[2] != length:
         options |= {"dropout": dropout, "scaling": scaling}

@@ -4,6 +4,7 @@ Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) replaces 
 matrix by the nearest orthogonal matrix, which a Newton–Schulz iteration approximates.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,14 +21,15 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
 
-def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+def orthogonal(matrices: torch.Tensor, bf16: bool = False) -> torch.Tensor:
     """Returns nearly orthogonal matrices with the singular vectors of `matrices`.
 
-    The shape is (n, rows, columns). It computes in float32 on a CPU and in bfloat16 elsewhere; the
-    iteration corrects its rounding errors.
+    The shape is (n, rows, columns). It computes in bfloat16 with `bf16` and off the CPU, otherwise
+    in float32; the iteration corrects its rounding errors.
     """
     a, b, c = _COEFFICIENTS
-    x = matrices.to(torch.float32 if matrices.device.type == "cpu" else torch.bfloat16)
+    short = bf16 or matrices.device.type != "cpu"
+    x = matrices.to(torch.bfloat16 if short else torch.float32)
     tall = x.size(1) > x.size(2)
     if tall:
         x = x.mT
@@ -41,10 +43,10 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 class Muon(torch.optim.AdamW):
     """AdamW that steps groups with a `momentum` by Muon; these groups hold only matrices.
 
-    Matrices of one shape go through the iteration together. The root mean square of an update is
-    √max(1, rows / columns) / √columns × the group's `lr`. Weight decay is decoupled: `lr` times
-    `weight_decay`. `torch.optim.Muon` takes only matrices, one at a time, and always computes in
-    bfloat16.
+    Matrices of one shape go through the iteration together; `bf16` says whether in bfloat16 on a
+    CPU. The root mean square of an update is √max(1, rows / columns) / √columns × the group's `lr`.
+    Weight decay is decoupled: `lr` times `weight_decay`. `torch.optim.Muon` takes only matrices,
+    one at a time, and always computes in bfloat16.
     """
 
     @torch.no_grad()
@@ -74,7 +76,8 @@ class Muon(torch.optim.AdamW):
             gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
             torch._foreach_lerp_(buffers, gradients, 1 - momentum)
             torch._foreach_lerp_(gradients, buffers, momentum)  # Nesterov's
-            updates = _of_whole(orthogonal, gradients)
+            rounds = functools.partial(orthogonal, bf16=group.get("bf16", False))
+            updates = _of_whole(rounds, gradients)
             torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_add_(matrices, list(updates), alpha=-lr * scale)
@@ -123,6 +126,7 @@ def muon(
             "lr": args.learning_rate,
             "weight_decay": args.weight_decay,
             "momentum": keys.muon_momentum,
+            "bf16": bool(args.bf16),
         },
         {"params": [embeddings], "lr": keys.embedding_learning_rate},
         {
