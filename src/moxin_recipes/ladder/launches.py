@@ -12,6 +12,7 @@ from types import TracebackType
 
 from moxin_recipes.ladder import launching
 from moxin_recipes.ladder.state import State
+from moxin_recipes.recipe.launcher import Launcher
 
 
 class StageFailed(RuntimeError):
@@ -44,11 +45,12 @@ class Launches:
         """Runs one stage to its end; StageFailed if its exit code is not 0."""
         recipe = before.recipe
         words = [f"moxin_recipes.stages.{recipe.stage}", "--config", str(recipe.path)]
-        launcher = launching.launcher_of(recipe, file)
+        launcher = Launcher.of_file(file)
         if launcher.on_cpu and launcher.processes == 1:
             code = self._fork(file, words)
         else:
-            code = self._start(file, launcher.processes, words).wait()
+            processes = launching.launcher_of(recipe, file).processes
+            code = self._start(file, processes, words).wait()
         if code:
             raise StageFailed(
                 f"{recipe.name} ended with exit code {code}; "
