@@ -53,7 +53,8 @@ def test_of_our_own_keys_these_leave_the_result_as_it_is() -> None:
         *("base_url", "request_seconds", "accept_parts", "push_training_state"),
     }
     rounding = {name for name, kind in classes.items() if kind == "rounding"}
-    assert rounding == {"attn_implementation", "concurrency", "eval_batch_size"}
+    batches = {"concurrency", "eval_batch_size"}
+    assert rounding == {"attn_implementation", "selective_checkpointing", *batches}
 
 
 HARMLESS = {
