@@ -8,13 +8,14 @@ from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs, status
 from moxin_recipes.ladder.launches import Launches
-from moxin_recipes.ladder.state import State, restore_tags, state
+from moxin_recipes.ladder.state import State, restore_tags, state, tagged
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
+DONE = "%-22s done already (%s)"
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
     files = {recipe.name: launching.file_of(recipe, accelerate_config) for recipe in recipes}
     if not force and (states := all_done(todo, files)):
         for before in states:
-            pass_over(before)
+            log.info(DONE, before.recipe.name, str(before.commit)[:12])
         return states if len(todo) == len(recipes) else status.states(folder, accelerate_config)
     own.bring(proven(recipes, todo, files, force or []))
     with Launches() as launches:
@@ -47,7 +48,8 @@ def run(
             launcher = launching.launcher_of(recipe, file)
             before = state(recipe, launcher)
             if before.done and recipe.name not in (force or []):
-                pass_over(before)
+                restore_tags(before)
+                log.info(DONE, recipe.name, str(before.commit)[:12])
                 continue
             log.info("%-22s starts", recipe.name)
             launches.run(recipe, file, launcher.processes)
@@ -80,23 +82,20 @@ def proven(
 
 
 def all_done(todo: order.Recipes, files: dict[str, Path]) -> list[State] | None:
-    """The states of the stages where all of them are done; None where one may have to run."""
+    """The states of the stages where all are done, and tagged; None where one may have to run.
+
+    A tag that points elsewhere, at the result of another number, is an input of later stages.
+    """
     states = []
     for recipe in todo:
         try:
             found = state(recipe, launching.launcher_of(recipe, files[recipe.name]))
         except RecipeError:
             return None  # the checks, which come then, say what is wrong
-        if not found.done:
+        if not tagged(found):
             return None
         states.append(found)
     return states
-
-
-def pass_over(before: State) -> None:
-    """Leaves out a stage that is done, and says so."""
-    restore_tags(before)
-    log.info("%-22s done already (%s)", before.recipe.name, str(before.commit)[:12])
 
 
 def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:
