@@ -10,7 +10,7 @@ from moxin_recipes.hub import own, pull, releases
 from moxin_recipes.hub.session import MissingError
 from moxin_recipes.ladder import launching, lengths, order, outputs, own_inputs, status
 from moxin_recipes.ladder.launches import Launches
-from moxin_recipes.ladder.state import State, restore_tags, state
+from moxin_recipes.ladder.state import State, restore_tags, state, tagged
 from moxin_recipes.recipe import door
 from moxin_recipes.recipe.fields import is_path
 from moxin_recipes.recipe.launcher import Launcher
@@ -18,6 +18,7 @@ from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
 log = logging.getLogger(__name__)
+_DONE = "%-22s done already (%s)"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Checked:
         for recipe in self.todo:
             before = self.state(recipe)
             if before.done and recipe.name not in self.force:
-                pass_over(before)
+                restore_tags(before)
+                log.info(_DONE, recipe.name, str(before.commit)[:12])
                 continue
             log.info("%-22s starts", recipe.name)
             launch(before, self.files[recipe.name])
@@ -120,7 +122,10 @@ def check(
 def all_done(
     folder: Path, start: str | None, only: list[str], accelerate_config: Path | None
 ) -> list[State] | None:
-    """Passes over the chosen stages where all are done; None where one may have to run."""
+    """The states of all stages where the chosen ones are done and tagged; None where one may run.
+
+    A tag that points elsewhere, at the result of another number, is an input of later stages.
+    """
     recipes = order.read(folder)
     todo = order.chosen(recipes, start, only, [])
     states = []
@@ -130,18 +135,12 @@ def all_done(
             found = state(recipe, launcher)
         except RecipeError:
             return None  # the checks, which come then, say what is wrong
-        if not found.done:
+        if not tagged(found):
             return None
         states.append(found)
     for found in states:
-        pass_over(found)
+        log.info(_DONE, found.recipe.name, str(found.commit)[:12])
     return states if len(todo) == len(recipes) else status.states(folder, accelerate_config)
-
-
-def pass_over(before: State) -> None:
-    """Leaves out a stage that is done, and says so."""
-    restore_tags(before)
-    log.info("%-22s done already (%s)", before.recipe.name, str(before.commit)[:12])
 
 
 def missing_inputs(recipes: order.Recipes, before: order.Recipes, recipe: Recipe[Any]) -> list[str]:

@@ -78,6 +78,11 @@ def _commits(recipe: Recipe[Any], tag: str) -> dict[str, str]:
     return commits
 
 
+def tagged(state: State) -> bool:
+    """Whether the stage's tag points at its done commit in all of its repositories."""
+    return state.done and state.commits == _commits(state.recipe, state.recipe.tag)
+
+
 def restore_tags(state: State) -> None:
     """Points the stage's tag at its done commit again, where a later run of another key moved it.
 
