@@ -9,6 +9,7 @@ import io
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,13 @@ def _packages(command: str, _: Path) -> None:
             assert f"\n{extra[1]} =" in (ROOT / "setup.cfg").read_text()
         elif "==" in word:
             assert f"package: {word}" in recipes
+
+
+def _of_the_client(command: str, _: Path) -> None:
+    """The Hub's client has the command."""
+    program = Path(sys.executable).with_name("hf")
+    asked = [str(program), *words(command)[1:], "--help"]
+    assert subprocess.run(asked, capture_output=True).returncode == 0
 
 
 def _parsed(command: str, _: Path) -> None:
@@ -136,13 +144,14 @@ def planned(command: str, counted: bool = False) -> str:
 RULES = [
     Rule("make ", "each is a run of its own, of minutes to hours", _target),
     Rule("pip install ", "nothing is installed by a test", _packages),
+    Rule("hf auth login", "an account of the public Hub", _of_the_client),
     Rule("sbatch ", "Slurm and GPUs", _submitted),
     Rule("accelerate launch .*/fsdp", "GPUs", _launched),
     Rule("moxin .* --on hf-jobs:", "a paid machine of the public Hub", _parsed),
     Rule("moxin .*(--(hub|from|to) hf|--online)( |$)", "the public Hub", _parsed),
     Rule("moxin replay .* --trust-code https:", "an address of somebody else", _parsed),
     Rule("moxin (verify|check --openness|compare) moxin-7b-", "nobody has made it", _of_a_ladder),
-    Rule("moxin plan recipes/moxin-7b", "counting the memory takes a minute", _planned),
-    Rule("moxin run recipes/moxin-7b", "GPUs, or days", _parsed),
+    Rule("moxin plan recipes/moxin-(7b|300m)", "counting the memory takes a minute", _planned),
+    Rule("moxin run recipes/moxin-(7b|300m)", "GPUs, or days", _parsed),
     Rule("moxin run recipes/smollm2-", "weights out of another package, and minutes", _parsed),
 ]

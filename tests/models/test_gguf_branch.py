@@ -67,7 +67,7 @@ def test_a_branch_of_its_own_that_its_card_serves(copied: Workplace, tmp_path: P
     assert f"transformers serve {MODEL}@{main}" in lines
     assert "base_model_relation: quantized" in lines
     assert "**Up to 256 tokens.** The model attends to the last 256 tokens." in card
-    assert "| PSF-2.0 | the source stdlib-code |" in lines
+    assert "| the source stdlib-code | PSF-2.0 |" in lines
 
     (download,) = [line for line in lines if line.startswith("hf download ")]
     program = Path(sys.executable).parent / "hf"
