@@ -14,10 +14,16 @@ _TOKEN = re.compile(
     r"|(?i:bearer)\s+[A-Za-z0-9._~+/-]{16,}|^\+machine \S+ login \S+ password \S+"
     r"|://\S+[?&](?i:[\w-]*(?:key|token|secret|signature|passw(?:or)?d|auth))=[^\s&\"'{}<>$]{8,}"
 )
-# A name that says so, and a value of letters and digits, or in quotes.
+# No token of text: a tokenizer, a count of tokens, a mark such as pad_token.
+_SECRET_TOKEN = (
+    r"(?<!pad_|eos_|bos_|unk_|cls_|sep_)(?<!mask_)token(?!i[sz]|s|_(?:bytes|cache|ids?|text))"
+)
+# A name that says so, and a value of letters and digits, or in quotes: no mark ([PAD_0]) and no
+# variable's name.
 _NAMED = re.compile(
-    r"(?i:(?:api_?key|access_?key|secret|token|passw(?:or)?d)\w*[\"'\]]*\s*[:=]\s*"
-    r"(?:[\"'][^\s\"'{}<>$]{12,}[\"']|(?=[A-Za-z+/=-]*\d)(?=[\d+/=-]*[A-Za-z])[A-Za-z0-9+/=-]{16,}\s*$))"
+    rf"(?i:(?:api_?key|access_?key|secret|{_SECRET_TOKEN}|passw(?:or)?d)\w*[\"'\]]*\s*[:=]\s*"
+    r"(?:[\"'](?!(?-i:\[[A-Z0-9_]+\]|[A-Z]+(?:_[A-Z]+)+)[\"'])[^\s\"'{}<>$]{12,}[\"']"
+    r"|(?=[A-Za-z+/=-]*\d)(?=[\d+/=-]*[A-Za-z])[A-Za-z0-9+/=-]{16,}\s*$))"
 )
 _VARIABLES = re.compile(r"TOKEN(?!IZ)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY")
 _ADDRESS = re.compile(r"\s*(?:[A-Za-z][\w+.-]*:)?//\S+\s*")

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import Workplace, serving
 from tests.test_ladder import python
 
+from moxin_recipes.hub.cards import rows
+
 RELEASE = "moxin-nano-release"
 
 
@@ -81,12 +83,13 @@ def test_a_card_with_words_of_its_owner_and_one_with_other_figures(copied: Workp
     assert done.returncode == 0, done.stdout
     assert "README.md: 4 lines of its owner's" in done.stdout
     manifest = json.loads(with_words(copied, TOLD, INSTRUCT))
-    name, value = next(iter(manifest["metrics"].items()))
-    licence = manifest["licenses"][0]
-    row = f"| {licence['license']} | {licence['of']} |"
+    tables = rows.of(manifest)
+    name, *figures = tables["metrics"].rows[0]
+    of, names = tables["licences"].rows[0]
+    row, false = f"| {name} | {' | '.join(figures)} |", f"{name} | 0.99 | –"
     for old, new, fault in (
-        (f"| {name} | {value} |", f"| {name} | 0.99 |", f"it says `{name} | 0.99`, and its"),
-        (f"{row}\n", "", f"it says {licence['of']} is under no licence, and its manifest"),
+        (row, f"| {false} |", f"it says `{false}`, and its manifest `{' | '.join(figures)}`"),
+        (f"| {of} | {names} |\n", "", f"it does not say that {of} is under {names}"),
         ("\nbase_model:\n", "\nbase_model:\n- x/y\n", "it says `base_model: ['x/y', 'local/"),
     ):
         with_words(copied, EDIT, INSTRUCT, at, old, new)

@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd
+from tests.audit.pushed import KINDS
 
 from moxin_recipes import environment
-from moxin_recipes.audit import verify
+from moxin_recipes.audit import replay, verify
 from moxin_recipes.audit.verify import Walk
 from moxin_recipes.hub import session
 from moxin_recipes.hub.manifest import sha256_file
-from moxin_recipes.hub.pull import Parent
-from moxin_recipes.hub.session import api
+from moxin_recipes.hub.pull import Parent, resolve
+from moxin_recipes.hub.retention import Retention, of_run
+from moxin_recipes.hub.session import HubError, api
+from moxin_recipes.recipe.fields import Reference
+from moxin_recipes.recipe.strict import RecipeError
 
 NAMES = ["plain.txt", "ü b 中.txt", "a/b?c#d%20.txt", "model.safetensors"]
 
@@ -56,6 +60,94 @@ def test_a_file_that_the_hub_cannot_read_is_named_and_the_rest_is_read() -> None
     assert after.report.size == before.report.size - 99
     others = [fault for fault in after.report.faults if fault not in before.report.faults]
     assert len(others) == 1
+
+
+def ran(learning_rate: str, *steps: int, keep: int = 9) -> None:
+    """Pushes checkpoints to local/walk-run as a stage does, and its end."""
+    repo, key = "local/walk-run", learning_rate * 64
+    told = {"recipe_name": "30-sft", "key": key, "licenses": [], "parents": [], "files": {}}
+    kept: dict[str, str] = {}
+    for step in steps:
+        branch = f"step-{step:06d}"
+        _branch(repo, branch, {**told, "payload": f"{learning_rate}{step}"})
+        Retention(keep).prune(repo, "model", branch, key)
+        kept = of_run(repo, "model", branch, key)
+    commit = _upload(repo, "main", {**told, "payload": "p", "checkpoints": kept})
+    api().create_tag(repo, tag=f"done-{key[:12]}", revision=commit)
+
+
+def _branch(repo: str, branch: str, told: dict[str, Any]) -> None:
+    api().create_repo(repo, private=True, exist_ok=True)
+    if any(ref.name == branch for ref in api().list_repo_refs(repo).branches):
+        api().delete_branch(repo, branch=branch)
+    api().create_branch(repo, branch=branch)
+    _upload(repo, branch, told)
+
+
+def _upload(repo: str, revision: str, told: dict[str, Any]) -> str:
+    content = CommitOperationAdd("moxin.json", json.dumps(told).encode())
+    return str(api().create_commit(repo, [content], commit_message="x", revision=revision).oid)
+
+
+def about_checkpoints(tag: str) -> tuple[list[str], list[str]]:
+    """Faults of the checkpoints of local/walk-run, and the names that another run took."""
+    walk, _ = walked(resolve(Reference("models", "model", "local/walk-run", tag)))
+    faults = [fault for fault in walk.report.faults if "step-" in fault]
+    return faults, [text.split("`")[1] for text in walk.report.unchecked if "ran again" in text]
+
+
+def test_a_stage_that_ran_again_took_the_names_of_its_checkpoints() -> None:
+    first, last = f"done-{'a' * 12}", f"done-{'c' * 12}"
+    ran("a", 3, 6, 9)
+    assert about_checkpoints(first) == ([], [])
+    ran("b", 3, 6)
+    assert about_checkpoints(first) == ([], ["step-000003", "step-000006"])
+    assert about_checkpoints(f"done-{'b' * 12}") == ([], [])
+    ran("c", 3, 6, 9, keep=1)  # and 3 and 6 are gone
+    names = ["step-000003", "step-000006", "step-000009"]
+    assert about_checkpoints(first) == ([], names)
+    assert about_checkpoints(last) == ([], [])
+
+
+def test_checkpoints_that_no_other_run_took() -> None:
+    tag = f"done-{'d' * 12}"
+    ran("d", 3, 6, 9)
+    told = {"recipe_name": "30-sft", "key": "d" * 64, "payload": "x"}
+    for other in (told, {**told, "recipe_name": "31-dpo", "key": "e" * 64}):
+        _branch("local/walk-run", "step-000009", other)
+        (fault,), left = about_checkpoints(tag)
+        assert ("`step-000009` is another one than" in fault, left) == (True, [])
+    api().delete_branch("local/walk-run", branch="step-000009")
+    (fault,), left = about_checkpoints(tag)
+    assert ("`step-000009` is gone" in fault, left) == (True, [])
+
+
+BROKEN: dict[str, Any] = {
+    "a score": {"release": {"scores": [{"stage": "s", "measure": "m", "before": "x"}]}},
+    "a time": {"release": {"costs": [{"stage": "s", "seconds": float("inf")}]}},
+    "a number": {"scores": [{"low": 10**400, "high": 1}]},
+    "half a sign": {"counts": {"\ud800": 1}},
+    "a patch": {"code": {"patch": 5}},
+    "patches": {"code": {"patch": ["x"]}},
+    "a file": {"files": {"x": {"sha256": "y"}}},
+    "threads": {"hardware": {"processes": 1, "threads": -1}},
+}
+
+
+@pytest.mark.parametrize("what", [*BROKEN, "too deep"])
+def test_a_broken_manifest_is_one_line(what: str) -> None:
+    repo, (_, _, sound) = "local/walk-broken", KINDS["a model"]
+    api().create_repo(repo, private=True, exist_ok=True)
+    told = {**sound, "parents": [], **BROKEN.get(what, {})}
+    text = "[" * 100_000 if what == "too deep" else json.dumps(told)
+    add = CommitOperationAdd("moxin.json", text.encode())
+    commit = api().create_commit(repo, [add], commit_message="x").oid
+    replayed_only = what in ("a patch", "patches", "threads")
+    refused = "does not say how it was made" if replayed_only else repo
+    with pytest.raises((RecipeError, HubError), match=refused):
+        replay.Original.of(repo)
+    _, faults = walked(Parent("models", "model", repo, "main", commit, "p"))
+    assert ("it is no whole manifest" in faults) == (not replayed_only)
 
 
 @pytest.mark.parametrize("of", ["another repository", "nowhere", "a deleted repository"])

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT
 
+from moxin_recipes import secrecy
 from moxin_recipes.hub import code
 from moxin_recipes.recipe.strict import RecipeError
 
@@ -76,6 +78,8 @@ SECRETS = {
     "a value in a file of settings": "wandb_api_" + "key: 0123456789abcdef0123456789",
     "a value in a script": "export AWS_SECRET_ACCESS_" + "KEY=abcdEFGH0123456789abcd",
     "a header": '"Authorization": "Bea' + 'rer abcdefghijklmnop0123"',
+    "a token of no known form": "TOKEN_" + 'PROD = "abcdefgh-ijklmnop"',
+    "a token in settings": "hub_to" + "ken: abcdefgh0123456789",
     "a file of a machine": "machine host login me pass" + "word geheim",
     "a short password": 'db_pass' + 'word = "hunter2hunter2"',
     "a web token": "eyJ" + base64.b64encode(b"x" * 30).decode().rstrip("=") + ".eyJ" + "a" * 20
@@ -124,9 +128,30 @@ def test_what_only_looks_like_one(checkout: Path) -> None:
         "secret = hashlib.sha256(text.encode()).hexdigest()",
         "max_new_tokens: 1024",
         "# see https://docs/page@v2",
+        "tokenizer_name_or_path: HuggingFaceTB/SmolLM2-135M",
+        "tokenizer_name_or_path: moxin-nano-tokenizer2",
+        "hub_tokens_id: moxin-nano-tokens2",
+        "token_cache_dir: /disk1/cache/of/tokens",
+        "pad_token='[PAD_TOKEN_0]'",
+        "pad_token: endoftext0123456789",
+        'end_of_a_turn_token = "[END_OF_TURN_0]"',
+        'TOKEN = "MOXIN_TEACHER_TOKEN"',
     ]
     (checkout / "src" / "a.py").write_text("\n".join(lines))
     assert "im_end" in code.patch(checkout)
+
+
+def test_each_line_of_this_checkout_may_be_edited() -> None:
+    files = [path for name in ("src", "recipes") for path in (ROOT / name).rglob("*.*")]
+    texts = [path for path in files if path.suffix in (".py", ".yaml", ".md", ".jinja")]
+    assert len(texts) > 100
+    refused = [
+        f"{path}: {line}"
+        for path in texts
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if secrecy.in_code(f"+{line}")
+    ]
+    assert refused == []
 
 
 @pytest.mark.parametrize("kind", ["a repository", "a link"])

@@ -68,7 +68,7 @@ class Original:
     @property
     def parents(self) -> list[Parent]:
         """The inputs, as they were pinned."""
-        return [Parent(**parent) for parent in self.told["parents"]]
+        return told_by.parents(self.told["parents"]) or []
 
     def download(self, parent: Parent, patterns: list[str] | None = None) -> Path:
         """The folder of an input, which this Hub may have as a mirror has it."""
@@ -193,7 +193,7 @@ def _run(original: Original, folder: Path, source: Path | None) -> Path:
     told = original.told
     values = {**told["recipe"], "push_to_hub": False, "output_dir": str(folder / "result")}
     for parent in original.parents:
-        _name_pushed(values, parent)
+        name_pushed(values, parent)
     recipe = recipe_path(folder / "recipes", told["recipe_file"])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
@@ -217,11 +217,17 @@ def recipe_path(folder: Path, written: str) -> Path:
     return folder.joinpath(*(name.removeprefix(".") or "-" for name in plain))
 
 
-def _name_pushed(values: dict[str, Any], parent: Parent) -> None:
+def name_pushed(values: dict[str, Any], parent: Parent) -> None:
     """A file of the machine that made it is read from where it was pushed."""
     key, _, place = parent.key.rstrip("]").partition("[")
-    within: Any = values if not place else values[key][int(place)]
-    name = "dataset" if place else key
+    listed = values.get(key)
+    at = int(place) if re.fullmatch(r"[0-9]{1,9}", place) else -1
+    if not place:
+        within, name = values, key
+    elif isinstance(listed, list) and at in range(len(listed)) and isinstance(listed[at], dict):
+        within, name = listed[at], "dataset"
+    else:
+        return
     if is_path(str(within.get(name))):
         within[name] = f"{parent.repo}@{parent.revision}"
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from moxin_recipes.audit.replay import Original
+from moxin_recipes.hub.manifest import MANIFEST
 from moxin_recipes.hub.pull import Parent, download
 from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
@@ -41,8 +42,9 @@ def again(written: str, name: str) -> Again:
     original = Original.of(written)
     told = original.told
     items = {key: each for key, each in (told.get("items") or {}).items() if each}
-    if name not in items or name not in told["metrics"]:
-        there = ", ".join(sorted(set(items) & set(told["metrics"]))) or "none"
+    metrics = told.get("metrics") or {}
+    if name not in items or name not in metrics:
+        there = ", ".join(sorted(set(items) & set(metrics))) or "none"
         raise RecipeError(
             f"--score: {written} has no score {name} with items of its own (it has: {there}); "
             "what a stage measures of its training is made again by a replay"
@@ -51,7 +53,7 @@ def again(written: str, name: str) -> Again:
     parents = {parent.key: parent for parent in original.parents}
     facts = held_out.held_out(download(original.pin), _Pinned(original, parents), _keys(told))
     from_items = round(float(np.mean(items[name])), 4)
-    return Again(told["metrics"][name], from_items, facts["metrics"][name])
+    return Again(metrics[name], from_items, facts["metrics"][name])
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class _Pinned:
     parents: dict[str, Parent]
 
     def __call__(self, key: str, patterns: list[str] | None = None) -> Path:
+        if key not in self.parents:
+            raise RecipeError(f"`{key}`: its {MANIFEST} lists no such input")
         return self.original.download(self.parents[key], patterns)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ import httpx2
 from huggingface_hub import hf_hub_url, hf_raise_for_status
 
 from moxin_recipes.hub import pull
-from moxin_recipes.hub.manifest import MANIFEST
+from moxin_recipes.hub.manifest import MANIFEST, loads
 from moxin_recipes.hub.pull import Parent
 from moxin_recipes.hub.session import MissingError, api, errors
 from moxin_recipes.hub.side import File, Side
@@ -101,8 +100,8 @@ class Revision:
         if path not in self.files:
             return None
         try:
-            return json.loads(b"".join(self._pieces(path)))
-        except (ValueError, RecursionError):
+            return loads(b"".join(self._pieces(path)))
+        except ValueError:
             return []
 
     def text(self, path: str) -> str:

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from moxin_recipes.hub import licences
-from moxin_recipes.hub.cards.tables import cell, without_table
+from moxin_recipes.hub.cards import rows
+from moxin_recipes.hub.cards.rows import Row
+from moxin_recipes.hub.cards.tables import without_table
 
 _LATER = "model-index"  # scores that come to the metadata later
 _STATES = re.compile(r"^\||\d|`")  # a line with figures, names or digests
 _RULE = re.compile(r"\|[-:| ]+\|")  # between a table's head and its body
-_Row = tuple[str, ...]
 
 
 def faults(card: str, told: dict[str, Any]) -> Iterator[str]:
-    """What a card says otherwise than its manifest."""
+    """What a card says otherwise than its manifest, which is whole."""
     metadata, text = licences.read_card(card)
     parts: Any = told.get("licenses")
-    listed: Any = (told.get("release") or {}).get("licenses") or parts
-    if not (licences.is_listed(parts) and licences.is_listed(listed)):
+    if not (licences.is_listed(parts) and licences.is_listed(rows.stated(told))):
         yield "its manifest has no licences that can be read"
         return
     for name, value in licences.metadata(parts).items():
@@ -31,18 +31,19 @@ def faults(card: str, told: dict[str, Any]) -> Iterator[str]:
             yield f"it says `{name}: {said}`, and its manifest {value}"
     if told["payload"] not in text:
         yield "it does not name its payload"
-    rows = list(_rows(text))
-    known: dict[str, set[str]] = {}
-    for part in listed:
-        known.setdefault(cell(part["of"]), set()).add(cell(part["license"]))
-    for of, names in known.items():
-        under = {row[0].removesuffix(" (non-commercial)") for row in rows if row[1:] == (of,)}
-        if under != names:
-            yield f"it says {of} is under {_all(under)}, and its manifest {_all(names)}"
-    for row in rows:
-        for wanted, given in _figures(row, told):
-            if given not in wanted:
-                yield f"it says `{' | '.join(row)}`, and its manifest {_all(wanted)}"
+    tables, found = rows.of(told), list(_rows(text))
+    for row in tables["licences"].rows:
+        if row not in found:
+            yield f"it does not say that {row[0]} is under {row[1]}"
+    known: dict[tuple[Row, int], set[Row]] = {}  # label and width → rows
+    for table in tables.values():
+        for row in table.rows:
+            known.setdefault((row[: table.label], len(row)), set()).add(row)
+    for row in found:
+        labels = [row[:length] for length in (3, 2, 1) if (row[:length], len(row)) in known]
+        if labels and row not in (wanted := known[labels[0], len(row)]):
+            figures = sorted(" | ".join(one[len(labels[0]) :]) for one in wanted)
+            yield f"it says `{' | '.join(row)}`, and its manifest `{'`, `'.join(figures)}`"
 
 
 def changes(card: str, pushed: str) -> tuple[list[str], int]:
@@ -70,32 +71,12 @@ def changes(card: str, pushed: str) -> tuple[list[str], int]:
     return gone, mine.count(False)
 
 
-def _figures(row: _Row, told: dict[str, Any]) -> Iterator[tuple[set[str], str]]:
-    """What the manifest has for the figures of a row that it knows, and what the row has."""
-    values: dict[_Row, set[str]] = {}  # first cells of a row → values
-    for name in ("metrics", "counts"):
-        for key, value in (told.get(name) or {}).items():
-            values.setdefault((cell(key),), set()).add(str(value))
-    for one in told.get("scores") or []:
-        key = tuple(cell(one.get(name)) for name in ("model", "task", "metric"))
-        said = cell((one.get("failed") and f"failed: {one['failed']}") or one.get("value"))
-        values.setdefault(key, set()).add(said)
-    for width, length in ((1, 2), (3, 7)):
-        if len(row) == length and row[:width] in values:
-            yield values[row[:width]], row[width]
-    for one in (told.get("release") or {}).get("scores") or []:
-        if row[:2] == (cell(one.get("stage")), cell(one.get("measure"))) and len(row) == 5:
-            for at, name in ((2, "before"), (3, "after")):
-                value = (one.get(name) or {}).get("value")
-                yield {cell(value)}, row[at].partition(" (")[0]
-
-
 def _lines(text: str) -> list[str]:
     lines = (line.strip() for line in without_table(text).splitlines())
     return [line for line in lines if line and not _RULE.fullmatch(line)]
 
 
-def _rows(text: str) -> Iterator[_Row]:
+def _rows(text: str) -> Iterator[Row]:
     """The cells of the tables' rows."""
     for line in text.splitlines():
         if line.strip().startswith("|") and not _RULE.fullmatch(line.strip()):
@@ -111,10 +92,6 @@ def _tables(lines: list[str]) -> Iterator[tuple[int, int]]:
         elif first is not None:
             yield first, number
             first = None
-
-
-def _all(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "no licence"
 
 
 def _short(line: str) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moxin_recipes.audit import stated, told_by
+from moxin_recipes.audit import kept, stated, told_by
 from moxin_recipes.audit.served import Read, Revision, here
 from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST, payload_digest
 from moxin_recipes.hub.pull import Parent, resolve
@@ -212,18 +212,12 @@ class Walk:
                 self.report.fault(f"{revision.place}:{CARD}: {text}")
 
     def _check_checkpoints(self, revision: Revision, told: dict[str, Any]) -> None:
-        """The checkpoints that its stage left on the Hub are there."""
-        repo, there = revision.pin.repo, self._references[revision.pin.type, revision.pin.repo]
-        kept = told.get("checkpoints") or {}
-        for name, payload in kept.items():
-            if name not in there:
-                self.report.fault(f"{repo}: `{name}` is gone; {revision.place} lists it")
-                continue
-            pin = replace(revision.pin, revision=name, commit=there[name])
-            if (Revision.of(pin).manifest() or {}).get("payload") != payload:
-                self.report.fault(f"{repo}: `{name}` is another one than {revision.place} lists")
-        if kept:
-            self.report.leave(f"{repo}: the files of its checkpoints (`moxin verify REPO@BRANCH`)")
+        there = self._references[revision.pin.type, revision.pin.repo]
+        faults, left = kept.compared(revision, told, there)
+        for text in faults:
+            self.report.fault(text)
+        for text in left:
+            self.report.leave(text)
 
     def _check_done(self, revision: Revision, told: dict[str, Any]) -> None:
         """What is on main or under a tag has the manifest that was tagged when it was done."""

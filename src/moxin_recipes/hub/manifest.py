@@ -107,3 +107,16 @@ def write(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return whole
+
+
+def loads(text: str | bytes) -> Any:
+    """The values of a JSON text of anybody's; ValueError where they can be neither read nor shown.
+
+    A text in it that is no UTF-8 (half of a surrogate pair) can be in no output and no digest.
+    """
+    try:
+        values = json.loads(text)
+        json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is too deep") from error
+    return values

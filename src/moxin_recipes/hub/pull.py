@@ -1,7 +1,6 @@
 """Inputs: a reference is resolved to a commit first, and only that commit is read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import hf_thread_map, tqdm
 
 from moxin_recipes.hub import own
-from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST
+from moxin_recipes.hub.manifest import CARD, EVAL_RESULTS, MANIFEST, loads
 from moxin_recipes.hub.session import HubError, MissingError, api, errors, qualified
 from moxin_recipes.recipe.fields import Reference, is_path
 
@@ -76,7 +75,7 @@ def manifest_told(repo: str, repo_type: str, commit: str) -> dict[str, Any] | No
     """What `moxin.json` says at a commit, whole or not; nothing where it is no JSON object."""
     try:
         text = read_text(repo, repo_type, commit, MANIFEST)
-        told = None if text is None else json.loads(text)
+        told = None if text is None else loads(text)
         return told if text is None or isinstance(told, dict) else {}
     except ValueError:
         return {}

@@ -13,9 +13,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from moxin_recipes import environment
-from moxin_recipes.hub import licences
-from moxin_recipes.hub.cards import gguf, metadata, usage
-from moxin_recipes.hub.cards.tables import cell, cost, interval, licences_by_part, span
+from moxin_recipes.hub.cards import gguf, metadata, rows, usage
+from moxin_recipes.hub.cards.tables import cell, cost, span
 from moxin_recipes.hub.pull import GGUF
 from moxin_recipes.recipe.strict import parse
 
@@ -25,7 +24,7 @@ _PAGES = Environment(  # noqa: S701 (it is Markdown)
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_PAGES.globals |= {"long": 12, "cell": cell, "cost": cost, "interval": interval, "span": span}
+_PAGES.globals |= {"long": 12, "cell": cell, "cost": cost, "span": span}
 
 
 def render(
@@ -36,13 +35,12 @@ def render(
         return gguf.render(repo, manifest)
     page = "release.md" if manifest["stage"] == "release" else "card.md"
     model = repo_type == "model"
-    stated = (manifest.get("release") or {}).get("licenses") or manifest["licenses"]
     return _PAGES.get_template(page).render(
         repo=repo,
         repo_type=repo_type,
         at=repo if revision == "main" else f"{repo}@{revision}",
         m=manifest,
-        parts=licences_by_part(licences.Part(**part) for part in stated),
+        tables=rows.of(manifest),
         summary=manifest["summary"],
         use=usage.of(repo, manifest, folder, revision) if model else None,
         limits=usage.limits(manifest, folder) if model else [],

@@ -7,7 +7,7 @@ import yaml
 from jinja2 import Template
 
 from moxin_recipes.hub import licences
-from moxin_recipes.hub.cards.tables import cell, licences_by_part
+from moxin_recipes.hub.cards import rows
 from moxin_recipes.hub.pull import GGUF
 
 _PAGE = Path(__file__).parent / "gguf.md"
@@ -28,8 +28,7 @@ def render(repo: str, manifest: dict[str, Any]) -> str:
         m=manifest,
         g=manifest[GGUF],
         parent=parent,
-        cell=cell,
-        parts=licences_by_part(licences.Part(**part) for part in manifest["licenses"]),
+        licences=rows.of(manifest)["licences"],
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
     )
     return page
