@@ -97,6 +97,13 @@ def move(model: PreTrainedModel) -> None:
             "per_device_train_batch_size": 2,  # some have no completion with a gradient
             "gradient_accumulation_steps": 8,
         },
+        {
+            "beta": 0.0,
+            "mask_truncated_completions": True,
+            "max_completion_length": 4,
+            "per_device_train_batch_size": 1,  # some are cut off: no token counts
+            "gradient_accumulation_steps": 16,
+        },
     ],
 )
 def test_a_step_is_trls_own(

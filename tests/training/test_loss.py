@@ -7,6 +7,7 @@ import torch
 from tests.tiny import tiny_mistral
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.fsdp import fully_shard
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import MistralForCausalLM, TrainingArguments
 
 from moxin_recipes.recipe.strict import RecipeError
@@ -156,6 +157,22 @@ def test_pieces_of_a_head_that_is_cast_once_are_those_of_one_cast_for_each(
         results.append((value.detach(), hidden_leaf.grad, weight_leaf.grad))
     for plain, ours in zip(*results, strict=True):
         assert torch.equal(plain, ours)
+
+
+def products(of_hidden: bool, of_weight: bool) -> float:
+    """How many products of all hidden states with the head a loss and its gradients take."""
+    hidden = torch.zeros(192, 16, dtype=torch.bfloat16, requires_grad=of_hidden)
+    weight = torch.zeros(VOCABULARY, 16, requires_grad=of_weight)
+    with FlopCounterMode(display=False) as counter:
+        next_token_loss(hidden, weight, torch.zeros(192, dtype=torch.long), 1e-4).backward()
+    return counter.get_total_flops() / (2 * 192 * 16 * VOCABULARY)
+
+
+def test_only_the_gradients_that_are_wanted_are_computed() -> None:
+    """The loss, the loss again in the backward pass, and one for each gradient."""
+    assert products(of_hidden=True, of_weight=True) == 4
+    assert products(of_hidden=True, of_weight=False) == 3  # a frozen head, as LoRA's
+    assert products(of_hidden=False, of_weight=True) == 3
 
 
 @pytest.mark.parametrize(("device", "rows"), [("cpu", 524), ("cuda", 4194)])

@@ -144,11 +144,12 @@ class CpuGRPOTrainer(GRPOTrainer):
 def with_gradient(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A batch of GRPO without rows whose advantage is 0, and without columns of padding alone.
 
-    The first row stays where no row has an advantage.
+    The first one stays where none has an advantage, or no completion has a token that counts.
     """
-    rows = inputs["advantages"] != 0
-    rows[0] |= not rows.any()
-    columns = {name: inputs[f"{name}_mask"][rows].any(0) for name in ("prompt", "completion")}
+    rows = _some(inputs["advantages"] != 0)
+    columns = {
+        name: _some(inputs[f"{name}_mask"][rows].any(0)) for name in ("prompt", "completion")
+    }
     kept = {}
     for name, value in inputs.items():
         if value.dim():
@@ -157,3 +158,9 @@ def with_gradient(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             value = value[:, columns["prompt" if name.startswith("prompt") else "completion"]]
         kept[name] = value
     return kept
+
+
+def _some(chosen: torch.Tensor) -> torch.Tensor:
+    """A choice that is not empty: the first one where it was."""
+    chosen[0] |= not chosen.any()
+    return chosen

@@ -1,6 +1,5 @@
 """Starts stages with `accelerate launch`; those of one process on a CPU share one launch."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from moxin_recipes.ladder import launching
 from moxin_recipes.ladder.state import State
-from moxin_recipes.recipe.launcher import Launcher
+from moxin_recipes.recipe.launcher import Launcher, content_of
 
 
 class StageFailed(RuntimeError):
@@ -28,7 +28,8 @@ class Launches:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._shared: tuple[Path, socket.socket] | None = None  # the file of the launch that runs
+        # What the file of the launch that runs says, and where to ask for a stage.
+        self._shared: tuple[dict[str, Any], socket.socket] | None = None
 
     def __enter__(self) -> "Launches":
         return self
@@ -50,7 +51,9 @@ class Launches:
             code = self._fork(file, words)
         else:
             processes = launching.launcher_of(recipe, file).processes
-            code = self._start(file, processes, words).wait()
+            launch = self._start(file, processes, words)
+            os.waitid(os.P_PID, launch.pid, os.WEXITED | os.WNOWAIT)
+            code = self._end()
         if code:
             raise StageFailed(
                 f"{recipe.name} ended with exit code {code}; "
@@ -58,12 +61,13 @@ class Launches:
             )
 
     def _fork(self, file: Path, words: list[str]) -> int:
-        """The exit code of a stage that is a fork of the launch of `file`."""
-        if not self._shared or self._shared[0] != file:
+        """The exit code of a stage that is a fork of the launch of a file that says the same."""
+        content = content_of(file)
+        if not self._shared or self._shared[0] != content:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._start(file, 1, ["moxin_recipes.stages"], theirs.fileno())
-            self._shared = file, ours
+            self._shared = content, ours
         asked = self._shared[1]
         try:
             asked.sendall(f"{json.dumps(words)}\n".encode())
@@ -86,15 +90,19 @@ class Launches:
         self._process = subprocess.Popen(command, stdin=stdin, start_new_session=True)
         return self._process
 
-    def _end(self) -> None:
-        """Ends the launch that runs, with its whole process group."""
+    def _end(self) -> int:
+        """Ends the launch that runs or has ended, with its whole process group; its exit code.
+
+        Until then nothing waits for it, so its number is no other process's.
+        """
+        code = 0
         if self._process:
-            with contextlib.suppress(ProcessLookupError):  # it has ended
-                os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait()
+            os.killpg(self._process.pid, signal.SIGTERM)
+            code = self._process.wait()
         if self._shared:
             self._shared[1].close()
         self._process = self._shared = None
+        return code
 
 
 def _threads(processes_here: int) -> int:

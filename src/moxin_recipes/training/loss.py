@@ -140,4 +140,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         hidden, rounded = ctx.saved_tensors
-        return gradient @ rounded, (gradient.mT @ hidden).float(), None
+        of_hidden, of_weight, _ = ctx.needs_input_grad  # a frozen head wants none
+        return (
+            gradient @ rounded if of_hidden else None,
+            (gradient.mT @ hidden).float() if of_weight else None,
+            None,
+        )
