@@ -82,13 +82,13 @@ def test_what_a_release_pins_is_not_made_again(
 ) -> None:
     done = finished.run(*words, "--force", words[1])
     assert what in error_of(done)
-    assert "it would move: take another namespace (`--namespace`)" in error_of(done)
+    assert "it would move: give `hub_" in error_of(done)
     assert "starts" not in done.stderr
 
 
 def test_nor_by_a_launch_of_its_own(finished: Workplace) -> None:
     done = finished.launch("sft", "30-sft")
-    assert "take another namespace (`--namespace`), or change the recipe" in error_of(done)
+    assert "it would move: give `hub_model_id` another repository" in error_of(done)
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,21 @@
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import HfApi
 from tests.conftest import ROOT
-from tests.jobs.jobs_api import JobsHub, jobs_hub
+from tests.jobs.jobs_api import JobsHub
 from tests.tiny import tiny_tokenizer
 
-from moxin_recipes import cli, environment
-from moxin_recipes.hub import code as hub_code
+from moxin_recipes import cli
 from moxin_recipes.hub import session
-from moxin_recipes.jobs import code, commands, cost, flavor
-from moxin_recipes.jobs.code import Code
+from moxin_recipes.jobs import commands, cost, flavor
 from moxin_recipes.ladder.launches import StageFailed
-from moxin_recipes.recipe.launcher import Launcher, content_of
-from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 
-HERE = Code("https://localhost/code", "0" * 40, "recipes/mini", "")
 CONFIGS = ROOT / "accelerate_configs"
 INIT = {
     "stage": "init",
@@ -36,21 +28,6 @@ INIT = {
     **dict.fromkeys(("num_hidden_layers", "num_attention_heads", "num_key_value_heads"), 1),
     "sliding_window": 32,
 }
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsHub]:
-    """Jobs before the Hub of the tests' home, for this process."""
-    session.start()
-    who = environment.local_hub()
-    with jobs_hub(who.endpoint, tmp_path) as opened:
-        api = HfApi(endpoint=opened.endpoint)
-        monkeypatch.setattr(session, "api", lambda: api)
-        monkeypatch.setenv("HF_ENDPOINT", opened.endpoint)
-        monkeypatch.setenv("HF_TOKEN", who.token)
-        monkeypatch.setenv("MOXIN_HOME", str(tmp_path / "home"))
-        monkeypatch.setattr(code, "of_ladder", lambda _: HERE)
-        yield opened
 
 
 @pytest.fixture
@@ -157,6 +134,61 @@ def test_nothing_starts_without_a_yes(
     assert len(hub.jobs) == 1
 
 
+def test_a_job_of_other_inputs_is_not_the_stages(
+    hub: JobsHub, ladder: Path, tmp_path: Path
+) -> None:
+    """What is made of a stage that will run again has a price, even where it runs as it was."""
+    mean = {"stage": "init", "method": "average", "models": ["jobs-base@init"] * 2}
+    (ladder / "20-mean.yaml").write_text(yaml.safe_dump(mean | {"hub_model_id": "jobs-mean"}))
+    api = session.api()
+    (tmp_path / "config.json").write_text("{}")
+    api.create_repo("jobs-base")
+    api.upload_file(
+        repo_id=f"{session.namespace()}/jobs-base",
+        path_or_fileobj=tmp_path / "config.json",
+        path_in_repo="config.json",
+    )
+    api.create_tag(f"{session.namespace()}/jobs-base", tag="init")
+    try:
+        hub.script = ([], "ERROR", "Job failed")
+        with pytest.raises(StageFailed):
+            run(ladder, "--yes", "--only", "20-mean")
+        hub.jobs[0].stage = "RUNNING"
+        with pytest.raises(RecipeError, match="would start 2 Jobs, one after another"):
+            run(ladder)
+        with pytest.raises(StageFailed):  # while what it reads stays as it is, it is followed
+            run(ladder, "--only", "20-mean")
+    finally:
+        api.delete_repo(f"{session.namespace()}/jobs-base")
+    assert len(hub.jobs) == 1
+
+
+def test_a_job_whose_inputs_change_is_left_alone(
+    hub: JobsHub, ladder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is started that was not among the costs, be it days since the question."""
+    (ladder / "20-other.yaml").write_text(yaml.safe_dump({**INIT, "hub_model_id": "jobs-other"}))
+    hub.script = ([], "ERROR", "Job failed")
+    with pytest.raises(StageFailed):
+        run(ladder, "--yes", "--only", "10-init")
+    hub.jobs[0].stage = "RUNNING"
+
+    def agree(jobs: int) -> None:
+        assert jobs == 1
+        session.api().upload_file(
+            repo_id=f"{session.namespace()}/jobs-tokenizer",
+            path_or_fileobj=b"{}",
+            path_in_repo="chat_template_of_today.json",
+        )
+
+    monkeypatch.setattr(cost, "agree", agree)
+    with pytest.raises(
+        StageFailed, match="10-init: what it is made of has changed since the costs were shown"
+    ):
+        run(ladder)
+    assert len(hub.jobs) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -218,92 +250,3 @@ def test_a_file_of_this_machine_is_refused(hub: JobsHub, ladder: Path, tmp_path:
     ):
         run(ladder, "--yes")
     assert hub.jobs == []
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_machine_and_a_launcher_have_to_fit() -> None:
-    eight, one, none = (flavor.find(name) for name in ("a100x8", "a100-large", "cpu-basic"))
-    assert (eight.gpus, eight.price, one.gpu, none.gpus) == (8, 18.0, eight.gpu, 0)
-    assert eight.gpu is not None
-    assert flavor.find("t4-small").gpu is None  # no figures of it: no hours
-    recipe = read(ROOT / "recipes" / "moxin-7b" / "31-dpo.yaml")  # fsdp.yaml
-    for machine, missing in (
-        (eight, None),
-        (one, "fsdp.yaml is for several GPUs"),
-        (none, "8 GPUs"),
-    ):
-        file = machine.file_of(recipe, None)
-        said = machine.missing(file, Launcher.of_file(file))
-        assert (said is None) if missing is None else missing in str(said)
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_stage_uses_all_gpus_and_stays_the_same_result() -> None:
-    machine = flavor.find("a100x8")
-    recipe = read(ROOT / "recipes" / "moxin-7b" / "30-sft.yaml")
-    for given, processes in (("fsdp_multinode", 8), ("hsdp_multinode", 8), ("ddp", 8), ("cpu", 1)):
-        before = Launcher.of_file(CONFIGS / f"{given}.yaml")
-        file = machine.file_of(recipe, CONFIGS / f"{given}.yaml")
-        made = Launcher.of_file(file)
-        assert (made.processes, made.machines, made.on_cpu) == (processes, 1, False)
-        assert (made.mixed_precision, made.sharded) == (before.mixed_precision, before.sharded)
-        assert "parallelism_config" not in content_of(file)
-    one = flavor.find("a100-large").file_of(recipe, CONFIGS / "ddp.yaml")
-    assert Launcher.of_file(one) == Launcher()
-
-
-@pytest.mark.usefixtures("hub")
-def test_hours_and_prices_are_the_plans_and_the_hubs(capsys: pytest.CaptureFixture[str]) -> None:
-    machine, folder = flavor.find("a100x8"), ROOT / "recipes" / "moxin-7b"
-    files = {
-        name: machine.file_of(read(folder / f"{name}.yaml"), None)
-        for name in ("31-dpo", "60-release")
-    }
-    dpo, release = cost.estimates(folder, machine, files, None)
-    assert dpo.hours is not None
-    assert 5 < dpo.hours < 20
-    assert 2 * dpo.hours + 1 <= dpo.timeout < 2 * dpo.hours + 2
-    assert (release.hours, release.timeout) == (None, 6.0)
-    cost.show([dpo, release], machine)
-    said = capsys.readouterr().out
-    assert "$18.00 an hour" in said
-    assert f"{18 * dpo.hours:,.2f}" in said
-    assert f"{18 * (dpo.timeout + 6):,.2f}" in said
-
-
-def git(folder: Path, *words: str) -> None:
-    author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-    command = ["git", *author, *words]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-def test_code_that_a_job_cannot_get_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    top = tmp_path / "top"
-    (top / "recipes" / "mine").mkdir(parents=True)
-    (top / "src" / "moxin_recipes").mkdir(parents=True)
-    (top / "src" / "a.py").write_text("1\n")
-    git(top, "init", "--quiet")
-    git(top, "add", ".")
-    git(top, "commit", "--quiet", "-m", "first")
-    told: dict[str, Any] = {"commit": "HEAD", "address": None, "patch": None}
-    monkeypatch.setattr(hub_code, "checkout", lambda: None)
-    monkeypatch.setattr(hub_code, "code", lambda: told)
-
-    def refused(ladder: Path) -> str:
-        with pytest.raises(RecipeError) as caught:
-            code.of_ladder(ladder)
-        return str(caught.value)
-
-    mine = top / "recipes" / "mine"
-    assert "run it from a git checkout" in refused(mine)
-    monkeypatch.setattr(hub_code, "checkout", lambda: top)
-    assert "is not below" in refused(tmp_path / "elsewhere")
-    assert "has no remote `origin`" in refused(mine)
-    told["address"] = "git@localhost:me/code.git"
-    assert "`git push` first" in refused(mine)
-    git(top, "update-ref", "refs/remotes/origin/main", "HEAD")
-    assert code.of_ladder(mine) == Code("https://localhost/me/code.git", "HEAD", "recipes/mine", "")
-    told["patch"] = "".join(f"{number * number}\n" for number in range(60_000))
-    assert "commit it and `git push`" in refused(mine)

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,8 +59,14 @@ def checkout() -> Path | None:
 
 
 def is_pushed(top: Path, commit: str) -> bool:
-    """Whether a commit is part of a remote branch, as of the last push or fetch."""
-    return bool(_git(top, "branch", "--remotes", "--contains", commit))
+    """Whether a commit is part of a branch of `origin`, as of the last push or fetch."""
+    return bool(_git(top, "for-each-ref", f"--contains={commit}", "refs/remotes/origin/"))
+
+
+def uncommitted(top: Path, where: Iterable[str]) -> list[str]:
+    """The files there that differ from the commit or that it does not have, by their names."""
+    asked = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--")
+    return [line[3:] for line in (_git(top, *asked, *where) or "").split("\0") if line]
 
 
 def patch(top: Path) -> str:

@@ -1,7 +1,6 @@
 """Releases: what they pin stays where it is."""
 
 import json
-from collections.abc import Iterable
 
 from moxin_recipes.hub.pull import commit_of, read_text
 from moxin_recipes.hub.session import HubError, api, errors, namespace, qualified
@@ -10,14 +9,14 @@ INDEX = "release.json"
 TAG = "release"  # of cards: the stage that made them
 
 
-def prove_unpinned(outputs: Iterable[tuple[str, str]], tag: str, done: str) -> None:
+def prove_unpinned(outputs: dict[str, tuple[str, str]], tag: str, done: str) -> None:
     """HubError if a stage, made again, would move its tag away from a commit that a release pins.
 
-    `outputs` are its repositories and their types. `done` is the tag of a result of this very
-    recipe and these inputs: another result leaves that one its own.
+    `outputs` has its repositories and their types by the recipe's keys. `done` is the tag of a
+    result of this very recipe and these inputs: another result leaves that one its own.
     """
     pins: dict[str, str] | None = None
-    for name, repo_type in outputs:
+    for key, (name, repo_type) in outputs.items():
         repo = qualified(name)
         commit = commit_of(repo, repo_type, tag)
         if commit is None or commit_of(repo, repo_type, done) != commit:
@@ -26,7 +25,8 @@ def prove_unpinned(outputs: Iterable[tuple[str, str]], tag: str, done: str) -> N
         if release := pins.get(commit):
             raise HubError(
                 f"{repo}: the release {release} pins {commit[:12]}, where the tag `{tag}` is; made "
-                "again it would move: take another namespace (`--namespace`), or change the recipe"
+                f"again it would move: give `{key}` another repository, `moxin run` another "
+                "`--namespace`, or change what else the recipe says"
             )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from moxin_recipes.hub import code
 from moxin_recipes.recipe.strict import RecipeError
 
+# What a Job reads beside src/ and recipes/, where changes are part of the patch.
+_AS_COMMITTED = ("accelerate_configs", "requirements.txt", "pyproject.toml", "setup.cfg")
 _LARGEST = 100_000  # bytes of a patch in a variable; Linux gives one at most 131,072
 
 
@@ -66,8 +68,13 @@ def of_ladder(ladder: Path) -> Code:
         )
     if not code.is_pushed(top, here["commit"]):
         raise RecipeError(
-            f"`--on`: commit {here['commit'][:12]} is on no branch of a remote, where a Job would "
-            "get it; `git push` first"
+            f"`--on`: commit {here['commit'][:12]} is on no branch of the remote `origin`, where a "
+            "Job would get it; `git push origin` first"
+        )
+    if changed := code.uncommitted(top, _AS_COMMITTED):
+        raise RecipeError(
+            f"`--on`: {top / changed[0]} is changed and not committed, and a Job would get it as "
+            "it is in the commit, or not at all; commit it and `git push origin`, or undo that"
         )
     packed = gzip.compress((here["patch"] or "").encode(), mtime=0) if here["patch"] else b""
     patch = base64.b64encode(packed).decode()
@@ -76,6 +83,11 @@ def of_ladder(ladder: Path) -> Code:
             f"`--on`: what is changed and not committed under {top}/src and /recipes is too much "
             "for a Job's variable; commit it and `git push`"
         )
-    # Anybody can read by https what git@ is the owner's address of.
-    address = re.sub(r"^(?:ssh://)?git@([^:/]+)(?::\d+/|[:/])", r"https://\1/", here["address"])
-    return Code(address, here["commit"], f"recipes/{within.as_posix()}", patch)
+    return Code(_https(here["address"]), here["commit"], f"recipes/{within.as_posix()}", patch)
+
+
+def _https(address: str) -> str:
+    """Where anybody can read what the owner reaches by ssh; other addresses stay."""
+    host = r"(\[[^]]+\]|[^/:]+)"  # in brackets with colons of its own
+    address = re.sub(rf"^ssh://(?:git@)?{host}(?::\d+)?(?=/|$)", r"https://\1", address)
+    return re.sub(rf"^git@{host}:", r"https://\1/", address)

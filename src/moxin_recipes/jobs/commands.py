@@ -68,8 +68,9 @@ def run(options: argparse.Namespace) -> None:
         missing=machine.missing,
     )
     todo = _to_do(checked)
-    found = {one.recipe.name: there for one in todo if (there := job.running(one))}
-    new = [one.recipe for one in todo if one.recipe.name not in found]
+    there = [(one.recipe, job.running(one)) for one in todo]
+    found = [one for _, one in there if one]
+    new = [recipe for recipe, one in there if not one]
     _prove_on_hub(new)
     files = {recipe.name: checked.files[recipe.name] for recipe in new}
     estimated = cost.estimates(options.ladder, machine, files, limit) if new else []
@@ -83,15 +84,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _to_do(checked: "Checked") -> "list[State]":
-    """The stages that are not done, and those that read what one of them will make again."""
+    """The stages that are not done, and those that read what one of them will make again.
+
+    What these will be is not known yet: a Job that makes one now, makes it of other inputs.
+    """
     from moxin_recipes.ladder import order
+    from moxin_recipes.ladder.state import State
 
     todo: list[State] = []
     for recipe in checked.todo:
         now, before = checked.state(recipe), [one.recipe for one in todo]
         stale = any(order.makers(before, reference) for reference in recipe.references)
         if stale or not now.done or recipe.name in checked.force:
-            todo.append(now)
+            todo.append(State(recipe, None) if stale else now)
     return todo
 
 

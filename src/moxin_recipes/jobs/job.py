@@ -32,12 +32,12 @@ class Jobs:
     image: str
     secrets: dict[str, str] = field(repr=False)
     timeouts: dict[str, int]  # stage → seconds
-    found: dict[str, JobInfo]  # stage → its Job that ran already when costs were agreed on
+    found: list[JobInfo]  # those that ran already when costs were agreed on
 
     def run(self, before: State, file: Path) -> None:
         """Brings a stage to its end; StageFailed with the way out if its Job has another one."""
         name = before.recipe.name
-        job = self.found.get(name) or running(before)
+        job = self._found(before) or running(before)
         known = job is not None
         job = job or self._start(before, file)
         cancel = f"`hf jobs cancel {job.owner.name}/{job.id}` ends it"
@@ -61,8 +61,19 @@ class Jobs:
                 f"and inputs; what it ran is in its log: {job.url}"
             )
 
+    def _found(self, before: State) -> JobInfo | None:
+        for job in self.found:
+            if _labels(before).items() <= (job.labels or {}).items():
+                return job
+        return None
+
     def _start(self, before: State, file: Path) -> JobInfo:
         name = before.recipe.name
+        if name not in self.timeouts:
+            raise StageFailed(
+                f"{name}: what it is made of has changed since the costs were shown, and it was "
+                "not among them; the same command shows them anew"
+            )
         words = ["run", self.code.ladder, "--only", name]
         words += ["--force", name] if name in self.checked.force else []
         words += ["--hub", _hub(), "--namespace", session.namespace()]

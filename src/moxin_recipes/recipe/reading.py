@@ -63,18 +63,15 @@ class Recipe(Generic[K]):
     @property
     def outputs(self) -> dict[str, str]:
         """Key → repository, for each repository the stage pushes; the first one is the main one."""
-        return {key: repo for key, (repo, _) in self._outputs().items()}
+        return {key: repo for key, (repo, _) in self.typed_outputs.items()}
 
     def output_type(self, key: str) -> str:
         """Repository type of an output key: model or dataset."""
-        return self._outputs()[key][1]
+        return self.typed_outputs[key][1]
 
     @property
-    def typed_outputs(self) -> list[tuple[str, str]]:
-        """Repository and type of each output."""
-        return list(self._outputs().values())
-
-    def _outputs(self) -> dict[str, tuple[str, str]]:
+    def typed_outputs(self) -> dict[str, tuple[str, str]]:
+        """Key → repository and its type, of each output."""
         named = fields.outputs(self.keys)
         return {key: named[key] for key in self.values if key in named}
 
