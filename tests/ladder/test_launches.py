@@ -19,7 +19,7 @@ from moxin_recipes.recipe.reading import read
 CPU = ROOT / "accelerate_configs" / "cpu.yaml"
 # A stage that says what it is made of, and does what it is told.
 STAGE = """
-import json, os, random, subprocess
+import json, os, random, subprocess, sys
 import added
 from moxin_recipes.hub.code import code
 from moxin_recipes.hub.manifest import installed
@@ -36,6 +36,7 @@ if __name__ == "__main__":
         "patch": code()["patch"],
         "added": [added.VERSION, installed()["added"]],
         "precision": os.environ["ACCELERATE_MIXED_PRECISION"],
+        "forked": sys.orig_argv[-1] == "moxin_recipes.stages",
         "parent": os.getppid(),
         "left": subprocess.Popen(["sleep", "600"]).pid if told.DOES == "leave" else None,
         "drawn": draw() if told.DOES == "draw" else None,
@@ -120,6 +121,7 @@ def test_a_stage_runs_the_code_that_its_result_records(checkout: Checkout, said:
     with Launches() as launches:
         first = said(launches)
         assert (first["says"], first["patch"]) == ("as committed", None)
+        assert first["forked"]
         checkout.tell("edited after the first stage")
         second = said(launches)
         assert second["says"] == "edited after the first stage"
@@ -156,7 +158,8 @@ def test_forks_draw_numbers_of_their_own(checkout: Checkout, said: Said) -> None
     checkout.tell("draws", "draw")
     with Launches() as launches:
         first, second = said(launches), said(launches)
-    assert first["parent"] == second["parent"]
+    assert first["forked"]
+    assert second["forked"]
     for one, other in zip(first["drawn"], second["drawn"], strict=True):
         assert one != other
 
