@@ -17,6 +17,7 @@ from huggingface_hub import HfApi
 from tests.conftest import ROOT, Workplace, serving
 from tests.jobs.jobs_api import JobsHub, jobs_hub
 from tests.tiny import tiny_tokenizer
+from tests.warm import Process, Warm
 
 from moxin_hub import launcher
 
@@ -46,6 +47,16 @@ PYTHONPATH="$PWD/src" exec {python} -m moxin_recipes.cli "$@"
 """
 
 
+# Imported before a command is forked: the command itself, and what it loads on its way.
+COMMAND = "moxin_recipes.cli"
+LOADED = (
+    "moxin_recipes.jobs.job",
+    "moxin_recipes.recipe.door",
+    "trl",
+    "accelerate.commands.launch",
+)
+
+
 @dataclass
 class Place:
     """A checkout with a ladder of two stages, a remote that has its commit, and Jobs."""
@@ -53,23 +64,17 @@ class Place:
     checkout: Path
     hub: JobsHub
     environment: dict[str, str]
+    warm: Warm  # of the checkout's code
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        ladder = ["run", "recipes/tiny", "--hub", self.hub.endpoint, "--on", "hf-jobs:cpu-basic"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "moxin_recipes.cli", *ladder, *words],
-            env=self.environment,
-            cwd=self.checkout,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def words(self, *words: str) -> list[str]:
+        on = ["--hub", self.hub.endpoint, "--on", "hf-jobs:cpu-basic"]
+        return [COMMAND, "run", "recipes/tiny", *on, *words]
+
+    def start(self, *words: str) -> Process:
+        return self.warm.begin(self.words(*words), self.environment)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*words)
-        said, errors = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+        return self.warm.completed(self.words(*words), self.environment)
 
 
 def git(folder: Path, *words: str) -> str:
@@ -132,7 +137,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         environment = workplace.environment(
             HF_TOKEN=who.token, TEACHER=SECRET, PYTHONPATH=str(checkout / "src")
         )
-        yield Place(checkout, hub, environment)
+        with Warm([COMMAND, *LOADED], environment | {"MOXIN_HUB": hub.endpoint}, checkout) as warm:
+            yield Place(checkout, hub, environment, warm)
 
 
 def test_each_stage_is_a_job_with_this_very_code(place: Place) -> None:
@@ -182,9 +188,9 @@ def test_each_stage_is_a_job_with_this_very_code(place: Place) -> None:
     assert "+hidden_size: 16" in code["patch"]
 
 
-def wait_for(process: subprocess.Popen[str], what: Callable[[], bool]) -> None:
+def wait_for(process: Process, what: Callable[[], bool]) -> None:
     while not what():
-        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert process.running(), process.errors.read_text()[-3000:]
         time.sleep(0.05)
 
 
@@ -195,7 +201,6 @@ def test_a_command_that_was_stopped_finds_its_job_again(place: Place) -> None:
     killed = place.start(*words)
     wait_for(killed, lambda: len(hub.jobs) > before and hub.jobs[-1].process is not None)
     killed.kill()
-    killed.communicate()
     job = hub.jobs[-1]
     assert job.process is not None
     os.killpg(job.process.pid, signal.SIGSTOP)  # it is at work for as long as this test wants
@@ -203,10 +208,10 @@ def test_a_command_that_was_stopped_finds_its_job_again(place: Place) -> None:
     streams = hub.asked["GET jobs logs"]
     stopped = place.start(*words)
     wait_for(stopped, lambda: hub.asked["GET jobs logs"] > streams)
-    stopped.send_signal(signal.SIGINT)
-    said, told = stopped.communicate()
-    assert (stopped.returncode, job.stage) == (1, "RUNNING")
-    assert "Jobs to start" not in said
+    os.kill(stopped.pid, signal.SIGINT)
+    assert (stopped.wait(), job.stage) == (1, "RUNNING")
+    told = stopped.errors.read_text()
+    assert "Jobs to start" not in stopped.log.read_text()
     assert f"Job {job.id} runs: {hub.endpoint}/jobs/local/{job.id}" in told
     assert f"Job {job.id} goes on by itself" in told
     assert f"`hf jobs cancel local/{job.id}` ends it" in told
@@ -216,7 +221,6 @@ def test_a_command_that_was_stopped_finds_its_job_again(place: Place) -> None:
     last = place.start(*words)
     wait_for(last, lambda: hub.asked["GET jobs logs"] > streams)
     os.killpg(job.process.pid, signal.SIGCONT)
-    said, told = last.communicate()
-    assert last.returncode == 0, told[-3000:] + said[-3000:]
+    assert last.wait() == 0, last.errors.read_text()[-3000:] + last.log.read_text()[-3000:]
     assert job.stage == "COMPLETED"
     assert hub.jobs[before:] == [job]
