@@ -170,7 +170,7 @@ import json
 from datasets import load_dataset
 print(json.dumps(list(load_dataset("local/moxin-nano-scores", split="test"))))
 """
-    rows = json.loads(python(finished, code))
+    rows = json.loads(python(finished.cold(), code))
     assert {row["task"] for row in rows} == {
         "problems_base", "problems_chat", "problems_chain", "choices"
     }  # fmt: skip

@@ -88,6 +88,6 @@ def of_ladder(ladder: Path) -> Code:
 
 def _https(address: str) -> str:
     """Where anybody can read what the owner reaches by ssh; other addresses stay."""
-    host = r"(\[[^]]+\]|[^/:]+)"  # in brackets with colons of its own
-    address = re.sub(rf"^ssh://(?:git@)?{host}(?::\d+)?(?=/|$)", r"https://\1", address)
+    owner, host = "(?:git@)?", r"(\[[^]]+\]|[^/:]+)"  # in brackets with colons of its own
+    address = re.sub(rf"^ssh://{owner}{host}(?::\d+)?(?=/|$)", r"https://\1", address)
     return re.sub(rf"^git@{host}:", r"https://\1/", address)
