@@ -200,6 +200,7 @@ class JobsHandler(Handler):
         self.send_response_only(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
+        self.send_header("connection", "close")  # said, or the client would ask on it again
         self.end_headers()
         self.close_connection = True
         for number, line in enumerate(self.server.log(job)):
