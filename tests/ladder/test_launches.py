@@ -98,6 +98,17 @@ def said(stage: State, capfd: pytest.CaptureFixture[str]) -> Said:
     return run
 
 
+def launch_here() -> list[psutil.Process]:
+    """The launch that runs, and what it has started; the rest of this process's children aside."""
+    launchers = [
+        child
+        for child in psutil.Process().children()
+        if "accelerate.commands.launch" in child.cmdline()
+    ]
+    (launcher,) = launchers
+    return [launcher, *launcher.children(recursive=True)]
+
+
 def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixture[str]) -> None:
     with Launches() as launches:
         for _ in range(2):  # its inputs are not there: it says so, and the next one is not touched
@@ -105,8 +116,7 @@ def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixtu
                 launches.run(stage, CPU)
         said = capfd.readouterr().err
         assert said.count("error: ") == said.count("moxin-nano-tokens@data: no such") == 2
-        (launcher,) = psutil.Process().children()
-        (shared,) = launcher.children()
+        launcher, shared = launch_here()
         assert shared.cmdline()[-2:] == ["-m", "moxin_recipes.stages"]
         shared.kill()
         with pytest.raises(StageFailed, match="10-init ended with exit code 1;"):
@@ -207,7 +217,7 @@ def test_what_still_runs_ends_with_us(stage: State) -> None:
         with Launches() as launches:
             with pytest.raises(StageFailed):
                 launches.run(stage, CPU)
-            started.extend(psutil.Process().children(recursive=True))
+            started.extend(launch_here())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
