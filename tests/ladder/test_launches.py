@@ -98,14 +98,10 @@ def said(stage: State, capfd: pytest.CaptureFixture[str]) -> Said:
     return run
 
 
-def launch_here() -> list[psutil.Process]:
-    """The launch that runs, and what it has started; the rest of this process's children aside."""
-    launchers = [
-        child
-        for child in psutil.Process().children()
-        if "accelerate.commands.launch" in child.cmdline()
-    ]
-    (launcher,) = launchers
+def running(launches: Launches) -> list[psutil.Process]:
+    """The launch that runs, and what it has started."""
+    assert launches._process
+    launcher = psutil.Process(launches._process.pid)
     return [launcher, *launcher.children(recursive=True)]
 
 
@@ -116,7 +112,7 @@ def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixtu
                 launches.run(stage, CPU)
         said = capfd.readouterr().err
         assert said.count("error: ") == said.count("moxin-nano-tokens@data: no such") == 2
-        launcher, shared = launch_here()
+        launcher, shared = running(launches)
         assert shared.cmdline()[-2:] == ["-m", "moxin_recipes.stages"]
         shared.kill()
         with pytest.raises(StageFailed, match="10-init ended with exit code 1;"):
@@ -217,7 +213,7 @@ def test_what_still_runs_ends_with_us(stage: State) -> None:
         with Launches() as launches:
             with pytest.raises(StageFailed):
                 launches.run(stage, CPU)
-            started.extend(launch_here())
+            started.extend(running(launches))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
