@@ -145,8 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     where = "the embedded Hub" if environment.is_local() else os.environ.get("HF_ENDPOINT", "")
     log.info("Hub: %s, namespace %s", where or "huggingface.co", session.namespace())
     if as_jobs:
-        job_commands.run(options)
-        states = status.states(options.ladder, options.accelerate_config)
+        states = job_commands.run(options)
     else:
         states = run.run(
             options.ladder,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def running(launches: Launches) -> list[psutil.Process]:
 
 
 def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixture[str]) -> None:
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         for _ in range(2):  # its inputs are not there: it says so, and the next one is not touched
             with pytest.raises(StageFailed, match="10-init ended with exit code 1;"):
                 launches.run(stage, CPU)
@@ -124,7 +125,7 @@ def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixtu
 def test_a_stage_runs_the_code_that_its_result_records(checkout: Checkout, said: Said) -> None:
     """Edited, edited back, and with a patch that no result may record."""
     secret = checkout.source / "mine.py"
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         first = said(launches)
         assert (first["says"], first["patch"]) == ("as committed", None)
         assert first["forked"]
@@ -144,7 +145,7 @@ def test_a_stage_runs_the_code_that_its_result_records(checkout: Checkout, said:
 
 
 def test_a_stage_runs_the_packages_that_its_result_records(checkout: Checkout, said: Said) -> None:
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         assert said(launches)["added"] == ["1.0", "1.0"]
         checkout.install("10.0")
         assert said(launches)["added"] == ["10.0", "10.0"]
@@ -154,7 +155,7 @@ def test_code_that_is_edited_while_a_stage_is_loaded_is_not_mixed(
     checkout: Checkout, said: Said
 ) -> None:
     checkout.tell("loaded", "change")
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         only = said(launches)
     assert only["says"] == "changed in that moment"
     assert "+SAYS, DOES = 'changed in that moment'" in only["patch"]
@@ -162,7 +163,7 @@ def test_code_that_is_edited_while_a_stage_is_loaded_is_not_mixed(
 
 def test_forks_draw_numbers_of_their_own(checkout: Checkout, said: Said) -> None:
     checkout.tell("draws", "draw")
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         first, second = said(launches), said(launches)
     assert first["forked"]
     assert second["forked"]
@@ -176,7 +177,7 @@ def test_an_edited_file_of_the_launcher_is_another_launch(
     file, same = tmp_path / "own.yaml", tmp_path / "same.yaml"
     file.write_text(CPU.read_text())
     same.write_text(f"{CPU.read_text()}# of the same content\n")
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         first, second = said(launches, file), said(launches, same)
         assert first["parent"] == second["parent"]
         assert first["precision"] == "no"
@@ -198,7 +199,7 @@ def test_a_launch_of_one_stage_ends_with_all_that_it_started(
         killpg(group, number)
 
     monkeypatch.setattr(os, "killpg", seen)
-    with Launches() as launches:
+    with closing(Launches()) as launches:
         left = [said(launches, file)["left"], said(launches, file)["left"]]
     assert len(ours) == 2
     assert all(ours)
@@ -210,7 +211,7 @@ def test_what_still_runs_ends_with_us(stage: State) -> None:
     started: list[psutil.Process] = []
 
     def interrupted() -> None:
-        with Launches() as launches:
+        with closing(Launches()) as launches:
             with pytest.raises(StageFailed):
                 launches.run(stage, CPU)
             started.extend(running(launches))

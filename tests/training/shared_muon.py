@@ -11,22 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from tests.tiny import tiny_mistral
-from tests.training.small import VOCABULARY, Rows, trainer
+from tests.training.small import VOCABULARY, Rows, muon_keys, trainer
 from torch.distributed.tensor import DTensor
 
-from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.trainers import sharded
 
-KEYS = PretrainKeys(
-    stage="pretrain",
-    hub_model_id="m",
-    global_batch_size=4,
-    dataset_name="d",
-    model_name_or_path="m",
-    context_length=32,
-    mixture=[MixtureItem(source="s", weight=1.0)],
-    optimizer="muon",
-)
+KEYS = muon_keys(global_batch_size=4, context_length=32)
 # Three matrices of a kind, with 21 rows or columns: two processes share neither evenly.
 SHAPE = {"vocab_size": VOCABULARY, "intermediate_size": 21, "num_hidden_layers": 3}
 

@@ -9,7 +9,7 @@ import torch
 from tests.tiny import tiny_mistral
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.recipe.keys.pretrain import PretrainKeys
+from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.trainers import PretrainTrainer
@@ -92,3 +92,15 @@ def trainer(
 def logged(pretrainer: PretrainTrainer, key: str) -> list[float]:
     """A value of each logged step."""
     return [row[key] for row in pretrainer.state.log_history if "grad_norm" in row]
+
+
+def muon_keys(**changes: Any) -> PretrainKeys:
+    """The keys of a phase with Muon, as far as its optimizer reads them."""
+    return PretrainKeys(
+        stage="pretrain",
+        hub_model_id="m",
+        dataset_name="d",
+        model_name_or_path="m",
+        mixture=[MixtureItem(source="s", weight=1.0)],
+        **({"optimizer": "muon", "global_batch_size": 2, "context_length": 16} | changes),
+    )

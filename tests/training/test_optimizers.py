@@ -1,31 +1,17 @@
 """Muon: the library's update, groups for every parameter, and exact resume."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tests.tiny import tiny_mistral
+from tests.training.small import muon_keys
 from transformers import MistralForCausalLM, TrainingArguments
 
-from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training import optimizers
 from moxin_recipes.training.optimizers import Muon, orthogonal
 from moxin_recipes.training.trainers import PretrainTrainer
-
-
-def keys(**changes: Any) -> PretrainKeys:
-    return PretrainKeys(
-        stage="pretrain",
-        hub_model_id="m",
-        global_batch_size=2,
-        dataset_name="d",
-        model_name_or_path="m",
-        context_length=16,
-        mixture=[MixtureItem(source="s", weight=1.0)],
-        **({"optimizer": "muon"} | changes),
-    )
 
 
 def model(tied: bool = False) -> MistralForCausalLM:
@@ -56,7 +42,7 @@ def trained(folder: Path, checkpoint: Path | None = None) -> dict[str, torch.Ten
         model=net,
         args=args,
         train_dataset=rows,
-        optimizer_cls_and_kwargs=optimizers.class_and_options(keys(), args, net),
+        optimizer_cls_and_kwargs=optimizers.class_and_options(muon_keys(), args, net),
     )
     if checkpoint:
         trainer.start_step = int(checkpoint.name.removeprefix("checkpoint-"))
@@ -102,7 +88,7 @@ def test_an_update_is_nearly_orthogonal(shape: tuple[int, ...], bf16: bool) -> N
 def test_every_parameter_has_one_group_and_its_rate(tmp_path: Path, tied: bool) -> None:
     net = model(tied)
     class_and_options = optimizers.class_and_options(
-        keys(head_learning_rate=0.5), arguments(tmp_path), net
+        muon_keys(head_learning_rate=0.5), arguments(tmp_path), net
     )
     assert class_and_options is not None
     optimizer = class_and_options[0](**class_and_options[1])
@@ -122,7 +108,7 @@ def test_every_parameter_has_one_group_and_its_rate(tmp_path: Path, tied: bool) 
 def test_updates_are_computed_in_the_precision_of_the_recipe(tmp_path: Path, bf16: bool) -> None:
     net = model()
     args = TrainingArguments(output_dir=str(tmp_path), bf16=bf16, use_cpu=True, learning_rate=1.0)
-    kind, options = optimizers.muon(keys(), args, net)
+    kind, options = optimizers.muon(muon_keys(), args, net)
     matrix = net.model.layers[0].mlp.up_proj.weight
     before = matrix.detach().clone()
     matrix.grad = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(4))
@@ -144,7 +130,8 @@ def test_resume_gives_the_same_weights(tmp_path: Path) -> None:
 
 def test_adamw_is_the_trainers_own(tmp_path: Path) -> None:
     assert (
-        optimizers.class_and_options(keys(optimizer="adamw"), arguments(tmp_path), model()) is None
+        optimizers.class_and_options(muon_keys(optimizer="adamw"), arguments(tmp_path), model())
+        is None
     )
 
 

@@ -12,6 +12,7 @@ from moxin_recipes.recipe.strict import RecipeError
 
 # What a Job reads beside src/ and recipes/, where changes are part of the patch.
 _AS_COMMITTED = ("accelerate_configs", "requirements.txt", "pyproject.toml", "setup.cfg")
+_UNPACK = "base64 -d | gzip -dc | git apply --whitespace=nowarn -"
 _LARGEST = 100_000  # bytes of a patch in a variable; Linux gives one at most 131,072
 
 
@@ -32,14 +33,12 @@ class Code:
             f"git clone --quiet {shlex.quote(self.address)} code",
             "cd code",
             f"git checkout --quiet {self.commit}",
+            *([f'printf %s "$MOXIN_PATCH" | {_UNPACK}'] if self.patch else []),
             'printf %s "$MOXIN_LAUNCHER" > launcher.yaml',
             "python -m pip install --quiet --requirement requirements.txt",
             "python -m pip install --quiet --no-deps --no-build-isolation --editable .",
             f"exec moxin {shlex.join(words)} --accelerate-config launcher.yaml",
         ]
-        if self.patch:
-            unpack = "base64 -d | gzip -dc | git apply --whitespace=nowarn -"
-            lines.insert(5, f'printf %s "$MOXIN_PATCH" | {unpack}')
         return "\n".join(lines)
 
 
@@ -76,7 +75,7 @@ def of_ladder(ladder: Path) -> Code:
             f"`--on`: {top / changed[0]} is changed and not committed, and a Job would get it as "
             "it is in the commit, or not at all; commit it and `git push origin`, or undo that"
         )
-    packed = gzip.compress((here["patch"] or "").encode(), mtime=0) if here["patch"] else b""
+    packed = gzip.compress(here["patch"].encode(), mtime=0) if here["patch"] else b""
     patch = base64.b64encode(packed).decode()
     if len(patch) > _LARGEST:
         raise RecipeError(

@@ -50,10 +50,15 @@ def wanted(options: argparse.Namespace) -> bool:
     return True
 
 
-def run(options: argparse.Namespace) -> None:
-    """Runs what is not done, each stage in a Job of its own, after a yes to what it will cost."""
+def run(options: argparse.Namespace) -> "list[State]":
+    """Runs what is not done, each stage in a Job of its own, after a yes to what it will cost.
+
+    Returns the state of each stage of the ladder. RecipeError for what cannot run as a Job;
+    StageFailed for a Job that ends otherwise than done; HubError where the Hub does not answer.
+    """
     from moxin_recipes.jobs import code, cost, flavor, job
     from moxin_recipes.ladder import run as ladder
+    from moxin_recipes.ladder import status
 
     limit = cost.hours(options.timeout) if options.timeout else None
     secrets = _secrets(options.secret)
@@ -81,6 +86,7 @@ def run(options: argparse.Namespace) -> None:
     timeouts = {one.stage: round(one.timeout * 3600) for one in estimated}
     image = options.image or _IMAGE
     checked.each(job.Jobs(checked, cloned, machine, image, secrets, timeouts, found).run)
+    return status.states(options.ladder, options.accelerate_config)
 
 
 def _to_do(checked: "Checked") -> "list[State]":

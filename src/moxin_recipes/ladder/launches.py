@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from moxin_recipes.ladder import launching
@@ -20,7 +19,7 @@ class StageFailed(RuntimeError):
 
 
 class Launches:
-    """The launches of a ladder's stages, one at a time; what still runs at the end ends with us.
+    """The launches of a ladder's stages, one at a time; `close` ends what still runs.
 
     Stages whose launcher's file asks for one process on a CPU are forks of one launch
     (`moxin_recipes.stages`): libraries are loaded once. Every other stage has its own.
@@ -30,17 +29,6 @@ class Launches:
         self._process: subprocess.Popen[bytes] | None = None
         # What the file of the launch that runs says, and where to ask for a stage.
         self._shared: tuple[dict[str, Any], socket.socket] | None = None
-
-    def __enter__(self) -> "Launches":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end()
 
     def run(self, before: State, file: Path) -> None:
         """Runs one stage to its end; StageFailed if its exit code is not 0."""
@@ -53,7 +41,7 @@ class Launches:
             processes = launching.launcher_of(recipe, file).processes
             launch = self._start(file, processes, words)
             os.waitid(os.P_PID, launch.pid, os.WEXITED | os.WNOWAIT)
-            code = self._end()
+            code = self.close()
         if code:
             raise StageFailed(
                 f"{recipe.name} ended with exit code {code}; "
@@ -80,7 +68,7 @@ class Launches:
         self, file: Path, processes: int, words: list[str], stdin: int | None = None
     ) -> "subprocess.Popen[bytes]":
         """Begins `accelerate launch` of a module with its words, in a session of its own."""
-        self._end()
+        self.close()
         command = [
             *(sys.executable, "-m", "accelerate.commands.launch"),  # `accelerate-launch`
             "--quiet",  # the stage says what went wrong; the launcher's own traceback adds nothing
@@ -90,7 +78,7 @@ class Launches:
         self._process = subprocess.Popen(command, stdin=stdin, start_new_session=True)
         return self._process
 
-    def _end(self) -> int:
+    def close(self) -> int:
         """Ends the launch that runs or has ended, with its whole process group; its exit code.
 
         Until then nothing waits for it, so its number is no other process's.

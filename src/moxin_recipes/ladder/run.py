@@ -1,5 +1,6 @@
 """Runs a ladder: checks all recipes, skips what is done, launches the rest one by one."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def run(
         missing=launching.missing_here,
     )
     own.bring(checked.owns)
-    with Launches() as launches:
+    with contextlib.closing(Launches()) as launches:
         checked.each(launches.run)
     return status.states(folder, accelerate_config)
 
