@@ -79,7 +79,7 @@ def leftover_lines(states: list[State]) -> list[str]:
             )
         if kept := kept_steps(state):
             lines.append(
-                f"kept for a changed recipe: {state.recipe.name}: {kept.folder} has finished "
+                f"of use if its recipe changes: {state.recipe.name}: {kept.folder} has finished "
                 f"steps, {kept.bytes / 1e6:,.0f} MB"
             )
     return lines
