@@ -2,20 +2,21 @@
 
     python -m bench.tokens [BYTES]
 
-Every contender reads the same documents (12 MB of Python's standard library) with the same
-tokenizer (the `tokenizer.json` of Mistral's 32,000 pieces), and writes sequences of 2,048 tokens to
-disk. Each runs in its own process, in turn, for several rounds. The result is the ratio of medians
-of CPU seconds over all threads, which a busy machine changes little. `peak` is the peak of resident
-memory, `lost` is the share of tokens that are in no sequence, and `padding` is the share of
-positions without a token. The seconds include loading the tokenizer, and our check that the fast
-library is exact. Before the first round, our ids are compared with SentencePiece's on every
-document.
+Every contender reads distinct documents (Python's library, then torch's, pandas' and sympy's
+sources) with the same tokenizer (the `tokenizer.json` of Mistral's 32,000 pieces), and writes
+sequences of 2,048 tokens to disk. datatrove and we read 100 MB; the three other ways, which nobody
+takes for much text, read every tenth document of it. Each runs in its own process with one thread;
+every other round has the order reversed. Time is CPU seconds over all threads; it includes loading
+the tokenizer, and our check that the fast library is exact. A ratio is of rates within a round:
+its median and its range. `peak` is the peak of resident memory,
+`lost` is the share of tokens in no sequence, `padding` the share of positions without a token.
+Before the first round, our ids are compared with SentencePiece's on every tenth document.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import sysconfig
@@ -25,24 +26,47 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-BYTES, CONTEXT, ROUNDS = 12_000_000, 2048, 3
+BYTES, CONTEXT, ROUNDS = 100_000_000, 2048, 5
+DATATROVE_BATCH = 100  # documents: the fastest of 10, 100 and its default of 10,000
+IDS_ALONE = {
+    "add_special_tokens": False,
+    "return_attention_mask": False,
+    "return_token_type_ids": False,
+}
+PACKAGES = (
+    *("tuetoken", "tokenizers", "datatrove", "datasets", "trl", "transformers", "numpy"),
+    *("sentencepiece", "torch", "pandas", "sympy"),
+)
 Result = dict[str, float]
 
 
-def write_texts(path: Path, size: int) -> int:
-    """Writes documents as JSON lines, up to `size` bytes of text; returns their bytes."""
-    bytes_left = size
-    root = Path(sysconfig.get_paths()["stdlib"])
-    with path.open("w") as file:
-        for source in sorted(root.rglob("*.py")):
-            if "site-packages" in source.parts or not source.stat().st_size:
+def sources() -> Iterator[bytes]:
+    """Yields source files, each content once."""
+    paths = sysconfig.get_paths()
+    library, packages = Path(paths["stdlib"]), Path(paths["purelib"])
+    seen = {b""}
+    for root in (library, *(packages / name for name in ("torch", "pandas", "sympy"))):
+        for path in sorted(root.rglob("*.py")):
+            if root == library and "site-packages" in path.parts:
                 continue
-            if source.stat().st_size > bytes_left:
-                return size - bytes_left
-            bytes_left -= source.stat().st_size
-            text = source.read_bytes().decode(errors="replace")
-            file.write(json.dumps({"text": text}) + "\n")
-    return size - bytes_left
+            content = path.read_bytes()
+            if content not in seen:
+                seen.add(content)
+                yield content
+
+
+def write_texts(path: Path, size: int, share: int) -> int:
+    """Writes `1 / share` of the documents of `size` bytes as JSON lines; returns their bytes."""
+    read = written = 0
+    with path.open("w") as file:
+        for number, content in enumerate(sources()):
+            read += len(content)
+            if read > size:
+                break
+            if number % share == 0:
+                written += len(content)
+                file.write(json.dumps({"text": content.decode(errors="replace")}) + "\n")
+    return written
 
 
 def texts(tokenizer: Path) -> Iterator[str]:
@@ -79,7 +103,7 @@ def documents(tokenizer: Path) -> Any:
     rows = Dataset.from_generator(lambda: ({"text": text} for text in texts(tokenizer)))
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        ids_of_texts = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        ids_of_texts = loaded(batch["text"], **IDS_ALONE)["input_ids"]
         return {"input_ids": [[1, *ids, 2] for ids in ids_of_texts]}
 
     return rows.map(encode, batched=True, remove_columns=["text"])
@@ -122,7 +146,11 @@ def datatrove(tokenizer: Path, out: Path) -> Result:
     from datatrove.pipeline.tokens.tokenizer import DocumentTokenizer
 
     step = DocumentTokenizer(
-        str(out), str(tokenizer / "tokenizer.json"), eos_token="</s>", shuffle_documents=False
+        str(out),
+        str(tokenizer / "tokenizer.json"),
+        eos_token="</s>",
+        shuffle_documents=False,
+        batch_size=DATATROVE_BATCH,
     )
     rows = (Document(text=text, id=str(i)) for i, text in enumerate(texts(tokenizer)))
     step.run(rows, 0, 1)
@@ -141,7 +169,7 @@ def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
     lengths: list[int] = []
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        ids_of_texts = loaded(batch["text"], add_special_tokens=False)["input_ids"]
+        ids_of_texts = loaded(batch["text"], **IDS_ALONE)["input_ids"]
         lengths.extend(len(ids) + 2 for ids in ids_of_texts)
         cut = [[1, *ids, 2][:CONTEXT] for ids in ids_of_texts]
         return {
@@ -155,6 +183,7 @@ def pad_and_truncate(tokenizer: Path, out: Path) -> Result:
     return {"tokens": sum(lengths), "kept": kept_tokens, "places": len(padded_rows) * CONTEXT}
 
 
+WHOLE = ("datatrove DocumentTokenizer", "moxin write_tokens")  # read all; the others a tenth
 CONTENDERS: dict[str, Callable[[Path, Path], Result]] = {
     "datatrove DocumentTokenizer": datatrove,
     "datasets.map + group_texts": group_texts,
@@ -186,7 +215,8 @@ def _child(name: str, tokenizer: Path, writer: Any) -> None:
         result["seconds"] = time.process_time() - start
         files = [path for path in out.rglob("*") if path.is_file()]
         result["disk"] = sum(path.stat().st_size for path in files)
-    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()  # getrusage begins with the parent's peak
+    result["peak"] = 1024 * int(status.split("VmHWM:")[1].split()[0])
     writer.send(json.dumps(result))
 
 
@@ -212,42 +242,48 @@ def compare(tokenizer: Path) -> int:
 
     backend = fast_tokenizer(tokenizer).backend_tokenizer
     pieces = SentencePieceProcessor(model_file=str(mistral.model_file()))
-    encode = encode.proven(backend, list(texts(tokenizer))[:20])
-    every = [*texts(tokenizer), *encode.HOSTILE]
-    return sum(not np.array_equal(encode([t])[0], pieces.encode(t)) for t in every)
+    ours = encode.proven(backend, list(itertools.islice(texts(tokenizer), 20)))
+    every = itertools.chain(texts(tokenizer), encode.HOSTILE)
+    return sum(not np.array_equal(ours([text])[0], pieces.encode(text)) for text in every)
 
 
 def main(size: int = BYTES) -> None:
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    from bench.machine import machine
     from moxin_recipes.tokens import mistral
 
-    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     runs: dict[str, list[Result]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["HF_DATASETS_CACHE"] = str(Path(folder) / "cache")
-        tokenizer = Path(folder) / "tokenizer"
-        mistral.build().save_pretrained(tokenizer)
-        size = write_texts(Path(folder) / "texts.jsonl", size)
-        print(f"documents whose ids are not SentencePiece's: {compare(tokenizer)}")
-        for _ in range(ROUNDS):
-            for name in CONTENDERS:
+        tokenizers = {share: Path(folder) / f"{share}" / "tokenizer" for share in (1, 10)}
+        sizes = {}
+        for share, tokenizer in tokenizers.items():
+            mistral.build().save_pretrained(tokenizer)
+            sizes[share] = write_texts(tokenizer.parent / "texts.jsonl", size, share)
+        different = compare(tokenizers[10])
+        print(machine(*PACKAGES))
+        print(f"documents whose ids are not SentencePiece's: {different}", flush=True)
+        for number in range(ROUNDS):
+            for name in list(CONTENDERS)[:: -1 if number % 2 else 1]:
                 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(dir=folder)
-                runs[name].append(measured(name, tokenizer))
-    datatrove_seconds = statistics.median(
-        run["seconds"] for run in runs["datatrove DocumentTokenizer"]
-    )
-    print(f"{size / 1e6:.1f} MB of text, one core, {ROUNDS} rounds, medians")
-    print(f"  {'':29}  ratio   MB/s  tokens/s  peak MB  bytes/token  lost %  padding %")
+                share = 1 if name in WHOLE else 10
+                result = measured(name, tokenizers[share])
+                result["rate"] = sizes[share] / 1e6 / result["seconds"]
+                runs[name].append(result)
+    print(f"{sizes[1] / 1e6:.1f} MB of text, one thread, medians of {ROUNDS} rounds (range)")
+    print(f"  {'':28}  ratio              MB/s  peak MB  bytes/token  lost %  padding %")
     for name, results in runs.items():
-        seconds = statistics.median(run["seconds"] for run in results)
-        first_result = results[0]
-        peak = statistics.median(run["peak"] for run in results) / 1e6
-        print(
-            f"  {name:29}  {datatrove_seconds / seconds:5.2f}  {size / 1e6 / seconds:5.2f}  "
-            f"{first_result['tokens'] / seconds:8.0f}  {peak:7.0f}  "
-            f"{first_result['disk'] / first_result['kept']:11.2f}  "
-            f"{100 - 100 * first_result['kept'] / first_result['tokens']:6.1f}  "
-            f"{100 - 100 * first_result['kept'] / first_result['places']:9.1f}"
-        )
+        print(f"  {name:28}  {row(results, runs['datatrove DocumentTokenizer'])}")
+
+
+def row(results: list[Result], baseline: list[Result]) -> str:
+    ratios = [run["rate"] / other["rate"] for run, other in zip(results, baseline, strict=True)]
+    rate, peak = (statistics.median(run[key] for run in results) for key in ("rate", "peak"))
+    tokens, kept, places, disk = (results[0][key] for key in ("tokens", "kept", "places", "disk"))
+    return (
+        f"{statistics.median(ratios):4.2f} ({min(ratios):4.2f}–{max(ratios):4.2f})  {rate:6.2f}  "
+        f"{peak / 1e6:7.0f}  {disk / kept:11.2f}  {100 - 100 * kept / tokens:6.1f}  "
+        f"{100 - 100 * kept / places:9.1f}"
+    )
 
 
 if __name__ == "__main__":
