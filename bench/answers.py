@@ -1,25 +1,22 @@
-"""How often the maths reward errs on labelled pairs, and how long it takes, beside math-verify.
+"""How often the maths reward errs on labelled pairs, beside math-verify.
+
+    python -m bench answers
 
 The pairs are those of tests/rewards/labelled.jsonl: `open` ones were at hand while it was built;
 `blind`, `second` and `third` ones were written before it had seen any of them. math-verify is asked
-as its documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs. Both take
-turns; the time is of all pairs, one process each, imports excluded.
+as its documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs.
 """
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from math_verify import parse, verify
 
-from bench.figures import print_times
 from bench.machine import machine
-from bench.turns import Turn, take_turns
 from moxin_recipes.rewards.maths import boxes, equality
 
 FILE = Path(__file__).parent.parent / "tests" / "rewards" / "labelled.jsonl"
-ROUNDS = 5
 
 
 def ours(row: dict[str, Any]) -> bool:
@@ -34,21 +31,10 @@ def theirs(row: dict[str, Any]) -> bool:
 JUDGES = {"math-verify": theirs, "this reward": ours}
 
 
-def judge_all(turn: Turn, name: str) -> None:
-    rows = labelled()
-    while True:
-        for row in rows:
-            JUDGES[name](row)
-        turn()
-
-
-def labelled() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> None:
-    rows = labelled()
+    rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     verdicts = {name: [judge(row) for row in rows] for name, judge in JUDGES.items()}
+    print(machine("math-verify", "sympy"))
     print("| pairs | | right answers refused | wrong answers paid |\n|---|---|---:|---:|")
     for part in ("blind", "second", "third", "open"):
         for name, got in verdicts.items():
@@ -59,6 +45,3 @@ def main() -> None:
             wrong = len(both) - right
             shares = f"{refused} of {right} ({refused / right:.1%})"
             print(f"| {part} | {name} | {shares} | {paid} of {wrong} ({paid / wrong:.1%}) |")
-    print(f"all {len(rows)} pairs; {machine('math-verify', 'sympy')}; medians of {ROUNDS}")
-    result = take_turns({name: functools.partial(judge_all, name=name) for name in JUDGES}, ROUNDS)
-    print_times(result.seconds)

@@ -41,6 +41,9 @@ MANIFEST = {
     "key": "bench",
     "recipe": {"stage": "pretrain"},
     "parents": [],
+    "licenses": [],
+    "flags": {},
+    "launcher": {},
     "code": {"version": "0"},
     "libraries": {},
     "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
@@ -94,7 +97,8 @@ def train(folder: Path, every: int, saves: int, with_saves: bool) -> float:
     trainer.add_callback(checkpoints)
     start = time.perf_counter()
     trainer.train()
-    checkpoints.finish()
+    if with_saves:
+        checkpoints.finish()
     return time.perf_counter() - start
 
 
