@@ -21,7 +21,8 @@ BENCHMARKS = (
     "answers",
 )
 
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # a bar a model would hide the figures
+for library in ("HF_HUB", "HF_DATASETS"):  # their bars would hide the figures
+    os.environ[f"{library}_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"  # the local Hub has LFS
 torch.set_num_threads(1)
 
