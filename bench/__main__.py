@@ -1,15 +1,19 @@
-"""`python -m bench` runs every benchmark of this folder; `python -m bench NAME` runs one."""
+"""`python -m bench` runs every benchmark of this folder; `python -m bench NAME` runs one.
+
+All compute with one thread.
+"""
 
 import importlib
 import os
 import sys
+
+import torch
 
 BENCHMARKS = (
     "tokens",
     "train_step",
     "optimizers",
     "grpo_step",
-    "resume",
     "checkpoints",
     "contaminated_rows",
     "hub_transfer",
@@ -17,9 +21,13 @@ BENCHMARKS = (
     "answers",
 )
 
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # a bar a model would hide the figures
+for library in ("HF_HUB", "HF_DATASETS"):  # their bars would hide the figures
+    os.environ[f"{library}_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # the local Hub has LFS
+torch.set_num_threads(1)
 
 for name in sys.argv[1:2] or BENCHMARKS:
     if name not in BENCHMARKS:
         sys.exit(f"no benchmark {name}; there are {', '.join(BENCHMARKS)}")
+    print(f"\n{name}", flush=True)
     importlib.import_module(f"bench.{name}").main()

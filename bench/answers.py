@@ -1,24 +1,22 @@
-"""How often the maths reward errs on labelled pairs, and how long it takes, beside math-verify.
+"""How often the maths reward errs on labelled pairs, beside math-verify.
+
+    python -m bench answers
 
 The pairs are those of tests/rewards/labelled.jsonl: `open` ones were at hand while it was built;
 `blind`, `second` and `third` ones were written before it had seen any of them. math-verify is asked
-as its documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs, in this
-process. Both take turns; the time is of all pairs, one process, imports excluded.
+as its documentation has it, `verify(parse(gold), parse(text))`, with its own time-outs.
 """
 
 import json
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 from math_verify import parse, verify
 
-from moxin_recipes import rewards
+from bench.machine import machine
 from moxin_recipes.rewards.maths import boxes, equality
 
 FILE = Path(__file__).parent.parent / "tests" / "rewards" / "labelled.jsonl"
-ROUNDS = 5
 
 
 def ours(row: dict[str, Any]) -> bool:
@@ -30,16 +28,13 @@ def theirs(row: dict[str, Any]) -> bool:
     return bool(verify(parse(f"${row['answer']}$"), parse(row["end"])))
 
 
+JUDGES = {"math-verify": theirs, "this reward": ours}
+
+
 def main() -> None:
     rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-    seconds: dict[str, list[float]] = {"ours": [], "math-verify": []}
-    verdicts: dict[str, list[bool]] = {}
-    for turn in range(ROUNDS):
-        contenders = [("ours", ours), ("math-verify", theirs)]
-        for name, judge in contenders if turn % 2 else contenders[::-1]:
-            began = time.perf_counter()
-            verdicts[name] = [judge(row) for row in rows]
-            seconds[name].append(time.perf_counter() - began)
+    verdicts = {name: [judge(row) for row in rows] for name, judge in JUDGES.items()}
+    print(machine("math-verify", "sympy"))
     print("| pairs | | right answers refused | wrong answers paid |\n|---|---|---:|---:|")
     for part in ("blind", "second", "third", "open"):
         for name, got in verdicts.items():
@@ -50,11 +45,3 @@ def main() -> None:
             wrong = len(both) - right
             shares = f"{refused} of {right} ({refused / right:.1%})"
             print(f"| {part} | {name} | {shares} | {paid} of {wrong} ({paid / wrong:.1%}) |")
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
-    ratio = medians["ours"] / medians["math-verify"]
-    print(f"{len(rows)} pairs: ours {medians['ours']:.2f} s, math-verify "
-          f"{medians['math-verify']:.2f} s, ratio {ratio:.2f}")  # fmt: skip
-    began = time.perf_counter()
-    ends = [f"<think>so</think>{row['end']}" for row in rows]
-    rewards.score("math", ends, [row["answer"] for row in rows])
-    print(f"as training asks it, in its worker processes: {time.perf_counter() - began:.2f} s")

@@ -1,18 +1,17 @@
 """Measures the seconds that checkpoints and their pushes cost pretraining.
 
-    python -m bench checkpoints [STEPS [SAVES [ROUNDS]]]      5 steps a save, 8 saves, 4 rounds
+    python -m bench checkpoints [STEPS [SAVES]]      5 steps a save, 8 saves
 
 One thread trains 6.5M parameters on one sequence of 512 a step. A checkpoint has 78 MB, of which 26
-are pushed to a local Hub. In each round, one run has saves and a Hub and the other has neither.
-Both run at the same time, so they see the same machine. Each has an empty Hub and keeps all its
-processes on one core; the next round swaps the cores. By default saves are much more frequent than
-in real use, so that their cost is visible. The result is the wall time of the training. The time
-that pushes take after its end is reported separately.
+are pushed to a local Hub. In each round, one run has saves and an empty Hub and the other has no
+saves. Training, sealing, pushing and the Hub share one core, so that nothing runs beside the
+training: the worst case. By default saves are much more frequent than in real use, so that their
+cost is visible. The result is the wall time from the first step until the last push is done.
 """
 
+import functools
 import multiprocessing
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -24,14 +23,16 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
+from bench.figures import in_rounds, spread
 from bench.inputs import isolated, model
+from bench.machine import machine
 from bench.train_step import keep_memory
 from moxin_hub import launcher
-from moxin_recipes import environment
+from moxin_recipes import environment, ranks
 from moxin_recipes.training.checkpoints import Checkpoints
 from moxin_recipes.training.trainers import PretrainTrainer
 
-VOCABULARY = 4096
+VOCABULARY, ROUNDS = 4096, 5
 SPAWN = multiprocessing.get_context("spawn")
 MANIFEST = {
     "stage": "pretrain",
@@ -40,6 +41,9 @@ MANIFEST = {
     "key": "bench",
     "recipe": {"stage": "pretrain"},
     "parents": [],
+    "licenses": [],
+    "flags": {},
+    "launcher": {},
     "code": {"version": "0"},
     "libraries": {},
     "hardware": {"machine": "m", "cpus": 1, "gpus": [], "processes": 1},
@@ -49,12 +53,15 @@ MANIFEST = {
 
 def stage(folder: Path) -> Any:
     """Returns the part of a running stage that `Checkpoints` needs."""
-    keys = {"push_to_hub": True, "push_checkpoints": True, "push_training_state": False}
-    keys |= {"keep_checkpoints": None, "hub_private_repo": True}
+    keys: dict[str, Any] = {"push_to_hub": True, "push_checkpoints": True}
+    keys |= {"push_training_state": False, "keep_checkpoints": None, "hub_private_repo": True}
     return SimpleNamespace(
         keys=SimpleNamespace(hub_model_id="bench", **keys),
         recipe=SimpleNamespace(stage="pretrain", tag="phase", name="20-pretrain"),
         state=folder,
+        folder=folder,
+        ranks=ranks.of_environment(),
+        parent=lambda _: None,  # no adapter names it
         identity=SimpleNamespace(key="bench", values={}),
         is_main=True,
         seconds=0.0,
@@ -62,8 +69,8 @@ def stage(folder: Path) -> Any:
     )
 
 
-def train(folder: Path, every: int, saves: int, with_saves: bool) -> tuple[float, float]:
-    """Returns wall seconds of the training, and of waiting for pushes after it."""
+def train(folder: Path, every: int, saves: int, with_saves: bool) -> float:
+    """Returns wall seconds of the training and of its last push."""
     torch.set_num_threads(1)
     keep_memory()
     rows = isolated(VOCABULARY)
@@ -90,14 +97,14 @@ def train(folder: Path, every: int, saves: int, with_saves: bool) -> tuple[float
     trainer.add_callback(checkpoints)
     start = time.perf_counter()
     trainer.train()
-    end = time.perf_counter()
-    checkpoints.finish()
-    return end - start, time.perf_counter() - end
+    if with_saves:
+        checkpoints.finish()
+    return time.perf_counter() - start
 
 
-def run(core: int, every: int, saves: int, with_saves: bool) -> tuple[float, float]:
-    """Runs `train` in a process with its own Hub, both on `core`."""
-    os.sched_setaffinity(0, {core})
+def run(every: int, saves: int, with_saves: bool) -> float:
+    """Runs `train` in a process with its own Hub, both on one core."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         identity = launcher.identity(home / "hub")
@@ -112,27 +119,29 @@ def run(core: int, every: int, saves: int, with_saves: bool) -> tuple[float, flo
             hub.wait()
 
 
+def apart(every: int, saves: int, with_saves: bool) -> float:
+    """`run` in a process, whose core and environment are its own."""
+    with ProcessPoolExecutor(1, SPAWN) as process:
+        return process.submit(run, every, saves, with_saves).result()
+
+
 def main() -> None:
     numbers = [int(word) for word in sys.argv[2:]]
-    every, saves, rounds = numbers + [5, 8, 4][len(numbers) :]
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        sys.exit("this benchmark needs two cores")
-    times_by_kind: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    for number in range(rounds):
-        with ProcessPoolExecutor(2, SPAWN) as pair:
-            pending = {
-                kind: pair.submit(run, cores[(kind + number) % 2], every, saves, kind)
-                for kind in times_by_kind
-            }
-            for kind, future in pending.items():
-                times_by_kind[kind].append(future.result())
-        bare, full = (times[-1][0] for times in times_by_kind.values())
-        print(f"round {number + 1}: without {bare:.2f} s, with both {full:.2f} s", flush=True)
-    bare, full = (statistics.mean(spent for spent, _ in times) for times in times_by_kind.values())
-    after = statistics.mean(wait_seconds for _, wait_seconds in times_by_kind[True])
-    print(f"{saves} saves, one every {every} steps or {bare / saves:.1f} s; means of {rounds}")
-    print(f"  without saves and Hub   {bare:8.2f} s")
-    print(f"  with both               {full:8.2f} s, ratio {full / bare:.4f}")
-    print(f"  lost for each save      {(full - bare) / saves:8.3f} s")
-    print(f"  waited at the end       {after:8.2f} s")
+    every, saves = numbers + [5, 8][len(numbers) :]
+    print(machine("torch", "transformers", "huggingface_hub"), "(training takes one)")
+    seconds = in_rounds(
+        {
+            "without": functools.partial(apart, every, saves, with_saves=False),
+            "with": functools.partial(apart, every, saves, with_saves=True),
+        },
+        ROUNDS,
+    )
+    lost = [
+        (full - bare) / saves
+        for bare, full in zip(seconds["without"], seconds["with"], strict=True)
+    ]
+    apart_seconds = [bare / saves for bare in seconds["without"]]
+    print(f"{saves} saves, one every {every} steps or {spread(apart_seconds)} s of training")
+    print(f"  without saves and Hub  {spread(seconds['without'])} s")
+    print(f"  with both              {spread(seconds['with'])} s")
+    print(f"  lost for each save     {spread(lost)} s")

@@ -2,24 +2,25 @@
 
     python -m bench contaminated_rows
 
-20,000 chats of 400 words against 20,000 items, each a question of 60 words and an answer of 40.
+10,000 chats of 400 words against 20,000 items, each a question of 60 words and an answer of 40.
 Words are drawn from 50,000 by Zipf's law; each hundredth chat holds a question. The clock is this
-process's processor time, so that a busy machine changes little. `peak` is its resident memory.
+process's processor time, so that a busy machine changes little.
 """
 
 import random
-import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from datasets import Dataset
 
+from bench.figures import in_rounds, spread
+from bench.machine import machine
 from moxin_recipes.documents.contaminated import search
 from moxin_recipes.documents.contamination import Item, write_index
 
-CHATS, ITEMS, WORDS = 20_000, 20_000, 50_000
-TULU = 939_344  # chats of Tülu 3's mixture
+CHATS, ITEMS, WORDS, ROUNDS = 10_000, 20_000, 50_000, 5
 _WEIGHTS = [1 / rank for rank in range(1, WORDS + 1)]
 _NAMES = [f"{random.Random(rank).getrandbits(20 + rank.bit_length()):x}" for rank in range(WORDS)]
 
@@ -31,7 +32,6 @@ def texts(count: int, words: int, seed: int) -> list[str]:
 
 
 def main() -> None:
-    """Prints the rates, and what they come to for Tülu 3's mixture."""
     questions, answers = texts(ITEMS, 60, 1), texts(ITEMS, 40, 2)
     items = [
         Item("random", str(i), list(parts), columns=("question", "answer"))
@@ -46,24 +46,29 @@ def main() -> None:
             for a, b in zip(asked, said, strict=True)
         ]
     )
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.process_time()
-        write_index(items, Path(folder) / "index")
-        built = time.process_time() - start
-        start = time.process_time()
-        found = search(rows, "chats", [], Path(folder))
-        seconds = time.process_time() - start
-        size = sum(map(len, asked)) + sum(map(len, said))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        disk = (Path(folder) / "index" / "index.npz").stat().st_size / 1e6
-    assert sum(map(bool, found.reasons)) >= CHATS // 100
-    print(f"index of {ITEMS:,} items: {built:.1f} s, {disk:.0f} MB; peak {peak:.0f} MB")
+    size = (sum(map(len, asked)) + sum(map(len, said))) / 1e6
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def index() -> float:
+            shutil.rmtree(folder / "index", ignore_errors=True)
+            start = time.process_time()
+            write_index(items, folder / "index")
+            return time.process_time() - start
+
+        def searched() -> float:
+            start = time.process_time()
+            found = search(rows, "chats", [], folder)
+            seconds = time.process_time() - start
+            assert sum(map(bool, found.reasons)) >= CHATS // 100
+            return seconds
+
+        index()
+        seconds = in_rounds({"index": index, "search": searched}, ROUNDS)
+    rates = [size / each for each in seconds["search"]]
+    print(machine("datasets", "numpy"))
+    print(f"index of {ITEMS:,} items: {spread(seconds['index'])} s of a core")
     print(
-        f"{CHATS:,} chats: {seconds:.1f} s, {CHATS / seconds:.0f} chats/s, "
-        f"{size / 1e6 / seconds:.1f} MB/s; {TULU:,} such chats: {TULU / CHATS * seconds / 60:.0f} "
-        "minutes of one core"
+        f"{CHATS:,} chats, {size:.1f} MB: {spread(seconds['search'])} s of a core, "
+        f"{spread(rates, 1)} MB/s"
     )
-
-
-if __name__ == "__main__":
-    main()

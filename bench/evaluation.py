@@ -1,17 +1,19 @@
-"""Measures what a batch changes in each dtype, and the seconds of an answer beside lm-eval's own.
+"""Measures what a batch changes in each dtype, and the seconds of answers beside lm-eval's own.
+
+    python -m bench evaluation
 
 A model of six layers of width 256 with random weights and 1,024 pieces answers 512 questions of
 four choices, and writes 64 texts of 64 tokens. In each dtype the choices at batch 64 are compared
 with those at batch 1: how many are others, and how far the log-likelihoods are apart. (Random
 weights make choices that are nearly alike, so more flip than a trained model's would.) The seconds
-are of our model and of lm-eval's, on the same requests at batch 32; they take turns.
+are of our model and of lm-eval's, on the same requests in float32 at batch 32, one thread and one
+process each, with freed memory kept.
 """
 
+import functools
 import logging
 import random
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,15 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from bench.figures import print_times
 from bench.inputs import save_model
+from bench.machine import machine
+from bench.train_step import keep_memory
+from bench.turns import Turn, take_turns
 from moxin_recipes.scores.model import Model
 from moxin_recipes.tokens.write import train_tokenizer
 
-QUESTIONS, CHOICES, TEXTS, LENGTH, ROUNDS = 512, 4, 64, 64, 3
-
-
-def write_model(folder: Path) -> None:
-    texts = [" ".join(random.Random(n).choices(WORDS, k=60)) for n in range(200)]
-    save_model(folder, train_tokenizer(texts, 1024), 1024)
-
-
+QUESTIONS, CHOICES, TEXTS, LENGTH, ROUNDS = 512, 4, 64, 64, 5
 WORDS = [
     "one",
     "two",
@@ -45,6 +44,11 @@ WORDS = [
     "of",
     "in",
 ]
+
+
+def write_model(folder: Path) -> None:
+    texts = [" ".join(random.Random(n).choices(WORDS, k=60)) for n in range(200)]
+    save_model(folder, train_tokenizer(texts, 1024), 1024)
 
 
 def instance(kind: str, number: int, *args: Any) -> Instance:
@@ -92,32 +96,41 @@ def flips(folder: Path, dtype: str) -> None:
     )
 
 
-def seconds(ours: Model, theirs: HFLM, kind: str, requests: list[Instance]) -> None:
-    taken: dict[str, list[float]] = {"ours": [], "lm-eval": []}
-    for _ in range(ROUNDS + 1):
-        began = time.process_time()
-        ours.answer(kind, requests, [0] * len(requests), 0)
-        taken["ours"].append(time.process_time() - began)
-        began = time.process_time()
-        getattr(theirs, kind)(requests, disable_tqdm=True)
-        taken["lm-eval"].append(time.process_time() - began)
-    medians = {name: statistics.median(each[1:]) for name, each in taken.items()}
-    ratio = medians["ours"] / medians["lm-eval"]
-    print(
-        f"{kind}: {len(requests)} requests, ours {medians['ours']:.2f} s, "
-        f"lm-eval {medians['lm-eval']:.2f} s, ratio {ratio:.2f}"
-    )
+def ours(turn: Turn, folder: Path, kind: str) -> None:
+    keep_memory()
+    model, asked = Model(folder, batch_size=32, dtype="float32", add_bos=None), REQUESTS[kind]()
+    while True:
+        model.answer(kind, asked, [0] * len(asked), 0)
+        turn()
+
+
+def theirs(turn: Turn, folder: Path, kind: str) -> None:
+    keep_memory()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    model = HFLM(pretrained=str(folder), dtype="float32", batch_size=32, device="cpu")
+    asked = REQUESTS[kind]()
+    while True:
+        getattr(model, kind)(asked, disable_tqdm=True)
+        turn()
+
+
+REQUESTS = {"loglikelihood": choices, "generate_until": texts}
 
 
 def main() -> None:
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    print(machine("torch", "transformers", "lm_eval"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder)
         for dtype in ("float32", "bfloat16"):
             flips(folder, dtype)
-        ours = Model(folder, batch_size=32, dtype="float32", add_bos=None)
-        theirs = HFLM(pretrained=str(folder), dtype="float32", batch_size=32, device="cpu")
-        seconds(ours, theirs, "loglikelihood", choices())
-        seconds(ours, theirs, "generate_until", texts())
+        for kind, requests in REQUESTS.items():
+            print(f"{kind}, {len(requests())} requests; medians of {ROUNDS}")
+            result = take_turns(
+                {
+                    "lm-eval's HFLM": functools.partial(theirs, folder=folder, kind=kind),
+                    "moxin": functools.partial(ours, folder=folder, kind=kind),
+                },
+                ROUNDS,
+            )
+            print_times(result.seconds)

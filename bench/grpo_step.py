@@ -1,28 +1,44 @@
 """Measures the seconds of a GRPO step on a CPU, with our trainer and with TRL's.
 
-Both have the same model, prompts and lengths: six layers of width 256 with random weights and
-32,000 pieces, and 8 prompts of 8 to 26 tokens × 8 completions of 64 tokens (no token ends them), in
-float32. The contenders take turns, and the result is the ratio of medians. Before that, both
-compute the loss and the entropy of one batch, which must agree.
+    python -m bench grpo_step
+
+Both have the same model, prompts, lengths and settings: six layers of width 256 with random weights
+and 32,000 pieces, and 4 prompts × 8 completions of 64 tokens (no token ends them), in float32 on
+one thread, without gradient checkpointing, with freed memory kept. Measured are a step with a
+reference model (beta .001), one without, and the generation alone. That both compute the same is
+tested (`tests/cpu/`).
 """
 
-import statistics
+import functools
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from bench.figures import print_times
 from bench.inputs import save_model
+from bench.machine import machine
+from bench.train_step import keep_memory
+from bench.turns import Turn, take_turns
 from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.tokens.write import train_tokenizer
 
-PROMPTS, GROUP, LENGTH, STEPS, ROUNDS, VOCABULARY = 8, 8, 64, 1, 3, 32_000
+PROMPTS, GROUP, LENGTH, ROUNDS, VOCABULARY = 4, 8, 64, 5, 32_000
+ROWS = 8  # completions of a pass; of 32, 8 and 4 TRL's is fastest with 8, and ours with 32 or 8
+STEPS = 50  # more than the rounds and the warm-up need
+CONTENDERS = {"TRL's GRPOTrainer": GRPOTrainer, "moxin's on a CPU": CpuGRPOTrainer}
+
+
+class _Tell(TrainerCallback):
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._turn()
 
 
 def write_model(folder: Path) -> None:
@@ -31,13 +47,16 @@ def write_model(folder: Path) -> None:
     save_model(folder, tokenizer, VOCABULARY)
 
 
-def trainer(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
-    grpo_trainer = trainer_class(
+def trainer(kind: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
+    keep_memory()
+    questions = [f"how many? {'12 or ' * i}" for i in range(PROMPTS)] * STEPS
+    grpo_trainer = kind(
         model=str(folder),
         reward_funcs=[lambda completion_ids, **_: [float(ids[0] % 2) for ids in completion_ids]],
         args=GRPOConfig(
             output_dir=str(folder / "run"),
-            per_device_train_batch_size=PROMPTS * GROUP,
+            per_device_train_batch_size=ROWS,
+            gradient_accumulation_steps=PROMPTS * GROUP // ROWS,
             num_generations=GROUP,
             max_completion_length=LENGTH,
             max_steps=STEPS,
@@ -54,12 +73,9 @@ def trainer(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> GRPO
             logging_strategy="no",
         ),
         train_dataset=Dataset.from_list(
-            [
-                {"prompt": [{"role": "user", "content": "how many? " + "12 or " * i}]}
-                for i in range(PROMPTS * STEPS)
-            ]
+            [{"prompt": [{"role": "user", "content": question}]} for question in questions]
         ),
-        processing_class=chat_tokenizer(folder),
+        processing_class=AutoTokenizer.from_pretrained(folder),
     )
     grpo_trainer.remove_callback(PrinterCallback)
     grpo_trainer.eos_token_ids = [VOCABULARY]  # no token: all completions have the same length
@@ -68,68 +84,36 @@ def trainer(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> GRPO
     return grpo_trainer
 
 
-def chat_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def seconds(trainer_class: type[GRPOTrainer], folder: Path, beta: float) -> tuple[float, float]:
-    """Returns the seconds of a step, and of the generation in it."""
-    grpo_trainer = trainer(trainer_class, folder, beta)
-    generation_seconds = []
-    generate = grpo_trainer._generate_single_turn
-
-    def timed(*arguments: Any, **keywords: Any) -> Any:
-        start = time.perf_counter()
-        result = generate(*arguments, **keywords)
-        generation_seconds.append(time.perf_counter() - start)
-        return result
-
-    grpo_trainer._generate_single_turn = timed
-    start = time.perf_counter()
+def steps(turn: Turn, kind: type[GRPOTrainer], folder: Path, beta: float) -> None:
+    grpo_trainer = trainer(kind, folder, beta)
+    grpo_trainer.add_callback(_Tell(turn))
     grpo_trainer.train()
-    return (time.perf_counter() - start) / STEPS, statistics.mean(generation_seconds)
 
 
-def same_numbers(folder: Path) -> None:
-    """Prints both trainers' loss and entropy on one batch."""
-    ours, stock = (trainer(kind, folder, 0.001) for kind in (CpuGRPOTrainer, GRPOTrainer))
-    ours.model.train()
-    batch = ours._generate_and_score_completions([r for r in ours.train_dataset for _ in range(4)])
-    # On policy, the advantages of a group cancel out if all completions have one length.
-    batch["advantages"] = torch.randn(len(batch["advantages"]))
-    results = []
-    for grpo_trainer in (ours, stock):
-        grpo_trainer.model.train()
-        grpo_trainer.current_gradient_accumulation_steps = 1
-        loss = float(grpo_trainer.compute_loss(grpo_trainer.model, dict(batch)).detach())
-        results.append((loss, grpo_trainer._metrics["train"]["entropy"][-1]))
-    print(f"  one batch: loss {results[0][0]:.7f} and {results[1][0]:.7f}, ", end="")
-    print(f"entropy {results[0][1]:.6f} and {results[1][1]:.6f}")
+def generations(turn: Turn, kind: type[GRPOTrainer], folder: Path) -> None:
+    grpo_trainer = trainer(kind, folder, beta=0.0)
+    rows = grpo_trainer.train_dataset[:PROMPTS]["prompt"]
+    ids = grpo_trainer.processing_class.apply_chat_template(rows, add_generation_prompt=True)
+    prompts = [each for each in ids["input_ids"] for _ in range(GROUP)]
+    while True:
+        grpo_trainer._generate_single_turn(prompts, None, {}, GROUP)
+        turn()
 
 
 def main() -> None:
-    contenders = {"TRL's GRPOTrainer": GRPOTrainer, "moxin's on a CPU": CpuGRPOTrainer}
-    print(f"a GRPO step, {torch.get_num_threads()} threads, {ROUNDS} rounds")
+    print(f"a GRPO step; {machine('torch', 'transformers', 'trl')}; medians of {ROUNDS}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder)
-        same_numbers(folder)
-        for beta in (0.001, 0.0):
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-            for _ in range(ROUNDS):
-                for name, trainer_class in contenders.items():
-                    times[name].append(seconds(trainer_class, folder, beta))
-            print(f"  beta {beta}: seconds a step, of which generation")
-            first: list[float] = []
-            for name, rows in times.items():
-                medians = [statistics.median(column) for column in zip(*rows, strict=True)]
-                first = first or medians
-                ratios = [a / b for a, b in zip(first, medians, strict=True)]
-                print(f"    {name:24} {medians[0]:6.2f} {medians[1]:6.2f}", end="")
-                print(f"   times faster: {ratios[0]:.2f}, {ratios[1]:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        tables = {
+            "a step, beta .001": functools.partial(steps, folder=folder, beta=0.001),
+            "a step, beta 0": functools.partial(steps, folder=folder, beta=0.0),
+            "generation": functools.partial(generations, folder=folder),
+        }
+        for title, work in tables.items():
+            result = take_turns(
+                {name: functools.partial(work, kind=kind) for name, kind in CONTENDERS.items()},
+                ROUNDS,
+            )
+            print(title)
+            print_times(result.seconds)

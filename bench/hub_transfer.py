@@ -1,32 +1,36 @@
 """Sends one large file to the local Hub and back, and compares it with `cp` and fsync of the file.
 
-Run `python -m bench.hub_transfer [MIB [ROUNDS]]`. The source lies in the page cache, if it fits
-there. `server` is the Hub's own rate, with a client that only sends, or only receives into a file.
-`hub client` is huggingface_hub's whole path, which reads and hashes the file before it sends it.
-When the Hub answers, an upload is on the disk and its sha256 is verified. No client fsyncs a
-download; the benchmark verifies its sha256 after the clock has stopped. When a contender starts,
-nothing is left to write, and a file of the same size was just deleted, because memory that was in
-use a moment ago is faster than other memory, above all in a virtual machine. The result is the
-ratio of medians.
+    python -m bench hub_transfer [MIB]      1,024 MiB
+
+The source lies in the page cache, if it fits there. `server` is the Hub's own rate, with a client
+that only sends, or only receives into a file. `huggingface_hub` is its whole path, which reads and
+hashes the file before it sends it. When the Hub answers, an upload is on the disk and its sha256 is
+verified. No client fsyncs a download; the benchmark verifies its sha256 after the clock has
+stopped. When a contender starts, nothing is left to write, and a file of the same size was just
+deleted, because memory that was in use a moment ago is faster than other memory, above all in a
+virtual machine. Server and client share the cores that the benchmark may use.
 """
 
+import functools
 import hashlib
 import http.client
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.figures import in_rounds, spread
+from bench.machine import machine
 from moxin_hub import launcher
 
-MIB = 1 << 20
+MIB, ROUNDS = 1 << 20, 5
+REPO, NAME = "bench/large", "w.safetensors"
 
 
 class Hub:
@@ -38,13 +42,19 @@ class Hub:
         self.identity = launcher.identity(root)
         self.process = launcher.ensure(self.identity)
         self.api = HfApi(endpoint=self.identity.endpoint, token=self.identity.token)
-        self.api.create_repo("bench/large")
+        self.api.create_repo(REPO)
 
     def peak(self) -> int:
         """Returns the server's peak memory in MiB."""
         assert self.process is not None
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
+
+    def close(self) -> None:
+        """Ends the server."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait()
 
     def ask(self, method: str, url: str, body: object = None) -> http.client.HTTPResponse:
         """Sends one request; a file as body is streamed."""
@@ -60,7 +70,7 @@ class Hub:
         size = source.stat().st_size
         request = {"operation": "upload", "transfers": ["basic"]}
         body = json.dumps({**request, "objects": [{"oid": oid, "size": size}]}).encode()
-        answer = self.ask("POST", "/bench/large.git/info/lfs/objects/batch", body).read()
+        answer = self.ask("POST", f"/{REPO}.git/info/lfs/objects/batch", body).read()
         href = json.loads(answer)["objects"][0]["actions"]["upload"]["href"]
         parts = urlsplit(href)
         connection = http.client.HTTPConnection("127.0.0.1", self.identity.port, blocksize=MIB)
@@ -72,87 +82,83 @@ class Hub:
 
     def get(self, into: Path) -> None:
         """Downloads to a file with one buffer."""
-        answer = self.ask("GET", "/bench/large/resolve/main/w.safetensors")
+        answer = self.ask("GET", f"/{REPO}/resolve/main/{NAME}")
         buffer = memoryview(bytearray(MIB))
         with into.open("wb", buffering=0) as file:
             while count := answer.readinto(buffer):
                 file.write(buffer[:count])
 
 
-def contenders(
-    folder: Path, source: Path, hub: Hub, oid: str
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yields the name and the work of each contender, in the order of a round."""
+def write_source(path: Path, size: int) -> str:
+    """Writes a file of `size` MiB, whose pieces all differ; returns its sha256."""
+    block, hasher = hashlib.sha512(b"seed").digest() * (MIB // 64), hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(size):
+            piece = number.to_bytes(8, "big") + block[8:]
+            hasher.update(piece)
+            file.write(piece)
+    return hasher.hexdigest()
+
+
+def contenders(folder: Path, source: Path, hub: Hub, oid: str) -> dict[str, Callable[[], object]]:
+    """Returns what each one does; a download ends as `folder`/w.safetensors."""
     from huggingface_hub import hf_hub_download
 
     def copy() -> None:
-        subprocess.run(["cp", str(source), str(folder / "copy")], check=True)  # noqa: S607
-        with (folder / "copy").open("rb") as file:
+        subprocess.run(["cp", str(source), str(folder / NAME)], check=True)  # noqa: S607
+        with (folder / NAME).open("rb") as file:
             os.fsync(file.fileno())
 
-    def check(path: Path) -> None:
-        with path.open("rb") as file:
-            assert hashlib.file_digest(file, "sha256").hexdigest() == oid
-        path.unlink()
+    def upload() -> None:
+        path = f"{time.monotonic_ns()}/{NAME}"  # a file that is there is not sent
+        hub.api.upload_file(path_or_fileobj=source, path_in_repo=path, repo_id=REPO)
 
-    def forget() -> None:
-        """Deletes the stored objects, so that the next upload sends everything."""
-        shutil.rmtree(hub.identity.root / "lfs/objects")
-
-    repo, name = "bench/large", "w.safetensors"
-    yield "cp, fsync", copy
-    (folder / "copy").unlink()
-    yield "server up", lambda: hub.put(source, oid)
-    forget()
-    yield (
-        "hub client up",
-        lambda: hub.api.upload_file(path_or_fileobj=source, path_in_repo=name, repo_id=repo),
-    )
-    yield "cp, fsync", copy
-    (folder / "copy").unlink()
-    yield "server down", lambda: hub.get(folder / "got")
-    check(folder / "got")
     access = {"endpoint": hub.identity.endpoint, "token": hub.identity.token}
-    yield (
-        "hub client down",
-        lambda: hf_hub_download(repo, name, **access, local_dir=folder / "down"),
-    )
-    check(folder / "down" / name)
-    shutil.rmtree(folder / "down")
-    forget()
-    hub.api.delete_repo(repo)
-    hub.api.create_repo(repo)
+    return {
+        "cp, fsync": copy,
+        "server, up": lambda: hub.put(source, oid),
+        "huggingface_hub, up": upload,
+        "server, down": lambda: hub.get(folder / NAME),
+        "huggingface_hub, down": lambda: hf_hub_download(REPO, NAME, **access, local_dir=folder),
+    }
 
 
-def main(size: int = 1024, rounds: int = 3) -> None:
-    """Prints MiB/s of each contender, by round, and the ratios of medians."""
-    seconds: dict[str, list[float]] = {}
+def main() -> None:
+    """Prints MiB/s of each contender, and its share of cp's rate in the same round."""
+    size = int(sys.argv[2]) if len(sys.argv) > 2 else 1024
     with tempfile.TemporaryDirectory(prefix="moxin-bench-", dir=os.environ.get("TMPDIR")) as name:
-        folder, source = Path(name), Path(name) / "w.safetensors"
-        block = hashlib.sha512(b"seed").digest() * (MIB // 64)
-        hasher = hashlib.sha256()
-        with source.open("wb") as file:
-            for number in range(size):
-                piece = number.to_bytes(8, "big") + block[8:]
-                hasher.update(piece)
-                file.write(piece)
-        shutil.copyfile(source, folder / "deleted")  # as before later rounds
-        (folder / "deleted").unlink()
-        hub = Hub(folder / "hub")
-        for _ in range(rounds):
-            for contender, work in contenders(folder, source, hub, hasher.hexdigest()):
-                os.sync()
-                start = time.monotonic()
-                work()
-                seconds.setdefault(contender, []).append(time.monotonic() - start)
+        folder, source = Path(name) / "got", Path(name) / "source"
+        oid = write_source(source, size)
+        hub = Hub(Path(name) / "hub")
+        hub.api.upload_file(path_or_fileobj=source, path_in_repo=NAME, repo_id=REPO)
+
+        def timed(contender: str, work: Callable[[], object]) -> float:
+            if contender.endswith("up"):  # what is stored is not sent again
+                shutil.rmtree(hub.identity.root / "lfs/objects")
+            folder.mkdir()
+            shutil.copyfile(source, folder / "deleted")
+            (folder / "deleted").unlink()
+            os.sync()
+            start = time.monotonic()
+            work()
+            seconds = time.monotonic() - start
+            if not contender.endswith("up"):
+                with (folder / NAME).open("rb") as file:
+                    assert hashlib.file_digest(file, "sha256").hexdigest() == oid
+            shutil.rmtree(folder)
+            return seconds
+
+        works = contenders(folder, source, hub, oid)
+        seconds = in_rounds(
+            {each: functools.partial(timed, each, work) for each, work in works.items()}, ROUNDS
+        )
         peak = hub.peak()
-    yardstick = statistics.median(seconds["cp, fsync"])
-    for contender, times in seconds.items():
-        rates = ", ".join(f"{size / t:.0f}" for t in times)
-        ratio = yardstick / statistics.median(times)
-        print(f"{contender:16} {ratio:.2f} of cp with fsync; {rates} MiB/s")
-    print(f"server's peak memory: {peak} MiB, file of {size} MiB")
-
-
-if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:3]))
+        hub.close()
+    cores = len(os.sched_getaffinity(0))
+    print(f"a file of {size} MiB, server and client on {cores} cores; medians of {ROUNDS}")
+    print(machine("huggingface_hub", "uvicorn"))
+    for contender, own in seconds.items():
+        shares = [cp / mine for cp, mine in zip(seconds["cp, fsync"], own, strict=True)]
+        rates = spread([size / each for each in own], 0)
+        print(f"  {contender:22} {rates:>24} MiB/s   {spread(shares)} of cp")
+    print(f"server's peak memory: {peak} MiB")

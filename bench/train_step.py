@@ -1,15 +1,17 @@
 """Measures useful tokens a second in training: ours, a bare loop, HF Trainer, TRL and padded rows.
 
-    python -m bench train_step [4096|32000|49152 [HF|TRL]]
+    python -m bench train_step [4096|32000|49152 [pretrain|sft|sft_half]]
 
 There are two shapes with random weights: 6 layers of width 256 (6.5M parameters with 4,096 pieces,
 20.7M with 32,000), and SmolLM2-135M's with its 49,152 pieces, for some contenders. All train in
 float32 on one thread, on the same documents, with 8 sequences of 512 a step (2 for the large
-shape). A token is useful if it is no padding. Document lengths are log-normal with a median of 400
+shape), and have the settings that cost their user one line, as ours does: fused AdamW, freed memory
+kept, and compilation as a row of its own. Ratios are with the usual trainer with and without kept
+memory. A token is useful if it is no padding. Document lengths are log-normal with a median of 400
 tokens. So some 70 % of a row are useful if it holds one document, cut at 512. "Half learned" means
 that the labels are the second half of each document. MFU compares the multiplications of the model
-(causal attention counts half of the square; the head counts all rows) with the best matrix product
-that the same thread reaches between the rounds.
+(causal attention counts half of the square; the head counts all rows) with the fastest of the
+matrix products that one thread computes between the steps.
 """
 
 import functools
@@ -17,6 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,13 +47,15 @@ from bench.inputs import (
     model,
     windows,
 )
-from bench.turns import Turn, gemm_flops, take_turns
+from bench.machine import machine
+from bench.turns import PRODUCT, Result, Turn, matrix_product, take_turns
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.tokens.write import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
-ROUNDS = {4096: 7, 32000: 4, 49152: 3}
+ROUNDS = {4096: 9, 32000: 5, 49152: 5}
 STEPS = WINDOWS  # more than the rounds and the warm-up need
+PADDED, PRODUCTS = "HF Trainer, one padded document a row", "matrix products"
 
 
 class _Tell(TrainerCallback):
@@ -77,8 +82,9 @@ def options(vocabulary: int, **overrides: Any) -> dict[str, Any]:
 
 
 def bare(vocabulary: int, turn: Turn) -> None:
+    keep_memory()
     net, rows, batch_size = model(vocabulary), isolated(vocabulary), BATCH[vocabulary]
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
     for step in range(STEPS):
         batch = stack(rows[step * batch_size : (step + 1) * batch_size])
         net(**batch, use_cache=False).loss.backward()
@@ -88,17 +94,20 @@ def bare(vocabulary: int, turn: Turn) -> None:
         turn()
 
 
-def hf_trainer(vocabulary: int, turn: Turn, keep_freed: bool = False) -> None:
+def hf_trainer(
+    vocabulary: int, turn: Turn, keep_freed: bool = True, compiled: bool = False
+) -> None:
     """Trains on rows cut from the stream, as usual scripts do; documents attend to each other."""
     if keep_freed:
         keep_memory()
     rows = [{"input_ids": ids, "labels": ids} for ids in windows(vocabulary)]
-    args = TrainingArguments(**options(vocabulary))
+    args = TrainingArguments(**options(vocabulary, torch_compile=compiled))
     Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
 
 
 def padded(vocabulary: int, turn: Turn) -> None:
     """Trains on one cut or padded document a row, with loss on padding, as Moxin's code does."""
+    keep_memory()
     rows = []
     for ids, _ in zip(documents(vocabulary), range(WINDOWS * BATCH[vocabulary]), strict=False):
         row, used = np.full(CONTEXT, PAD), min(len(ids), CONTEXT)
@@ -119,7 +128,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(["some text"], 300)
 
 
-def trl_packed(vocabulary: int, turn: Turn, strategy: str, share: float = 1.0) -> None:
+def trl_packed(
+    vocabulary: int,
+    turn: Turn,
+    strategy: str = "wrapped",
+    share: float = 1.0,
+    keep_freed: bool = True,
+) -> None:
+    if keep_freed:
+        keep_memory()
     selected = [ids for ids, _ in zip(documents(vocabulary), range(400), strict=False)]
     labels = [learned(ids, share).tolist() for ids in selected]
     rows = Dataset.from_dict({"input_ids": [ids.tolist() for ids in selected], "labels": labels})
@@ -167,59 +184,82 @@ def moxin_sft(vocabulary: int, turn: Turn, share: float = 1.0) -> None:
     ).train()
 
 
-# Each key names the contender that is the reference of its table. Two tables, because all
-# contenders together would not fit in memory.
+# The first two of a table are its references. All contenders at once need too much memory.
 TABLES: dict[str, dict[str, Any]] = {
-    "HF Trainer, packed, not isolated": {
+    "pretrain": {
+        "HF Trainer, packed, not isolated": functools.partial(hf_trainer, keep_freed=False),
+        "the same, freed memory kept": hf_trainer,
+        "the same, torch_compile": functools.partial(hf_trainer, compiled=True),
+        PADDED: padded,
         "bare PyTorch loop, packed": bare,
-        "HF Trainer, packed, not isolated": hf_trainer,
-        "the same, freed memory kept": functools.partial(hf_trainer, keep_freed=True),
-        "HF Trainer, one padded document a row": padded,
         "moxin pretrain": moxin_pretrain,
         "moxin pretrain, torch_compile": functools.partial(moxin_pretrain, compiled=True),
     },
-    "TRL SFTTrainer, wrapped": {
-        "TRL SFTTrainer, wrapped": functools.partial(trl_packed, strategy="wrapped"),
+    "sft": {
+        "TRL SFTTrainer, wrapped": functools.partial(trl_packed, keep_freed=False),
+        "the same, freed memory kept": trl_packed,
         "TRL SFTTrainer, bfd_split": functools.partial(trl_packed, strategy="bfd_split"),
         "moxin sft": moxin_sft,
-        "TRL SFTTrainer, wrapped, half learned": functools.partial(
-            trl_packed, strategy="wrapped", share=0.5
-        ),
-        "moxin sft, half learned": functools.partial(moxin_sft, share=0.5),
+    },
+    "sft_half": {
+        "TRL SFTTrainer, wrapped": functools.partial(trl_packed, share=0.5, keep_freed=False),
+        "the same, freed memory kept": functools.partial(trl_packed, share=0.5),
+        "moxin sft": functools.partial(moxin_sft, share=0.5),
     },
 }
-SMALL_ONLY = ("the same, freed memory kept", "moxin pretrain, torch_compile")  # too slow if large
+SKIPPED = {  # too slow
+    32000: ("TRL SFTTrainer, bfd_split",),
+    49152: ("the same, torch_compile", "moxin pretrain, torch_compile"),
+}
 
 
-def report(vocabulary: int, usual: str) -> None:
-    """Prints one table; `usual` names it, and the contender with which it compares the others."""
-    names = [n for n in TABLES[usual] if vocabulary != 49152 or n not in SMALL_ONLY]
-    contenders = {name: functools.partial(TABLES[usual][name], vocabulary) for name in names}
-    peaks: list[float] = []
-    result = take_turns(contenders, ROUNDS[vocabulary], lambda: peaks.append(gemm_flops()))
-    peak, share = statistics.median(peaks), useful_share()
-    shape = config(vocabulary)
-    flops = compute_flops_per_token(shape, CONTEXT)
-    speeds = {
-        name: BATCH[vocabulary] * CONTEXT * (share if "padded" in name else 1) / result.median(name)
-        for name in names
+def report(vocabulary: int, table: str) -> None:
+    """Prints one table."""
+    contenders: dict[str, Callable[[Turn], None]] = {
+        name: functools.partial(contender, vocabulary)
+        for name, contender in TABLES[table].items()
+        if name not in SKIPPED.get(vocabulary, ())
     }
+    rounds = ROUNDS[vocabulary]
+    result = take_turns({**contenders, PRODUCTS: matrix_product}, rounds)
+    peak = PRODUCT / min(result.seconds[PRODUCTS])
     parameters = sum(p.numel() for p in model(vocabulary).parameters())
     print(
-        f"vocabulary {vocabulary}, {parameters:,} parameters; matrix products reach "
-        f"{peak / 1e9:.0f} GFLOP/s; medians of {ROUNDS[vocabulary]} steps, one thread"
+        f"{table}, {vocabulary} pieces, {parameters:,} parameters, {rounds} steps each, one thread "
+        f"each; matrix products reach {peak / 1e9:.0f} GFLOP/s"
     )
-    print(f"  {'':40} useful tokens/s   × {usual.split()[0]}    MFU")
-    for name, speed in speeds.items():
-        seen = speed / (share if "padded" in name else 1)
-        mfu = adjusted_mfu(compute_mfu(flops, seen, 1, peak), shape, CONTEXT) / 100
-        print(f"  {name:40} {speed:15.0f} {speed / speeds[usual]:7.2f} {mfu:6.2f}", flush=True)
+    print(f"  {machine('torch', 'transformers', 'trl', 'accelerate')}")
+    print(f"  {'':37} useful tokens/s (least, most)   × first  × second   MFU")
+    usual, kept = (speed(vocabulary, name, result.median(name)) for name in list(contenders)[:2])
+    for name in contenders:
+        print(f"  {name:37} {row(vocabulary, name, result, (usual, kept), peak)}", flush=True)
+
+
+def speed(vocabulary: int, name: str, seconds: float) -> float:
+    """Returns useful tokens a second."""
+    return BATCH[vocabulary] * CONTEXT * (useful_share() if name == PADDED else 1) / seconds
+
+
+def row(
+    vocabulary: int, name: str, result: Result, references: tuple[float, float], peak: float
+) -> str:
+    slowest, median, fastest = (
+        speed(vocabulary, name, seconds)
+        for seconds in (max(result.seconds[name]), result.median(name), min(result.seconds[name]))
+    )
+    shape = config(vocabulary)
+    seen = BATCH[vocabulary] * CONTEXT / result.median(name)
+    mfu = compute_mfu(compute_flops_per_token(shape, CONTEXT), seen, 1, peak)
+    return (
+        f"{median:15.0f} {f'({slowest:.0f}, {fastest:.0f})':>14} "
+        + " ".join(f"{median / reference:9.2f}" for reference in references)
+        + f" {adjusted_mfu(mfu, shape, CONTEXT) / 100:5.2f}"
+    )
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # as in the contenders, for what `machine` says
     for vocabulary in [int(word) for word in sys.argv[2:3]] or list(ROUNDS):
-        for usual in TABLES:
-            if usual.startswith("TRL") and vocabulary == 49152:
-                continue  # a step takes a minute
-            if sys.argv[3:] in ([], [usual.split()[0]]):
-                report(vocabulary, usual)
+        for table in sys.argv[3:] or list(TABLES):
+            if vocabulary != 49152 or table == "pretrain":  # a step of TRL takes a minute
+                report(vocabulary, table)

@@ -1,8 +1,9 @@
 """Runs contenders in separate processes that take turns, one training step each.
 
 So all of them see the same load of the machine, the allocator settings of one do not affect
-another, and start-up and compilation do not count. The clock is the processor time of a contender's
-single-threaded process, which is its time on a free core, whatever else runs on the machine.
+another, and start-up and compilation do not count. Every other round has the opposite order. Every
+contender computes with one thread. The clock is the processor time of its process, which is its
+time on a free core, whatever else runs on the machine.
 """
 
 import multiprocessing
@@ -44,49 +45,42 @@ class Result:
         return statistics.median(self.seconds[name])
 
 
-def take_turns(
-    contenders: dict[str, Callable[[Turn], None]],
-    rounds: int,
-    between: Callable[[], None] = lambda: None,
-) -> Result:
+def take_turns(contenders: dict[str, Callable[[Turn], None]], rounds: int) -> Result:
     """Runs every contender `WARM_UP` + `rounds` steps, one step of each in turn.
 
     A contender is a picklable function that trains without end and calls its argument after each
-    step. `between` runs in this process before each round.
+    step.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["moxin_recipes.training.trainers"])  # with its imports
-    running = {}
+    running = []
     for name, contender in contenders.items():
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(contender, theirs), daemon=True)
         process.start()
         theirs.close()
         ours.recv()  # its first step is done, so only one contender starts up at a time
-        running[name] = (process, ours)
+        running.append((name, process, ours))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(WARM_UP - 1 + rounds):
-        between()
-        for name, (_, pipe) in running.items():
+        for name, _, pipe in running[:: 1 if number % 2 else -1]:
             pipe.send(None)
             seconds_taken = pipe.recv()
             if number >= WARM_UP - 1:
                 seconds[name].append(seconds_taken)
-    for process, _ in running.values():
+    for _, process, _ in running:
         process.terminate()
         process.join()
     return Result(seconds)
 
 
-def gemm_flops() -> float:
-    """Returns the operations a second of one thread's best matrix product, in float32."""
-    best = 0.0
-    for rows, inner, columns in ((4096, 256, 688), (4096, 256, 4096), (2048, 2048, 2048)):
-        left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        out = torch.empty(rows, columns)
-        for _ in range(3):
-            start = time.process_time()
-            torch.mm(left, right, out=out)
-            seconds_taken = time.process_time() - start
-            best = max(best, 2 * rows * inner * columns / seconds_taken)
-    return best
+PRODUCT = 2 * 2048**3  # operations of a step of `matrix_product`
+
+
+def matrix_product(turn: Turn) -> None:
+    """Multiplies two matrices of 2,048 × 2,048 in float32: the peak that a step can have."""
+    left, right = torch.randn(2, 2048, 2048)
+    out = torch.empty(2048, 2048)
+    while True:
+        torch.mm(left, right, out=out)
+        turn()
