@@ -87,13 +87,14 @@ def _attend(
     query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Returns what `attend` does, and the weights of blocks with few keys, one after the other."""
-    q, k, v = _tokens(query), _tokens(key), _tokens(value)
-    attended, kept = q.new_empty(q.shape), q.new_empty(_room(query))
+    k, v, kept = _by_head(key), _by_head(value), query.new_empty(_room(query))
+    q = _by_head(query, len(k))
+    attended = torch.empty_like(q)
     with torch.autocast("cpu", enabled=False):
-        for block in _blocks(starts, q.shape[1]):
-            weights = _weights(_by_head(q[block.queries], k), k, block, scale, kept)
-            _put(attended[block.queries], weights @ v[block.keys].transpose(0, 1))
-    return attended.view(*starts.shape, *q.shape[1:]), kept
+        for block in _blocks(starts, query.shape[1], query.shape[1] // len(k)):
+            weights = _weights(q, k, block, scale, kept)
+            torch.bmm(weights, v[:, block.keys], out=attended[:, block.queries])
+    return _by_token(attended, query), kept
 
 
 @torch.library.custom_op("moxin::attend_backward", mutates_args=())
@@ -107,42 +108,65 @@ def _attend_backward(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients of `query`, `key` and `value`, each (rows, length, heads, width)."""
-    q, k, v, g = _tokens(query), _tokens(key), _tokens(value), gradient.flatten(0, 1)
-    of_q = q.new_empty(q.shape)
-    of_k, of_v = (x.new_zeros(x.transpose(0, 1).shape) for x in (k, v))
+    k, v = _by_head(key), _by_head(value)
+    q, g = _by_head(query, len(k)), _by_head(gradient.transpose(1, 2), len(k))
+    of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
     with torch.autocast("cpu", enabled=False):
-        for block in _blocks(starts, q.shape[1]):
-            queries, of_block = _by_head(q[block.queries], k), _by_head(g[block.queries], k)
+        for block in _blocks(starts, query.shape[1], query.shape[1] // len(k)):
+            queries, of_block, keys = q[:, block.queries], g[:, block.queries], k[:, block.keys]
             if block.kept:
-                weights = kept[block.kept].view(len(of_k), queries.shape[1], -1)
+                weights = kept[block.kept].view(len(k), queries.shape[1], -1)
             else:
-                weights = _weights(queries, k, block, scale, kept)
+                weights = _weights(q, k, block, scale, kept)
             of_v[:, block.keys].baddbmm_(weights.mT, of_block)
-            of_weights = of_block @ v[block.keys].permute(1, 2, 0)
+            of_weights = of_block @ v[:, block.keys].mT
             of_weights = _softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(scale)
             of_k[:, block.keys].baddbmm_(of_weights.mT, queries)
-            _put(of_q[block.queries], of_weights @ k[block.keys].transpose(0, 1))
-    by_token = (of_q, of_k.transpose(0, 1), of_v.transpose(0, 1))
-    return tuple(x.reshape(*starts.shape, *x.shape[1:]) for x in by_token)  # type: ignore[return-value]
+            torch.bmm(of_weights, keys, out=of_q[:, block.queries])
+    return _by_token(of_q, query), _by_token(of_k, key), _by_token(of_v, value)
 
 
 @dataclass(frozen=True)
 class _Block:
-    queries: slice  # of the tokens of all rows
+    """Consecutive queries of a row, and the keys from the first one's document to the last one."""
+
+    queries: slice  # of what `_by_head` returns
     keys: slice
-    kept: slice | None  # where its weights are kept
+    bias: Tensor  # (tokens, 1, last keys): -inf where a token does not see one of the last keys
+    kept: slice | None  # where the weights are kept
 
 
-def _blocks(starts: Tensor, heads: int) -> Iterator[_Block]:
-    """Yields the blocks of queries of each document."""
-    firsts, at = starts.flatten().nonzero().flatten().tolist(), 0
-    for first, last in zip(firsts, [*firsts[1:], starts.numel()], strict=True):
-        for start in range(first, last, _QUERIES):
-            end = min(start + _QUERIES, last)
-            size = heads * (end - start) * (end - first) if end - first <= _KEYS else 0
+def _blocks(starts: Tensor, heads: int, group: int) -> Iterator[_Block]:
+    """Yields the blocks of all rows, with `heads` queries a token, `group` of them for one key."""
+    place, at = torch.arange(starts.numel()), 0
+    first = place.where(starts.flatten(), 0).cummax(0).values
+    firsts, later = first.tolist(), torch.full((_QUERIES, _QUERIES), -torch.inf).triu_(1)
+    for row in range(0, len(place), starts.shape[1]):
+        for start in range(row, row + starts.shape[1], _QUERIES):
+            end, begin = min(start + _QUERIES, row + starts.shape[1]), firsts[start]
+            if begin == firsts[end - 1]:
+                bias = later[: end - start, : end - start]
+            else:  # another document begins here
+                keys, queries = place[begin:end], slice(start, end)
+                unseen = (keys > place[queries, None]) | (keys < first[queries, None])
+                bias = torch.zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
+            size = heads * (end - start) * (end - begin) if end - begin <= _KEYS else 0
             kept = slice(at, at + size) if size else None
-            yield _Block(slice(start, end), slice(first, end), kept)
             at += size
+            queries = slice(start * group, end * group)
+            yield _Block(queries, slice(begin, end), bias[:, None], kept)
+
+
+def _weights(q: Tensor, k: Tensor, block: _Block, scale: float, kept: Tensor) -> Tensor:
+    """Returns the weights of a block, (heads of keys, tokens × queries of a key, keys)."""
+    queries, keys = q[:, block.queries], k[:, block.keys].mT
+    products = torch.baddbmm(queries.new_empty(()), queries, keys, beta=0, alpha=scale)
+    tokens, _, last = block.bias.shape
+    of_tokens = products.view(len(k), tokens, -1, products.shape[2])
+    of_tokens[..., -last:].add_(block.bias)
+    out = kept[block.kept].view(products.shape) if block.kept else products
+    weights: Tensor = torch.softmax(products, -1, out=out)
+    return weights
 
 
 def _room(query: Tensor) -> int:
@@ -151,33 +175,18 @@ def _room(query: Tensor) -> int:
     return rows * heads * length * min(length, _KEYS)
 
 
-def _tokens(heads: Tensor) -> Tensor:
-    """(rows, heads, length, width) as (rows × length, heads, width)."""
-    return heads.transpose(1, 2).flatten(0, 1)
-
-
-def _by_head(tokens: Tensor, keys: Tensor) -> Tensor:
-    """Tokens (tokens, heads, width) as (heads of a key, tokens × their queries, width)."""
-    of_keys = tokens.view(len(tokens), keys.shape[1], -1, tokens.shape[2])
+def _by_head(tensor: Tensor, keys: int | None = None) -> Tensor:
+    """(rows, heads, length, width) as (heads of keys, rows × length × queries of a key, width)."""
+    tokens = tensor.transpose(1, 2).flatten(0, 1)
+    of_keys = tokens.view(len(tokens), keys or tokens.shape[1], -1, tokens.shape[2])
     return of_keys.transpose(0, 1).flatten(1, 2)
 
 
-def _put(tokens: Tensor, by_head: Tensor) -> None:
-    """Writes what `_by_head` returns to the tokens that it has from."""
-    of_keys = tokens.view(len(tokens), len(by_head), -1, tokens.shape[2])
-    of_keys.copy_(by_head.view(of_keys.transpose(0, 1).shape).transpose(0, 1))
-
-
-def _weights(queries: Tensor, k: Tensor, block: _Block, scale: float, kept: Tensor) -> Tensor:
-    """Returns the weights of a block (heads of a key, tokens × their queries, keys)."""
-    keys, length = k[block.keys].permute(1, 2, 0), block.queries.stop - block.queries.start
-    products = torch.baddbmm(queries.new_empty(()), queries, keys, beta=0, alpha=scale)
-    own = products.view(len(products), length, -1, products.shape[2])[..., -length:]
-    ahead = torch.ones(length, length, dtype=torch.bool).triu_(1)
-    own.masked_fill_(ahead[:, None], -torch.inf)
-    out = kept[block.kept].view(products.shape) if block.kept else products
-    weights: Tensor = torch.softmax(products, -1, out=out)
-    return weights
+def _by_token(by_head: Tensor, like: Tensor) -> Tensor:
+    """Returns what `_by_head` made of `like` as (rows, length, heads, width)."""
+    rows, heads, length, width = like.shape
+    of_keys = by_head.view(len(by_head), rows * length, -1, width).transpose(0, 1)
+    return of_keys.reshape(rows, length, heads, width).contiguous()
 
 
 @_attend.register_fake
