@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
-from moxin_recipes.cpu.attention import use_blocks
+from moxin_recipes.cpu.attention import use_documents
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
 
@@ -18,12 +18,12 @@ BOS = 1
 FRAMING = Framing(begin=BOS, end=2)
 
 
-def model(window: int, blocks: bool = False) -> MistralForCausalLM:
+def model(window: int, by_document: bool = False) -> MistralForCausalLM:
     """A model as loaded, or as the trainers change it on a CPU."""
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     net = tiny_mistral(vocab_size=97, num_hidden_layers=3, **heads, sliding_window=window)
-    if blocks:
-        use_blocks(net, torch.device("cpu"))
+    if by_document:
+        use_documents(net, torch.device("cpu"))
         assert net.config._attn_implementation != "sdpa"
     return net
 
@@ -36,13 +36,13 @@ def documents() -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("by_document", [False, True])
 @pytest.mark.parametrize("window", [8, 4096])
-def test_packed_equals_separate(window: int, blocks: bool) -> None:
+def test_packed_equals_separate(window: int, by_document: bool) -> None:
     parts = documents()
     stream = torch.cat(parts).numpy()
     batch = stack([FRAMING.packed(stream), FRAMING.packed(stream.copy())])
-    net = model(window, blocks)
+    net = model(window, by_document)
     logits = net(**batch, use_cache=False).logits
     start = 0
     for part in parts:
@@ -51,11 +51,11 @@ def test_packed_equals_separate(window: int, blocks: bool) -> None:
         start += len(part)
 
 
-@pytest.mark.parametrize("blocks", [False, True])
-def test_gradients_of_packed_equal_those_of_separate_documents(blocks: bool) -> None:
+@pytest.mark.parametrize("by_document", [False, True])
+def test_gradients_of_packed_equal_those_of_separate_documents(by_document: bool) -> None:
     parts = documents()
     predicted = sum(len(part) - 1 for part in parts)
-    net = model(8, blocks)
+    net = model(8, by_document)
     batch = stack([FRAMING.packed(torch.cat(parts).numpy())])
     net(**batch, use_cache=False, num_items_in_batch=predicted).loss.backward()
     together = {name: p.grad.clone() for name, p in net.named_parameters()}
@@ -77,15 +77,15 @@ class KernelTypes(TorchDispatchMode):
         self.seen: list[torch.dtype] = []
 
     def __torch_dispatch__(self, operator: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "scaled_dot_product" in str(operator):
+        if "moxin.attend" in str(operator):
             self.seen.append(args[0].dtype)
         return operator(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("number", [1, 4])  # of documents: without and with a mask between them
-def test_attention_in_blocks_is_in_float32_under_autocast(number: int) -> None:
+def test_attention_by_document_is_in_float32_under_autocast(number: int) -> None:
     batch = stack([FRAMING.packed(torch.cat(documents()[:number]).numpy())])
-    net = model(4096, blocks=True)
+    net = model(4096, by_document=True)
     exact = net(**batch, use_cache=False).logits
     with KernelTypes() as types, torch.autocast("cpu", torch.bfloat16):
         rounded = net(**batch, use_cache=False).logits
@@ -96,8 +96,8 @@ def test_attention_in_blocks_is_in_float32_under_autocast(number: int) -> None:
     torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.02)
 
 
-def test_attention_in_blocks_leaves_no_trace_in_a_saved_model(tmp_path: Path) -> None:
-    model(8, blocks=True).save_pretrained(tmp_path)
+def test_attention_by_document_leaves_no_trace_in_a_saved_model(tmp_path: Path) -> None:
+    model(8, by_document=True).save_pretrained(tmp_path)
     assert MistralForCausalLM.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
     assert "attn" not in (tmp_path / "config.json").read_text()
 

@@ -1,4 +1,4 @@
-"""What training does on a CPU only: attention in blocks, rollouts, GRPO with both, kept memory.
+"""What training does on a CPU only: attention by document, norms in one, rollouts, kept memory.
 
-On other devices each of them leaves the libraries' own way as it is.
+GRPO has the last two of them. On other devices each leaves the libraries' own way as it is.
 """

@@ -18,7 +18,8 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTTrainer
 
-from moxin_recipes.cpu.attention import use_blocks
+from moxin_recipes.cpu.attention import use_documents
+from moxin_recipes.cpu.norm import fuse_norms
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.training.loss import answer_positions, fuse_loss
 from moxin_recipes.training.selective import checkpoint_selectively
@@ -110,7 +111,8 @@ class PretrainTrainer(Trainer):
         args.use_cache = False
         args.ignore_data_skip = True
         args.logging_nan_inf_filter = False  # it waits for the device; see `training_step`
-        use_blocks(options["model"], args.device)
+        use_documents(options["model"], args.device)
+        fuse_norms(options["model"], args.device)
         if not args.use_liger_kernel:  # Liger has a fused loss of its own, for GPUs
             fuse_loss(options["model"], z_loss)
         super().__init__(data_collator=collator(options["model"]), **options)
@@ -187,7 +189,8 @@ class PackedSFTTrainer(SFTTrainer):
         options["args"].remove_unused_columns = False
         options["args"].use_cache = False
         options["args"].dataset_kwargs = {"skip_prepare_dataset": True}
-        use_blocks(options["model"], options["args"].device)
+        use_documents(options["model"], options["args"].device)
+        fuse_norms(options["model"], options["args"].device)
         collate = collator(options["model"])
         if not options["args"].use_liger_kernel:  # Liger's loss takes no `answers`
             fuse_loss(options["model"])
