@@ -12,7 +12,7 @@ from tests.training.conftest import Tiny, gradient, quiet
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from moxin_recipes.cpu.grpo import CpuGRPOTrainer
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer, logits_before
 
 PROMPTS = ["how many?", "12 or 13 or many?", "how many or 12 or 13 or how many?", "or?"]
 
@@ -148,3 +148,29 @@ def test_what_it_is_not_made_for_is_left_to_trl(tiny: Tiny, tmp_path: Path) -> N
     assert build(CpuGRPOTrainer, tiny, tmp_path)._plain()
     assert not build(CpuGRPOTrainer, tiny, tmp_path, repetition_penalty=1.1)._plain()
     assert not build(CpuGRPOTrainer, tiny, tmp_path, gradient_checkpointing=True)._plain()
+
+
+def test_equal_prompts_are_read_once(tiny: Tiny) -> None:
+    """Six rows of two prompts of seven tokens, completions of four: 2 × 6 and 6 × 4 are read."""
+    model, generator = tiny.model(), torch.Generator().manual_seed(0)
+    prompts = torch.randint(3, 50, (2, 7), generator=generator)
+    said = torch.randint(3, 50, (6, 4), generator=generator)
+    ids = torch.cat([prompts[[0, 1, 1, 0, 1, 0]], said], 1)
+    mask = torch.ones_like(ids)
+    mask[[0, 3, 5], :2] = 0  # the first prompt is shorter, and one completion
+    mask[4, -2:] = 0
+    wanted = model(input_ids=ids, attention_mask=mask).logits[:, -5:-1]
+    wanted.masked_fill(mask[:, -4:, None] == 0, 0.0).square().mean().backward()
+    others = {name: value.grad.clone() for name, value in model.named_parameters()}
+    model.zero_grad()
+    read = []
+    model.register_forward_pre_hook(
+        lambda _, __, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    logits = logits_before(model, ids, mask, 4)
+    logits.masked_fill(mask[:, -4:, None] == 0, 0.0).square().mean().backward()
+    assert read == [(2, 6), (6, 4)]
+    seen = mask[:, -4:] == 1
+    torch.testing.assert_close(logits[seen], wanted[seen], rtol=1e-5, atol=1e-5)
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value.grad, others[name], rtol=1e-4, atol=1e-4)

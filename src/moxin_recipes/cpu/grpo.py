@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 from trl import GRPOTrainer
 
 from moxin_recipes.cpu.rollouts import Sampling, sample
@@ -17,11 +18,11 @@ _OF_TEXT = {
 class CpuGRPOTrainer(GRPOTrainer):
     """The same loss on the same kind of samples; elsewhere than on a CPU it is TRL's, untouched.
 
-    Sampling reads each prompt of a group once (`rollouts.sample`). Log-probabilities come from
-    plain logits of the completion's positions; off Triton, TRL's fused head works out the prompt's
-    too. Completions that have no gradient are left out of the step. TRL itself makes no reference
-    pass at beta 0, and no pass for the old log-probabilities where a batch is used for one step
-    only.
+    Sampling and learning read each prompt of a group once (`rollouts.sample`, `logits_before`).
+    Log-probabilities come from plain logits of the completion's positions; off Triton, TRL's fused
+    head works out the prompt's too. Completions that have no gradient are left out of the step.
+    TRL itself makes no reference pass at beta 0, and no pass for the old log-probabilities where a
+    batch is used for one step only.
     """
 
     def _plain(self) -> bool:
@@ -110,11 +111,8 @@ class CpuGRPOTrainer(GRPOTrainer):
             attention_mask.split(batch_size or len(input_ids)),
             strict=True,
         ):
-            before = torch.arange(ids.shape[1] - logits_to_keep - 1, ids.shape[1] - 1)
             with self.accelerator.autocast():
-                logits = model(
-                    input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=before
-                ).logits
+                logits = logits_before(model, ids, mask, logits_to_keep)
             parts.append(
                 self._scored(
                     logits, ids[:, -logits_to_keep:], mask[:, -logits_to_keep:], compute_entropy
@@ -136,9 +134,42 @@ class CpuGRPOTrainer(GRPOTrainer):
         if with_entropy:
             learned = self._entropy_bonus_enabled  # or else it is a number for the log only
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
-                spread = logits.log_softmax(-1)
-                entropies = -(spread.exp() * spread).sum(-1).masked_fill(mask == 0, 0.0)
+                spreads = (row.log_softmax(-1) for row in logits)  # one after the other: in cache
+                entropies = torch.stack([-(one.exp() * one).sum(-1) for one in spreads])
+                entropies = entropies.masked_fill(mask == 0, 0.0)
         return logps.view_as(ids), entropies.view_as(ids)
+
+
+def logits_before(
+    model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, count: int
+) -> torch.Tensor:
+    """Logits (rows, `count`, vocabulary) of the last `count` tokens of `ids` (rows, tokens).
+
+    Equal prompts are read once, but for their last token: it goes with the completion, whose
+    first token it tells. The gradient goes through the keys and values that the rows share.
+    """
+    last = ids.shape[1] - count - 1
+    both = torch.stack([ids[:, :last], mask[:, :last]])
+    (prompts, seen), rows = torch.unique(both, dim=1, return_inverse=True)
+    if not last or len(prompts) == len(ids):
+        before = torch.arange(last, ids.shape[1] - 1)
+        read = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=before)
+        return read.logits  # type: ignore[no-any-return]
+    shared = DynamicCache()
+    model(
+        input_ids=prompts,
+        attention_mask=seen,
+        past_key_values=shared,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    shared.batch_select_indices(rows)
+    return model(  # type: ignore[no-any-return]
+        input_ids=ids[:, last:-1],
+        attention_mask=mask[:, :-1],
+        past_key_values=shared,
+        use_cache=True,
+    ).logits
 
 
 def with_gradient(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
