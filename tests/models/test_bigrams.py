@@ -1,15 +1,20 @@
 """Embeddings and a head that are fitted to pairs of tokens before training."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.tiny import tiny_mistral
+from tests.tiny import tiny_mistral, tiny_tokenizer
+from transformers import AutoModelForCausalLM
 
 from moxin_recipes.models import bigrams
 from moxin_recipes.models.scratch import initialize_for_muon
+from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
+from moxin_recipes.stages import init
 from moxin_recipes.tokens.shards import TokenFolder
 
 VOCABULARY = 24
@@ -62,3 +67,30 @@ def test_the_whole_model_predicts_the_next_token_of_each_pair() -> None:
     for name, tensor in others.items():
         assert torch.equal(model.state_dict()[name], tensor), name
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_stage_pushes_a_model_that_is_fitted_where_the_recipe_says_so(tmp_path: Path) -> None:
+    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    shard = tmp_path / "tokens/a/train-00000-00000.bin"
+    shard.parent.mkdir(parents=True)
+    np.tile(np.array([5, 6, 7, 8], "<u2"), 50).tofile(shard)
+    inputs = {"tokenizer_name_or_path": tmp_path / "tokenizer", "bigrams_name": tmp_path / "tokens"}
+    run: Any = SimpleNamespace(folder=tmp_path / "model", pull=lambda key, *_: inputs[key])
+    keys = InitKeys(
+        stage="init",
+        hub_model_id="base",
+        tokenizer_name_or_path="tokenizer@data",
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32,
+        sliding_window=32,
+        initialization="muon",
+        bigrams_name="tokens@data",
+    )
+    init.random(run, keys)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert model(input_ids=ids).logits.argmax(-1).tolist() == [[6, 7, 8, 5]]
