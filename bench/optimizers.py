@@ -89,7 +89,7 @@ class Arm:
 
 ARMS = {
     "AdamW": Arm("adamw", 3e-3, 4, 0.03, 0.8, 0.0, 0.8, 0.1, short=0.6, bf16=True),
-    "Muon": Arm("muon", 0.02, 8, 0.01, 0.5, 0.0, 0.8, 0.0, short=0.6, bf16=True),
+    "Muon": Arm("muon", 0.03, 8, 0.01, 0.5, 0.0, 0.8, 0.0, short=0.6, bf16=True),
 }
 
 
