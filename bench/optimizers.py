@@ -41,6 +41,7 @@ from moxin_recipes.models import bigrams
 from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.scores import held_out_text
+from moxin_recipes.tokens import pairs
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -234,7 +235,7 @@ def train(
     args, keys, shards = settings(arm, str(folder)), keys_of(arm, seed), TokenFolder(tokens)
     clock = _Clock(seconds)
     if arm.bigrams:
-        bigrams.fit(net, bigrams.counts(shards, net.config.vocab_size))
+        bigrams.fit(net, pairs.counts(shards, net.config.vocab_size))
     framing, length = Framing.of(tokenizer, "tokenizer"), MOST_STEPS * arm.batch
     data = Mixture(shards, Order.from_keys(keys, shards.shards), length, framing)
     trainer = trainer_of(arm, args, net, data, keys)

@@ -15,6 +15,7 @@ from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import init
+from moxin_recipes.tokens import pairs
 from moxin_recipes.tokens.shards import TokenFolder
 
 VOCABULARY = 24
@@ -30,8 +31,8 @@ def test_counts_are_of_all_training_shards_and_sources(tmp_path: Path) -> None:
         file = tmp_path / f"{name}.bin"
         file.parent.mkdir(exist_ok=True)
         np.array(ids, "<u2").tofile(file)
-    pairs = bigrams.counts(TokenFolder(tmp_path), 4)
-    assert {(i, j): int(pairs[i, j]) for i, j in np.argwhere(pairs)} == {
+    found = pairs.counts(TokenFolder(tmp_path), 4)
+    assert {(i, j): int(found[i, j]) for i, j in np.argwhere(found)} == {
         (1, 2): 1,
         (2, 3): 3,
         (3, 2): 1,
@@ -41,13 +42,13 @@ def test_counts_are_of_all_training_shards_and_sources(tmp_path: Path) -> None:
 
 def test_a_vocabulary_of_too_many_pairs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="`bigrams_name`: 32,000 tokens make too many pairs"):
-        bigrams.counts(TokenFolder(tmp_path), 32_000)
+        pairs.counts(TokenFolder(tmp_path), 32_000)
 
 
 def test_the_whole_model_predicts_the_next_token_of_each_pair() -> None:
     generator = np.random.default_rng(5)
     chances = generator.dirichlet(np.full(VOCABULARY, 0.3), VOCABULARY)
-    pairs = np.round(1e6 * chances * generator.dirichlet(np.ones(VOCABULARY))[:, None]).astype(int)
+    seen = np.round(1e6 * chances * generator.dirichlet(np.ones(VOCABULARY))[:, None]).astype(int)
     model = tiny_mistral(vocab_size=VOCABULARY, tie_word_embeddings=False)
     torch.manual_seed(6)
     initialize_for_muon(model)
@@ -56,9 +57,9 @@ def test_the_whole_model_predicts_the_next_token_of_each_pair() -> None:
         for name, tensor in model.state_dict().items()
         if name not in ("model.embed_tokens.weight", "lm_head.weight")
     }
-    loss = bigrams.fit(model, pairs)
-    share = pairs / pairs.sum()
-    entropy = -np.sum(share * np.log(np.maximum(pairs / pairs.sum(1, keepdims=True), 1e-12)))
+    loss = bigrams.fit(model, seen)
+    share = seen / seen.sum()
+    entropy = -np.sum(share * np.log(np.maximum(seen / seen.sum(1, keepdims=True), 1e-12)))
     assert entropy <= loss < entropy + 0.05
     with torch.no_grad():  # after another token, as in a text
         ids = torch.stack([torch.zeros(VOCABULARY, dtype=torch.long), torch.arange(VOCABULARY)], 1)

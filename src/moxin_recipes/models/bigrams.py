@@ -9,35 +9,13 @@ import torch
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from moxin_recipes.recipe.strict import RecipeError
-from moxin_recipes.tokens.shards import TokenFolder
-
 _STEPS, _WARM_UP = 150, 5
 _RATES = (0.1, 0.01)  # of the embeddings and of the head; the decay is linear, to 0
-MOST = 2**13  # tokens of a vocabulary: pairs of 8,192 take 0.5 GB as int64, and logits as much
-
-
-def counts(tokens: TokenFolder, vocabulary: int) -> np.ndarray:
-    """Returns how often a token (row) is followed by another (column) in all training tokens.
-
-    The shape is (vocabulary, vocabulary). RecipeError for a vocabulary above `MOST`.
-    """
-    if vocabulary > MOST:
-        raise RecipeError(
-            f"`bigrams_name`: {vocabulary:,} tokens make too many pairs; leave it out for "
-            f"vocabularies above {MOST:,}"
-        )
-    pairs = np.zeros(vocabulary**2, np.int64)
-    for source in tokens.sources("train"):
-        for shard in tokens.shards(source, "train"):
-            ids = tokens.read(shard, 0, shard.tokens)
-            pairs += np.bincount(ids[:-1] * vocabulary + ids[1:], minlength=vocabulary**2)
-    return pairs.reshape(vocabulary, vocabulary)
 
 
 @torch.enable_grad()
 def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
-    """Fits embeddings and head to `pairs` (`counts`); returns the loss, in nats a token.
+    """Fits embeddings and head to `pairs` (`tokens/pairs.py`); returns the loss, in nats a token.
 
     Each step is one of Adam over all pairs. The model's blocks must be the identity, as those of
     `initialize_for_muon` are: then the fit is that of the whole model.
