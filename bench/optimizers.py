@@ -37,9 +37,11 @@ from transformers import (
 
 from moxin_recipes.cpu.memory import keep_freed_memory
 from moxin_recipes.documents import local_text
+from moxin_recipes.models import bigrams
 from moxin_recipes.models.scratch import initialize_for_muon
 from moxin_recipes.recipe.keys.pretrain import MixtureItem, PretrainKeys
 from moxin_recipes.scores import held_out_text
+from moxin_recipes.tokens import pairs
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.mixture import Mixture
 from moxin_recipes.tokens.order import Order
@@ -64,7 +66,8 @@ class Arm:
     In the first `short` of it, sequences are cut into pieces of `SHORT` tokens. Between warm-up and
     decay the learning rate is constant; the decay is linear, to `floor` of the rate. Embeddings,
     head and norms have rates of their own, and AdamW always steps them. Any even number of `heads`
-    is the same number of parameters. `bf16`: matrices are multiplied in bfloat16.
+    is the same number of parameters. `bf16`: matrices are multiplied in bfloat16. `bigrams`: the
+    time begins with a fit of embeddings and head to all pairs of neighbours in the training text.
     """
 
     optimizer: str
@@ -82,11 +85,12 @@ class Arm:
     heads: int = 2
     short: float = 0.0
     bf16: bool = False
+    bigrams: bool = True
 
 
 ARMS = {
     "AdamW": Arm("adamw", 3e-3, 4, 0.03, 0.8, 0.0, 0.8, 0.1, short=0.6, bf16=True),
-    "Muon": Arm("muon", 0.02, 8, 0.01, 0.5, 0.0, 0.8, 0.0, short=0.6, bf16=True),
+    "Muon": Arm("muon", 0.03, 8, 0.01, 0.5, 0.0, 0.8, 0.0, short=0.6, bf16=True),
 }
 
 
@@ -229,10 +233,12 @@ def train(
     net = network(tokenizer, arm.heads)
     initialize_for_muon(net)
     args, keys, shards = settings(arm, str(folder)), keys_of(arm, seed), TokenFolder(tokens)
+    clock = _Clock(seconds)
+    if arm.bigrams:
+        bigrams.fit(net, pairs.counts(shards, net.config.vocab_size))
     framing, length = Framing.of(tokenizer, "tokenizer"), MOST_STEPS * arm.batch
     data = Mixture(shards, Order.from_keys(keys, shards.shards), length, framing)
     trainer = trainer_of(arm, args, net, data, keys)
-    clock = _Clock(seconds)
     trainer.add_callback(clock)
     whole = trainer.data_collator
 

@@ -91,6 +91,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("10-init", {"method": "average"}, "`models` is missing: `method: average`"),
     ("10-init", {"num_key_value_heads": 3}, "`num_key_value_heads`: "),
     ("10-init", {"dtype": "float8"}, "`dtype` must be"),
+    ("10-init", {"bigrams_name": "tokens@data"}, "set `initialization: muon` and"),
     ("20-pretrain-2k", {"max_steps": None}, "`max_steps` must be int"),
     ("20-pretrain-2k", {"max_steps": -1}, "`max_steps` is missing: a phase is so many steps"),
     ("20-pretrain-2k", {"mixture": []}, "`mixture` names no source"),

@@ -35,7 +35,8 @@ _INPUTS = (
 _LATER: tuple[str, ...] = (
     *("accept_parts", "system_prompt", "problem_column", "answer_column"),
     *("eval_problem_column", "eval_answer_column", "messages_column"),
-    *("prompt_column", "chosen_column", "rejected_column", "selective_checkpointing"),
+    *("prompt_column", "chosen_column", "rejected_column"),
+    *("selective_checkpointing", "bigrams_name"),
 )
 # Those that only some stages had then: key → these stages.
 _LATER_ELSEWHERE = {"decontaminate": ("data",)}

@@ -16,13 +16,14 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from moxin_recipes.hub.pull import download
-from moxin_recipes.models import average, deepen, gguf, published, scratch
+from moxin_recipes.models import average, bigrams, deepen, gguf, published, scratch
 from moxin_recipes.models.weights import check_parameters
 from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out_text
-from moxin_recipes.tokens import vocabulary
+from moxin_recipes.tokens import pairs, vocabulary
+from moxin_recipes.tokens.shards import TokenFolder
 
 
 def main(run: Run[InitKeys, None]) -> None:
@@ -59,7 +60,11 @@ def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     key = "tokenizer_name_or_path"
     tokenizer = vocabulary.proven(run.pull(key), key)
     special = vocabulary.special_ids(tokenizer, key)
-    published.save(scratch.random_mistral(keys, special), run.folder)
+    model = scratch.random_mistral(keys, special)
+    if keys.bigrams_name:
+        tokens = TokenFolder(run.pull("bigrams_name", ["*/train*"]))
+        bigrams.fit(model, pairs.counts(tokens, model.config.vocab_size))
+    published.save(model, run.folder)
     tokenizer.save_pretrained(run.folder)
     layers = f"a {keys.num_hidden_layers}-layer Mistral"
     return {"summary": f"Random weights of {layers}: where pretraining starts."}

@@ -56,6 +56,9 @@ class InitKeys(StageKeys):
     initializer_range: AboveZero = 0.02
     initialization: Literal["normal", "muon"] = "normal"  # muon: as training/optimizers.py has it
     tie_word_embeddings: bool = False
+    # Tokens to whose pairs of neighbours embeddings and head are fitted before any training; for
+    # `initialization: muon`, and vocabularies up to 8,192 (models/bigrams.py).
+    bigrams_name: str | None = field(default=None, metadata=DATASET_INPUT)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     parameters: Positive | None = None  # expected number of parameters; another one is an error
     # As in pretrain: bits per byte before training, on the same held-out set.
@@ -75,6 +78,11 @@ class InitKeys(StageKeys):
             raise RecipeError(
                 f"`eval_context_length`: {self.eval_context_length:,} tokens, but the model has "
                 f"{most:,} positions (`max_position_embeddings`)"
+            )
+        if self.bigrams_name and (self.initialization != "muon" or self.tie_word_embeddings):
+            raise RecipeError(
+                "`bigrams_name`: layers must begin as the identity, and embeddings differ from the "
+                "head; set `initialization: muon` and `tie_word_embeddings: false`"
             )
         heads, groups = self.num_attention_heads or 1, self.num_key_value_heads or 1
         if heads % groups:
