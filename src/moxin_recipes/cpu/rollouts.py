@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from transformers import (
     LlamaForCausalLM,
     LogitsProcessorList,
@@ -178,10 +178,15 @@ def _next(
     turn = [part[0] for part in base.rotary_emb(hidden, position)]
     added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill_(~mask, -torch.inf)
     for layer, kept in zip(base.layers, cache.layers, strict=True):
-        normed = layer.input_layernorm(hidden)
+        normed = _norm(layer.input_layernorm, hidden)
         hidden = hidden + _attend(layer.self_attn, kept, normed, turn, added)
-        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-    return whole.lm_head(base.norm(hidden))
+        hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
+    return whole.lm_head(_norm(base.norm, hidden))
+
+
+def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """What the module makes of it, in one operation."""
+    return rms_norm(hidden, module.weight.shape, module.weight, module.variance_epsilon)
 
 
 def _attend(
