@@ -168,12 +168,14 @@ def _next(
 
     `mask` (rows, 1, 1, place + 1) has the places that each row sees.
     """
-    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     position = torch.full((1, 1), place, device=tokens.device)
+    logits: torch.Tensor
     if type(whole) not in (LlamaForCausalLM, MistralForCausalLM):
         options = {"position_ids": position, "past_key_values": cache, "use_cache": True}
-        return model(input_ids=tokens[:, None], attention_mask=mask, **options).logits[:, -1]
-    base: Any = whole.model
+        logits = model(input_ids=tokens[:, None], attention_mask=mask, **options).logits[:, -1]
+        return logits
+    base = whole.model
     hidden = base.embed_tokens(tokens)
     turn = [part[0] for part in base.rotary_emb(hidden, position)]
     added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill_(~mask, -torch.inf)
@@ -181,7 +183,8 @@ def _next(
         normed = _norm(layer.input_layernorm, hidden)
         hidden = hidden + _attend(layer.self_attn, kept, normed, turn, added)
         hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
-    return whole.lm_head(_norm(base.norm, hidden))
+    logits = whole.lm_head(_norm(base.norm, hidden))
+    return logits
 
 
 def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -210,7 +213,8 @@ def _attend(
     attended = scaled_dot_product_attention(
         query.view(rows, key.shape[1], -1, width), keys, values, mask, scale=module.scaling
     )
-    return module.o_proj(attended.reshape(rows, -1))
+    said: torch.Tensor = module.o_proj(attended.reshape(rows, -1))
+    return said
 
 
 def draw(logits: torch.Tensor, temperature: float, warpers: LogitsProcessorList) -> torch.Tensor:
