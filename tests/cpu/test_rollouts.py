@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tests.training.conftest import Tiny
-from transformers import LogitsProcessorList
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LogitsProcessorList,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from moxin_recipes.cpu.rollouts import Sampling, draw, sample
 
@@ -21,9 +28,9 @@ def test_each_token_is_drawn_from_what_the_model_says_then(
     """
     seen: list[torch.Tensor] = []  # of each step, the rows that are still there
 
-    def remembered(logits: torch.Tensor, temperature: float, warpers: Any) -> torch.Tensor:
+    def remembered(logits: torch.Tensor, *how: Any) -> torch.Tensor:
         seen.append(logits)
-        return draw(logits, temperature, warpers)
+        return draw(logits, *how)
 
     monkeypatch.setattr("moxin_recipes.cpu.rollouts.draw", remembered)
     model = tiny.model()
@@ -68,8 +75,26 @@ def test_one_number_a_row_is_enough_at_the_very_ends() -> None:
     assert draw(logits, 1.0, LogitsProcessorList()).tolist() == [1] * 5
 
 
-def test_the_likeliest_tokens_are_those_of_generate(tiny: Tiny) -> None:
-    model, pad = tiny.model(), tiny.tokenizer.pad_token_id
+def _of_kind(kind: str, tiny: Tiny) -> Any:
+    """A model of this kind with random weights, far from uniform."""
+    model = tiny.model()
+    shape = {**model.config.to_dict(), "sliding_window": None, "attention_bias": True}
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**{**shape, "model_type": "llama"})).eval()
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(Qwen2Config(**{**shape, "model_type": "qwen2"})).eval()
+    if kind == "adapter":
+        adapted = get_peft_model(model, LoraConfig(target_modules="all-linear", r=2))
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        return adapted.eval()
+    return model
+
+
+@pytest.mark.parametrize("kind", ["mistral", "llama", "qwen2", "adapter"])
+def test_the_likeliest_tokens_are_those_of_generate(kind: str, tiny: Tiny) -> None:
+    model, pad = _of_kind(kind, tiny), tiny.tokenizer.pad_token_id
     found = sample(model, PROMPTS, 20, Sampling(temperature=0.0), [2], pad)
     for prompt, ids in zip(PROMPTS, found, strict=True):
         wanted = model.generate(

@@ -122,6 +122,19 @@ def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixtu
     assert capfd.readouterr().err == ""
 
 
+def test_a_launch_begins_early_and_loads_what_comes_later(checkout: Checkout, said: Said) -> None:
+    loaded = checkout.source / "loaded"
+    text = f"import os, pathlib; pathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))"
+    (checkout.source / "later.py").write_text(text)
+    with closing(Launches()) as launches:
+        launches.begin(CPU)
+        begun = running(launches)[0].pid
+        launches.later = ["not_there", "later"]
+        shared = said(launches)["parent"]
+        assert running(launches)[0].pid == begun
+        assert int(loaded.read_text()) == shared
+
+
 def test_a_stage_runs_the_code_that_its_result_records(checkout: Checkout, said: Said) -> None:
     """Edited, edited back, and with a patch that no result may record."""
     secret = checkout.source / "mine.py"

@@ -242,6 +242,16 @@ def test_a_picture_as_png_has_every_panel_and_none_is_drawn_of_nothing(tmp_path:
     assert again.read_bytes() == three.read_bytes()
 
 
+def test_a_picture_of_the_same_panels_is_not_drawn_again(tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    figure.png(PANELS[:1], file)
+    drawn = file.stat().st_mtime_ns
+    figure.png(PANELS[:1], file)
+    assert file.stat().st_mtime_ns == drawn
+    figure.png(PANELS[1:2], file)
+    assert file.stat().st_mtime_ns > drawn
+
+
 def test_manifests_without_scores_make_a_page_that_says_what_is_missing() -> None:
     """As older ones and those of other ladders are: no metrics, log, counts, licences, items."""
     stages = [stage(name, f"c{number}") for number, name in enumerate(RECIPES)]

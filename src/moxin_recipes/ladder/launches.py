@@ -1,5 +1,6 @@
 """Starts stages with `accelerate launch`; those of one process on a CPU share one launch."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 from moxin_recipes.ladder import launching
 from moxin_recipes.ladder.state import State
 from moxin_recipes.recipe.launcher import Launcher, content_of
+from moxin_recipes.recipe.strict import RecipeError
 
 
 class StageFailed(RuntimeError):
@@ -29,14 +31,20 @@ class Launches:
         self._process: subprocess.Popen[bytes] | None = None
         # What the file of the launch that runs says, and where to ask for a stage.
         self._shared: tuple[dict[str, Any], socket.socket] | None = None
+        self.later: list[str] = []  # modules that a shared launch loads beside a stage
+
+    def begin(self, file: Path) -> None:
+        """Starts the shared launch of a file, unless one runs: it loads libraries meanwhile."""
+        with contextlib.suppress(RecipeError):  # the checks say it
+            if not self._process and _is_shared(Launcher.of_file(file)):
+                self._share(file)
 
     def run(self, before: State, file: Path) -> None:
         """Runs one stage to its end; StageFailed if its exit code is not 0."""
         recipe = before.recipe
         words = [f"moxin_recipes.stages.{recipe.stage}", "--config", str(recipe.path)]
-        launcher = Launcher.of_file(file)
-        if launcher.on_cpu and launcher.processes == 1:
-            code = self._fork(file, words)
+        if _is_shared(Launcher.of_file(file)):
+            code = self._fork(file, words, [] if recipe.trains else self.later)
         else:
             processes = launching.launcher_of(recipe, file).processes
             launch = self._start(file, processes, words)
@@ -48,17 +56,21 @@ class Launches:
                 "what is done stays, and the same command goes on from there"
             )
 
-    def _fork(self, file: Path, words: list[str]) -> int:
-        """The exit code of a stage that is a fork of the launch of a file that says the same."""
+    def _share(self, file: Path) -> socket.socket:
+        """Where to ask for a stage: the launch of a file that says the same."""
         content = content_of(file)
         if not self._shared or self._shared[0] != content:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._start(file, 1, ["moxin_recipes.stages"], theirs.fileno())
             self._shared = content, ours
-        asked = self._shared[1]
+        return self._shared[1]
+
+    def _fork(self, file: Path, words: list[str], meanwhile: list[str]) -> int:
+        """The exit code of a stage that is a fork of a shared launch, which loads `meanwhile`."""
+        asked = self._share(file)
         try:
-            asked.sendall(f"{json.dumps(words)}\n".encode())
+            asked.sendall(f"{json.dumps({'words': words, 'meanwhile': meanwhile})}\n".encode())
             answer = asked.recv(64)  # one short line
         except ConnectionError:
             answer = b""
@@ -91,6 +103,10 @@ class Launches:
             self._shared[1].close()
         self._process = self._shared = None
         return code
+
+
+def _is_shared(launcher: Launcher) -> bool:
+    return launcher.on_cpu and launcher.processes == 1
 
 
 def _threads(processes_here: int) -> int:

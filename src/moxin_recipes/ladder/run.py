@@ -63,16 +63,20 @@ def run(
     """
     if not force and (states := all_done(folder, start, only or [], accelerate_config)):
         return states
-    checked = check(
-        folder,
-        start,
-        only or [],
-        force or [],
-        file_of=lambda recipe: launching.file_of(recipe, accelerate_config),
-        missing=launching.missing_here,
-    )
-    own.bring(checked.owns)
     with contextlib.closing(Launches()) as launches:
+
+        def file_of(recipe: Recipe[Any]) -> Path:
+            file = launching.file_of(recipe, accelerate_config)
+            launches.begin(file)  # while all is checked
+            return file
+
+        checked = check(
+            *(folder, start, only or [], force or []),
+            file_of=file_of,
+            missing=launching.missing_here,
+        )
+        own.bring(checked.owns)
+        launches.later = [f"moxin_recipes.stages.{recipe.stage}" for recipe in checked.todo]
         checked.each(launches.run)
     return status.states(folder, accelerate_config)
 

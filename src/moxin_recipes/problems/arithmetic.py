@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 Split = Literal["train", "rl", "test"]
@@ -50,6 +51,9 @@ class Problem:
     @property
     def canonical(self) -> str:
         """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem, and so are 3*8 and 8*3."""
+        if "*" not in self.expression:  # it is asked of each sum that is drawn
+            plain = (term.lstrip("+") for term in self.terms)
+            return " ".join(sorted(plain, key=lambda term: (int(term), term)))
         terms = []
         for term in self.terms:
             sign = "-" if term.startswith("-") else ""
@@ -94,11 +98,16 @@ def _draw_terms(steps: int, rng: random.Random) -> tuple[int, ...]:
         return (first, second if rng.random() < 0.5 or second > first else -second)
     terms = [rng.randint(1, 9)]
     for _ in range(steps):
-        total = sum(terms)
-        choices = [t for t in range(-9, 10) if t != 0 and 0 <= total + t <= MAX_TOTAL]
-        sign = rng.choice(sorted({1 if t > 0 else -1 for t in choices}))
-        terms.append(rng.choice([t for t in choices if t * sign > 0]))
+        terms.append(rng.choice(rng.choice(_next_terms(sum(terms)))))
     return tuple(terms)
+
+
+@cache
+def _next_terms(total: int) -> list[list[int]]:
+    """What may follow a running total: the negative terms, the positive ones; none is empty."""
+    fitting = [t for t in range(-9, 10) if t != 0 and 0 <= total + t <= MAX_TOTAL]
+    by_sign = [t for t in fitting if t < 0], [t for t in fitting if t > 0]
+    return [terms for terms in by_sign if terms]
 
 
 def draw(steps: int, rng: random.Random) -> Problem:

@@ -1,5 +1,6 @@
 """Draws panels: as SVG that a page holds and colours, and as one PNG of several."""
 
+import hashlib
 import html
 import io
 import re
@@ -73,9 +74,15 @@ _STYLE = {
 
 
 def png(panels: Sequence[Panel], path: Path) -> Path | None:
-    """The panels beside and under each other, two in a row; None where there are none."""
+    """The panels beside and under each other, two in a row; None where there are none.
+
+    The file says of what it was drawn, and by what; where that is the same, it stays as it is.
+    """
     if not panels:
         return None
+    drawn_of = hashlib.sha256(Path(__file__).read_bytes() + repr(panels).encode()).hexdigest()
+    if path.exists() and drawn_of.encode() in path.read_bytes():
+        return path
     plt = _pyplot()
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
@@ -92,7 +99,8 @@ def png(panels: Sequence[Panel], path: Path) -> Path | None:
         for axis, panel in zip(axes.flat, panels, strict=False):
             _draw(axis, panel, titled=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, facecolor="white", metadata={"Software": None})
+        says = {"Software": None, "Comment": drawn_of}
+        figure.savefig(path, dpi=150, facecolor="white", metadata=says)
         plt.close(figure)
     return path
 
