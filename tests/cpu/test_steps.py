@@ -63,15 +63,18 @@ def gradients(net: torch.nn.Module, autocast: bool) -> tuple[torch.Tensor, ...]:
     return loss.detach(), *torch.autograd.grad(loss, trained)
 
 
-@pytest.mark.parametrize("keys", [512, 70])  # with fewer, some weights are computed again
+# With 70 keys some weights are computed again; up to 256 tokens a row is SDPA's.
+@pytest.mark.parametrize(("short", "keys"), [(0, 512), (0, 70), (256, 512)])
 @pytest.mark.parametrize("change", [as_they_are, low_rank, checkpointed])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_and_the_gradients_are_transformers(
     kind: str,
     change: Callable[[torch.nn.Module], None],
+    short: int,
     keys: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attention, "_SHORT", short)
     monkeypatch.setattr(attention, "_KEYS", keys)
     plain = model(kind)
     quick = fast(plain)
@@ -81,7 +84,11 @@ def test_the_loss_and_the_gradients_are_transformers(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_autocast_is_no_further_from_float32_than_transformers() -> None:
+@pytest.mark.parametrize("short", [0, 256])
+def test_autocast_is_no_further_from_float32_than_transformers(
+    short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_SHORT", short)
     plain = model("mistral")
     exact = gradients(plain, False)
     far = [
@@ -92,7 +99,10 @@ def test_autocast_is_no_further_from_float32_than_transformers() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"sliding_window": 16}, {"attention_dropout": 0.5}])
-def test_what_documents_do_not_decide_is_left_to_sdpa(setting: dict[str, float]) -> None:
+def test_what_documents_do_not_decide_is_left_to_sdpa(
+    setting: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_SHORT", 0)
     plain = model("mistral", **setting)
     losses = []
     for net in (plain, fast(plain)):
@@ -101,7 +111,8 @@ def test_what_documents_do_not_decide_is_left_to_sdpa(setting: dict[str, float])
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
 
 
-def test_padding_is_left_to_sdpa() -> None:
+def test_padding_is_left_to_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_SHORT", 0)
     plain = model("mistral").eval()
     ids, mask = batch()["input_ids"], torch.ones(3, 128, dtype=torch.long)
     mask[0, :40] = mask[1, 100:] = 0
@@ -138,7 +149,11 @@ def test_nothing_is_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak  # compiling takes the longest part of a minute
-def test_compiled_it_is_one_graph_with_the_same_gradients() -> None:
+@pytest.mark.parametrize("short", [0, 256])
+def test_compiled_it_is_one_graph_with_the_same_gradients(
+    short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_SHORT", short)
     plain = model("mistral")
     compiled = fast(plain)
     compiled.compile(fullgraph=True)

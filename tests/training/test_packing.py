@@ -1,5 +1,7 @@
 """Packed documents give the logits and gradients of separate ones, a short window included."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MistralForCausalLM, TrainingArguments, modeling_flash_attention_utils
 
+from moxin_recipes.cpu import attention
 from moxin_recipes.cpu.attention import use_documents
 from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.training.trainers import PretrainTrainer, collator, stack
 
+Made = Callable[[int], MistralForCausalLM]
 BOS = 1
 FRAMING = Framing(begin=BOS, end=2)
 
@@ -28,6 +32,13 @@ def model(window: int, by_document: bool = False) -> MistralForCausalLM:
     return net
 
 
+@pytest.fixture(params=["as loaded", "by document", "short rows"])
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """Makes models: as loaded, or as trained on a CPU, with every row or none taken as long."""
+    monkeypatch.setattr(attention, "_SHORT", 256 if request.param == "short rows" else 0)
+    return functools.partial(model, by_document=request.param != "as loaded")
+
+
 def documents() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [
@@ -36,13 +47,12 @@ def documents() -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize("by_document", [False, True])
 @pytest.mark.parametrize("window", [8, 4096])
-def test_packed_equals_separate(window: int, by_document: bool) -> None:
+def test_packed_equals_separate(window: int, made: Made) -> None:
     parts = documents()
     stream = torch.cat(parts).numpy()
     batch = stack([FRAMING.packed(stream), FRAMING.packed(stream.copy())])
-    net = model(window, by_document)
+    net = made(window)
     logits = net(**batch, use_cache=False).logits
     start = 0
     for part in parts:
@@ -51,11 +61,10 @@ def test_packed_equals_separate(window: int, by_document: bool) -> None:
         start += len(part)
 
 
-@pytest.mark.parametrize("by_document", [False, True])
-def test_gradients_of_packed_equal_those_of_separate_documents(by_document: bool) -> None:
+def test_gradients_of_packed_equal_those_of_separate_documents(made: Made) -> None:
     parts = documents()
     predicted = sum(len(part) - 1 for part in parts)
-    net = model(8, by_document)
+    net = made(8)
     batch = stack([FRAMING.packed(torch.cat(parts).numpy())])
     net(**batch, use_cache=False, num_items_in_batch=predicted).loss.backward()
     together = {name: p.grad.clone() for name, p in net.named_parameters()}
@@ -77,13 +86,17 @@ class KernelTypes(TorchDispatchMode):
         self.seen: list[torch.dtype] = []
 
     def __torch_dispatch__(self, operator: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "moxin.attend" in str(operator):
+        if "moxin.attend" in str(operator) or "dot_product" in str(operator):
             self.seen.append(args[0].dtype)
         return operator(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("short", [0, 256])  # rows up to so many tokens are SDPA's
 @pytest.mark.parametrize("number", [1, 4])  # of documents: without and with a mask between them
-def test_attention_by_document_is_in_float32_under_autocast(number: int) -> None:
+def test_attention_on_a_cpu_is_in_float32_under_autocast(
+    number: int, short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_SHORT", short)
     batch = stack([FRAMING.packed(torch.cat(documents()[:number]).numpy())])
     net = model(4096, by_document=True)
     exact = net(**batch, use_cache=False).logits

@@ -1,4 +1,7 @@
-"""Attention of packed rows on a CPU: each document by itself, a block of queries at a time."""
+"""Attention of packed rows on a CPU: each document by itself, a block of queries at a time.
+
+Short rows stay SDPA's: there a call for each block costs more than the whole square.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, _softmax_backward_data
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_by_document"
+_SHORT = 256  # tokens of a row that SDPA takes as it is
 _QUERIES = 64  # at a time: few products with keys to come, and the weights fit in the cache
 _KEYS = 512  # up to so many, the backward pass has the weights; otherwise it computes them again
 
@@ -28,12 +33,14 @@ def use_documents(model: PreTrainedModel, device: torch.device) -> None:
 def _starts_or_mask(**given: Any) -> Tensor | None:
     """Returns which tokens begin a document, (rows, length), or else what SDPA takes.
 
-    Only causality and documents may decide what a token sees: no padding, no window shorter than
-    the row, no keys of earlier calls, no mask function of the caller's; and nothing is dropped.
+    The row is long, and only causality and documents decide what a token sees: no padding, no
+    window shorter than the row, no keys of earlier calls, no mask function of the caller's; and
+    nothing is dropped.
     """
     rows, length, window = given["batch_size"], given["q_length"], given.get("local_size")
     if (
-        given["kv_length"] != length
+        length <= _SHORT
+        or given["kv_length"] != length
         or given.get("attention_mask") is not None
         or (window is not None and window < length)
         or given.get("use_vmap")
@@ -52,6 +59,7 @@ def _by_document(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    dropout: float = 0.0,
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
@@ -63,11 +71,16 @@ def _by_document(
     exact = (query.to(kind), key.to(kind), value.to(kind))
     if attention_mask is not None and attention_mask.dim() == 2:
         attended = attend(*exact, attention_mask, scaling or query.shape[-1] ** -0.5)
-    else:
+    elif attention_mask is not None:
+        masked: dict[str, Any] = {"attn_mask": attention_mask, "scale": scaling}
         with torch.autocast("cpu", enabled=False):
-            attended, _ = sdpa_attention_forward(
-                module, *exact, attention_mask, scaling=scaling, **options
-            )
+            attended = scaled_dot_product_attention(
+                *exact, dropout_p=dropout, enable_gqa=True, **masked
+            ).transpose(1, 2)
+    else:
+        options |= {"dropout": dropout, "scaling": scaling}
+        with torch.autocast("cpu", enabled=False):
+            attended, _ = sdpa_attention_forward(module, *exact, None, **options)
     return attended.to(query.dtype), None
 
 
