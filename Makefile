@@ -35,10 +35,12 @@ look: .venv/ready
 # two are pip's: torch may lie on the disk, where only pip looks, and of multiprocess uv takes a wheel
 # for another Python. uv itself stays out of the packages.
 .venv/ready: requirements.txt setup.cfg pyproject.toml
+	@[ ! -e .venv/unfinished ] || rm -r .venv # a killed set-up leaves halves of packages
 	$(PYTHON) -m venv .venv
+	@touch .venv/unfinished
 	$(PIP) --constraint requirements.txt torch multiprocess
 	($(PIP) --target .venv/uv uv==0.13.9 \
 		&& $(UV) pip install --quiet --python $(BIN)/python --requirement requirements.txt) \
 		|| $(PIP) --requirement requirements.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
-	touch $@
+	@mv .venv/unfinished $@

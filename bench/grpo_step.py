@@ -28,7 +28,7 @@ from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.tokens.write import train_tokenizer
 
 PROMPTS, GROUP, LENGTH, ROUNDS, VOCABULARY = 4, 8, 64, 5, 32_000
-ROWS = 8  # completions of a pass; of 32, 8 and 4 TRL's is fastest with 8, and ours with 32 or 8
+ROWS = 8  # completions of a pass: TRL's step takes longer with all 32
 STEPS = 50  # more than the rounds and the warm-up need
 CONTENDERS = {"TRL's GRPOTrainer": GRPOTrainer, "moxin's on a CPU": CpuGRPOTrainer}
 

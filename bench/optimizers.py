@@ -234,9 +234,9 @@ def train(
     initialize_for_muon(net)
     args, keys, shards = settings(arm, str(folder)), keys_of(arm, seed), TokenFolder(tokens)
     clock = _Clock(seconds)
-    if arm.bigrams:
-        bigrams.fit(net, pairs.counts(shards, net.config.vocab_size))
     framing, length = Framing.of(tokenizer, "tokenizer"), MOST_STEPS * arm.batch
+    if arm.bigrams:
+        bigrams.fit(net, pairs.counts(shards, net.config.vocab_size, framing))
     data = Mixture(shards, Order.from_keys(keys, shards.shards), length, framing)
     trainer = trainer_of(arm, args, net, data, keys)
     trainer.add_callback(clock)

@@ -12,7 +12,7 @@ from tests.training.conftest import Tiny, gradient, quiet
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from moxin_recipes.cpu.grpo import CpuGRPOTrainer, logits_before
+from moxin_recipes.cpu.grpo import CpuGRPOTrainer, by_prompt
 
 PROMPTS = ["how many?", "12 or 13 or many?", "how many or 12 or 13 or how many?", "or?"]
 
@@ -150,6 +150,20 @@ def test_what_it_is_not_made_for_is_left_to_trl(tiny: Tiny, tmp_path: Path) -> N
     assert not build(CpuGRPOTrainer, tiny, tmp_path, gradient_checkpointing=True)._plain()
 
 
+def test_it_trains_in_bfloat16(tiny: Tiny, tmp_path: Path) -> None:
+    trainer = build(CpuGRPOTrainer, tiny, tmp_path, bf16=True)
+    assert trainer._plain()
+    trainer.train()
+    assert gradient(trainer.model, tiny.model())
+
+
+def test_a_prompt_may_be_one_token(tiny: Tiny) -> None:
+    ids = torch.tensor([[5, 6, 7], [5, 8, 9]])
+    model, mask = tiny.model(), torch.ones_like(ids)
+    wanted = model(input_ids=ids, attention_mask=mask).logits[:, :2]
+    torch.testing.assert_close(by_prompt(model, ids, mask, 2), wanted)
+
+
 def test_equal_prompts_are_read_once(tiny: Tiny) -> None:
     """Six rows of two prompts of seven tokens, completions of four: 2 × 6 and 6 × 4 are read."""
     model, generator = tiny.model(), torch.Generator().manual_seed(0)
@@ -167,7 +181,7 @@ def test_equal_prompts_are_read_once(tiny: Tiny) -> None:
     model.register_forward_pre_hook(
         lambda _, __, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
-    logits = logits_before(model, ids, mask, 4)
+    logits = by_prompt(model, ids, mask, 4)
     logits.masked_fill(mask[:, -4:, None] == 0, 0.0).square().mean().backward()
     assert read == [(2, 6), (6, 4)]
     seen = mask[:, -4:] == 1

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from moxin_recipes.cpu import attention
 from moxin_recipes.cpu.attention import attend, use_documents
@@ -133,7 +140,16 @@ def test_the_operators_are_sound() -> None:
     assert torch.autograd.gradcheck(lambda *x: attend(*x, few, 0.3), short, **defined)
 
 
-def test_generation_is_unchanged() -> None:
+def test_other_models_are_left_as_they_are() -> None:
+    """Their values may be of another width than their keys, and their dropout has other names."""
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 50}
+    other = GPT2LMHeadModel(GPT2Config(**sizes, attn_pdrop=0.5))
+    use_documents(other, CPU)
+    assert other.config._attn_implementation == "sdpa"
+
+
+def test_generation_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_SHORT", 0)
     plain = model("mistral").eval()
     prompts = batch()["input_ids"][:, :9]
     options = {"max_new_tokens": 5, "do_sample": False}

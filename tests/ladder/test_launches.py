@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ Said = Callable[..., dict[str, Any]]
 def said(stage: State, capfd: pytest.CaptureFixture[str]) -> Said:
     """Runs the checkout's stage; what it says."""
 
-    def run(launches: Launches, file: Path = CPU) -> dict[str, Any]:
-        launches.run(stage, file)
+    def run(launches: Launches, file: Path = CPU, later: Sequence[str] = ()) -> dict[str, Any]:
+        launches.run(stage, file, later)
         return json.loads(capfd.readouterr().out)  # type: ignore[no-any-return]
 
     return run
@@ -129,8 +129,7 @@ def test_a_launch_begins_early_and_loads_what_comes_later(checkout: Checkout, sa
     with closing(Launches()) as launches:
         launches.begin(CPU)
         begun = running(launches)[0].pid
-        launches.later = ["not_there", "later"]
-        shared = said(launches)["parent"]
+        shared = said(launches, later=["not_there", "later"])["parent"]
         assert running(launches)[0].pid == begun
         assert int(loaded.read_text()) == shared
 

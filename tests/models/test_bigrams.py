@@ -16,7 +16,9 @@ from moxin_recipes.recipe.keys.init import InitKeys
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import init
 from moxin_recipes.tokens import pairs
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.shards import TokenFolder
+from moxin_recipes.tokens.write import train_tokenizer, write_tokens
 
 VOCABULARY = 24
 
@@ -70,12 +72,95 @@ def test_the_whole_model_predicts_the_next_token_of_each_pair() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_stage_pushes_a_model_that_is_fitted_where_the_recipe_says_so(tmp_path: Path) -> None:
-    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    shard = tmp_path / "tokens/a/train-00000-00000.bin"
-    shard.parent.mkdir(parents=True)
-    np.tile(np.array([5, 6, 7, 8], "<u2"), 50).tofile(shard)
-    inputs = {"tokenizer_name_or_path": tmp_path / "tokenizer", "bigrams_name": tmp_path / "tokens"}
+def test_a_model_of_another_dtype_is_fitted_in_float32_and_keeps_it() -> None:
+    model = tiny_mistral(vocab_size=VOCABULARY, tie_word_embeddings=False)
+    initialize_for_muon(model)
+    seen = np.roll(np.eye(VOCABULARY, dtype=np.int64), 1, 1)
+    assert bigrams.fit(model.to(torch.bfloat16), seen) < 0.1
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
+
+
+TEXTS = ["12 or 13", "how many? 12", "<|user|> 13 or 12 or 13"]
+
+
+def tokens_of(tokenizer: Any, folder: Path) -> Path:
+    """A tokens repository of one source, with `TEXTS`."""
+    documents = [{"text": text, "id": text, "origin": text} for text in TEXTS * 20]
+    write_tokens(folder / "a", "train", documents, tokenizer, 10_000)
+    return folder
+
+
+def test_nothing_predicts_the_mark_that_begins_a_document(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokens = TokenFolder(tokens_of(tokenizer, tmp_path))
+    framing, size = Framing.of(tokenizer, "key"), len(tokenizer)
+    whole, found = pairs.counts(tokens, size), pairs.counts(tokens, size, framing)
+    assert whole[framing.end, framing.begin] == 3 * 20 - 1
+    whole[framing.end, framing.begin] = 0
+    assert (found == whole).all()
+    only = tokens.shards("a", "train")[0]
+    ids = tokens.read(only, 0, only.tokens)
+    labels = framing.packed(ids)["labels"]
+    assert found.sum() == (labels[1:] >= 0).sum()
+
+
+def test_where_one_mark_ends_and_begins_it_is_predicted(tmp_path: Path) -> None:
+    np.array([5, 2, 6, 2], "<u2").tofile(shard(tmp_path))
+    assert pairs.counts(TokenFolder(tmp_path), 8, Framing(2, 2)).sum() == 3
+
+
+def test_shards_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = TokenFolder(tokens_of(tiny_tokenizer(), tmp_path))
+    whole = pairs.counts(tokens, 300)
+    monkeypatch.setattr(pairs, "_PART", 7)
+    assert (pairs.counts(tokens, 300) == whole).all()
+
+
+def shard(folder: Path) -> Path:
+    """The path of the one training shard of a tokens repository."""
+    (folder / "a").mkdir(parents=True)
+    return folder / "a/train-00000-00000.bin"
+
+
+def test_no_training_tokens_are_an_error(tmp_path: Path) -> None:
+    empty = TokenFolder(tmp_path / "none")
+    np.array([1], "<u2").tofile(shard(tmp_path / "one"))
+    for tokens in (empty, TokenFolder(tmp_path / "one")):
+        with pytest.raises(RecipeError, match="`bigrams_name`: there are no training tokens"):
+            pairs.counts(tokens, 8)
+
+
+def test_ids_beyond_the_vocabulary_and_other_marks_are_an_error(tmp_path: Path) -> None:
+    np.array([1, 5, 9, 2], "<u2").tofile(shard(tmp_path))
+    with pytest.raises(RecipeError, match="`bigrams_name`: its ids go up to 9 and more"):
+        pairs.counts(TokenFolder(tmp_path), 9)
+    for other in (Framing(1, 3), Framing(0, 2)):
+        with pytest.raises(RecipeError, match=r"`bigrams_name`: a/train-[0-]+\.bin does not hold"):
+            pairs.counts(TokenFolder(tmp_path), 10, other)
+
+
+OTHER = "many words 12 of another text, or 13 letters of anything but how the first one goes <|u|>"
+
+
+@pytest.mark.parametrize("size", [280, 300, 320])
+def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path, size: int) -> None:
+    other = train_tokenizer([OTHER] * 20, size)
+    tokens = TokenFolder(tokens_of(other, tmp_path))
+    pairs.prove(tokens, other)
+    with pytest.raises(RecipeError, match="`bigrams_name`: the tokens of a are another tokenizer"):
+        pairs.prove(tokens, tiny_tokenizer())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_stage_pushes_a_model_that_is_fitted_where_the_recipe_says_so(
+    tmp_path: Path, dtype: Any
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    inputs = {
+        "tokenizer_name_or_path": tmp_path / "tokenizer",
+        "bigrams_name": tokens_of(tokenizer, tmp_path / "tokens"),
+    }
     run: Any = SimpleNamespace(folder=tmp_path / "model", pull=lambda key, *_: inputs[key])
     keys = InitKeys(
         stage="init",
@@ -90,8 +175,17 @@ def test_the_stage_pushes_a_model_that_is_fitted_where_the_recipe_says_so(tmp_pa
         sliding_window=32,
         initialization="muon",
         bigrams_name="tokens@data",
+        dtype=dtype,
     )
     init.random(run, keys)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    ids = torch.tensor([[5, 6, 7, 8]])
-    assert model(input_ids=ids).logits.argmax(-1).tolist() == [[6, 7, 8, 5]]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto")
+    assert model.dtype == getattr(torch, dtype)
+    tokens = TokenFolder(inputs["bigrams_name"])
+    seen = pairs.counts(tokens, len(tokenizer), Framing.of(tokenizer, "key"))
+    rows = np.flatnonzero(seen.sum(1))
+    given = model(input_ids=torch.from_numpy(rows)[:, None]).logits[:, 0].argmax(-1).numpy()
+    assert (seen[rows, given] == seen[rows].max(1)).mean() > 0.9
+
+    inputs["bigrams_name"] = tokens_of(train_tokenizer([OTHER] * 20, 300), tmp_path / "others")
+    with pytest.raises(RecipeError, match="`bigrams_name`: the tokens of a are another tokenizer"):
+        init.random(run, keys)

@@ -92,6 +92,11 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("10-init", {"num_key_value_heads": 3}, "`num_key_value_heads`: "),
     ("10-init", {"dtype": "float8"}, "`dtype` must be"),
     ("10-init", {"bigrams_name": "tokens@data"}, "set `initialization: muon` and"),
+    (
+        "10-init",
+        {"method": "average", "models": ["a", "b"], "bigrams_name": "tokens@data"},
+        "`bigrams_name`: `method: average` takes trained weights",
+    ),
     ("20-pretrain-2k", {"max_steps": None}, "`max_steps` must be int"),
     ("20-pretrain-2k", {"max_steps": -1}, "`max_steps` is missing: a phase is so many steps"),
     ("20-pretrain-2k", {"mixture": []}, "`mixture` names no source"),

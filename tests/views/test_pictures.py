@@ -250,6 +250,7 @@ def test_a_picture_of_the_same_panels_is_not_drawn_again(tmp_path: Path) -> None
     assert file.stat().st_mtime_ns == drawn
     figure.png(PANELS[1:2], file)
     assert file.stat().st_mtime_ns > drawn
+    assert [one.name for one in tmp_path.iterdir()] == ["picture.png"]
 
 
 def test_manifests_without_scores_make_a_page_that_says_what_is_missing() -> None:

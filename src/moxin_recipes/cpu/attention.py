@@ -21,12 +21,14 @@ _KEYS = 512  # up to so many, the backward pass has the weights; otherwise it co
 
 
 def use_documents(model: PreTrainedModel, device: torch.device) -> None:
-    """Has `model` attend by document where it trains on a CPU with SDPA.
+    """Has a Mistral or Llama attend by document where it trains on a CPU with SDPA.
 
     A mask that keeps documents apart has SDPA multiply the whole square there. Nothing of this is
-    saved with the model.
+    saved with the model. Other models may have values of another width, or dropout by other names.
     """
-    if device.type == "cpu" and model.config._attn_implementation == "sdpa":
+    config = model.config
+    ours = config.model_type in ("mistral", "llama") and config._attn_implementation == "sdpa"
+    if device.type == "cpu" and ours:
         model.set_attn_implementation(NAME)
 
 

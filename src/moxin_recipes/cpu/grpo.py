@@ -18,7 +18,7 @@ _OF_TEXT = {
 class CpuGRPOTrainer(GRPOTrainer):
     """The same loss on the same kind of samples; elsewhere than on a CPU it is TRL's, untouched.
 
-    Sampling and learning read each prompt of a group once (`rollouts.sample`, `logits_before`).
+    Sampling and learning read each prompt of a group once (`rollouts.sample`, `by_prompt`).
     Log-probabilities come from plain logits of the completion's positions; off Triton, TRL's fused
     head works out the prompt's too. Completions that have no gradient are left out of the step.
     TRL itself makes no reference pass at beta 0, and no pass for the old log-probabilities where a
@@ -41,6 +41,10 @@ class CpuGRPOTrainer(GRPOTrainer):
             and model.config._attn_implementation == "sdpa"
         )
 
+    def _is_alone(self) -> bool:
+        """Whether no other process has to run as many passes, of as many rows, as this one."""
+        return self.accelerator.num_processes == 1  # type: ignore[no-any-return]
+
     def _generate_single_turn(
         self,
         prompt_ids: list[list[int]],
@@ -54,14 +58,15 @@ class CpuGRPOTrainer(GRPOTrainer):
             return super()._generate_single_turn(  # type: ignore[no-any-return]
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        completions = sample(
-            self.accelerator.unwrap_model(self.model),
-            prompt_ids,
-            self.max_completion_length,
-            Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
-            self.eos_token_ids,
-            self._tokenizer.pad_token_id,
-        )
+        with self.accelerator.autocast():
+            completions = sample(
+                self.accelerator.unwrap_model(self.model),
+                prompt_ids,
+                self.max_completion_length,
+                Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
+                self.eos_token_ids,
+                self._tokenizer.pad_token_id,
+            )
         return completions, None
 
     def _compute_loss(
@@ -75,7 +80,7 @@ class CpuGRPOTrainer(GRPOTrainer):
         """
         summed = self.loss_type == "dapo" and self.top_entropy_quantile == 1.0
         alone = not self.beta and not self._entropy_bonus_enabled and inputs.keys() <= _OF_TEXT
-        if self._plain() and summed and alone:
+        if self._plain() and summed and alone and self._is_alone():
             inputs = with_gradient(inputs)
         return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
 
@@ -112,7 +117,8 @@ class CpuGRPOTrainer(GRPOTrainer):
             strict=True,
         ):
             with self.accelerator.autocast():
-                logits = logits_before(model, ids, mask, logits_to_keep)
+                read = by_prompt if self._is_alone() else by_row
+                logits = read(model, ids, mask, logits_to_keep)
             parts.append(
                 self._scored(
                     logits, ids[:, -logits_to_keep:], mask[:, -logits_to_keep:], compute_entropy
@@ -140,21 +146,30 @@ class CpuGRPOTrainer(GRPOTrainer):
         return logps.view_as(ids), entropies.view_as(ids)
 
 
-def logits_before(
+def by_row(
     model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, count: int
 ) -> torch.Tensor:
-    """Logits (rows, `count`, vocabulary) of the last `count` tokens of `ids` (rows, tokens).
+    """Logits (rows, `count`, vocabulary) of the last `count` tokens of `ids` (rows, tokens)."""
+    before = torch.arange(ids.shape[1] - count - 1, ids.shape[1] - 1)
+    read = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=before)
+    return read.logits  # type: ignore[no-any-return]
+
+
+def by_prompt(
+    model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, count: int
+) -> torch.Tensor:
+    """Logits as those of `by_row`.
 
     Equal prompts are read once, but for their last token: it goes with the completion, whose
     first token it tells. The gradient goes through the keys and values that the rows share.
     """
     last = ids.shape[1] - count - 1
+    if not last:
+        return by_row(model, ids, mask, count)
     both = torch.stack([ids[:, :last], mask[:, :last]])
     (prompts, seen), rows = torch.unique(both, dim=1, return_inverse=True)
-    if not last or len(prompts) == len(ids):
-        before = torch.arange(last, ids.shape[1] - 1)
-        read = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=before)
-        return read.logits  # type: ignore[no-any-return]
+    if len(prompts) == len(ids):
+        return by_row(model, ids, mask, count)
     shared = DynamicCache()
     model(
         input_ids=prompts,

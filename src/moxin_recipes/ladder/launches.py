@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ class Launches:
         self._process: subprocess.Popen[bytes] | None = None
         # What the file of the launch that runs says, and where to ask for a stage.
         self._shared: tuple[dict[str, Any], socket.socket] | None = None
-        self.later: list[str] = []  # modules that a shared launch loads beside a stage
 
     def begin(self, file: Path) -> None:
         """Starts the shared launch of a file, unless one runs: it loads libraries meanwhile."""
@@ -39,12 +39,15 @@ class Launches:
             if not self._process and _is_shared(Launcher.of_file(file)):
                 self._share(file)
 
-    def run(self, before: State, file: Path) -> None:
-        """Runs one stage to its end; StageFailed if its exit code is not 0."""
+    def run(self, before: State, file: Path, later: Sequence[str] = ()) -> None:
+        """Runs one stage to its end; StageFailed if its exit code is not 0.
+
+        `later` are modules that a shared launch loads beside a stage that does not train.
+        """
         recipe = before.recipe
         words = [f"moxin_recipes.stages.{recipe.stage}", "--config", str(recipe.path)]
         if _is_shared(Launcher.of_file(file)):
-            code = self._fork(file, words, [] if recipe.trains else self.later)
+            code = self._fork(file, words, [] if recipe.trains else later)
         else:
             processes = launching.launcher_of(recipe, file).processes
             launch = self._start(file, processes, words)
@@ -66,11 +69,11 @@ class Launches:
             self._shared = content, ours
         return self._shared[1]
 
-    def _fork(self, file: Path, words: list[str], meanwhile: list[str]) -> int:
+    def _fork(self, file: Path, words: list[str], meanwhile: Sequence[str]) -> int:
         """The exit code of a stage that is a fork of a shared launch, which loads `meanwhile`."""
         asked = self._share(file)
         try:
-            asked.sendall(f"{json.dumps({'words': words, 'meanwhile': meanwhile})}\n".encode())
+            asked.sendall(f"{json.dumps({'words': words, 'meanwhile': [*meanwhile]})}\n".encode())
             answer = asked.recv(64)  # one short line
         except ConnectionError:
             answer = b""

@@ -76,8 +76,13 @@ def run(
             missing=launching.missing_here,
         )
         own.bring(checked.owns)
-        launches.later = [f"moxin_recipes.stages.{recipe.stage}" for recipe in checked.todo]
-        checked.each(launches.run)
+        modules = {recipe.name: f"moxin_recipes.stages.{recipe.stage}" for recipe in checked.todo}
+
+        def launch(before: State, file: Path) -> None:
+            place = list(modules).index(before.recipe.name)
+            launches.run(before, file, list(modules.values())[place + 1 :])
+
+        checked.each(launch)
     return status.states(folder, accelerate_config)
 
 

@@ -18,9 +18,12 @@ def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
     """Fits embeddings and head to `pairs` (`tokens/pairs.py`); returns the loss, in nats a token.
 
     Each step is one of Adam over all pairs. The model's blocks must be the identity, as those of
-    `initialize_for_muon` are: then the fit is that of the whole model.
+    `initialize_for_muon` are: then the fit is that of the whole model. It is fitted in float32, and
+    keeps its dtype.
     """
-    joint = torch.from_numpy(pairs / pairs.sum()).float()
+    dtype = model.dtype
+    model.float()
+    joint = torch.from_numpy(pairs).float().div_(int(pairs.sum()))
     first = joint.sum(1)
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     groups = [{"params": [w], "lr": lr} for w, lr in zip((embeddings, head), _RATES, strict=True)]
@@ -30,10 +33,15 @@ def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
     )
     for _ in range(_STEPS):
         logits = linear(model.base_model.norm(embeddings), head)
-        loss = first @ logits.logsumexp(1) - (joint * logits).sum()
+        slope = logits.detach()
+        total = slope.logsumexp(1)
+        loss = float(first @ total - joint.flatten() @ slope.flatten())
+        # The loss's gradient, in the place of the logits: autograd would hold several arrays more.
+        slope.sub_(total[:, None]).exp_().mul_(first[:, None]).sub_(joint)
         optimizer.zero_grad()
-        loss.backward()
+        logits.backward(slope)
         optimizer.step()
         schedule.step()
     model.zero_grad()
-    return float(loss.detach())
+    model.to(dtype)
+    return loss

@@ -23,6 +23,7 @@ from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.run import Run, launch
 from moxin_recipes.scores import held_out_text
 from moxin_recipes.tokens import pairs, vocabulary
+from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.shards import TokenFolder
 
 
@@ -63,7 +64,9 @@ def random(run: Run[InitKeys, None], keys: InitKeys) -> dict[str, Any]:
     model = scratch.random_mistral(keys, special)
     if keys.bigrams_name:
         tokens = TokenFolder(run.pull("bigrams_name", ["*/train*"]))
-        bigrams.fit(model, pairs.counts(tokens, model.config.vocab_size))
+        pairs.prove(tokens, tokenizer)
+        framing = Framing.of(tokenizer, key)
+        bigrams.fit(model, pairs.counts(tokens, model.config.vocab_size, framing))
     published.save(model, run.folder)
     tokenizer.save_pretrained(run.folder)
     layers = f"a {keys.num_hidden_layers}-layer Mistral"

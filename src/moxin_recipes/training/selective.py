@@ -6,7 +6,7 @@ import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
-_ATTENTION = ("scaled_dot_product", "flash_attn")  # in the names of its kernels
+_ATTENTION = ("scaled_dot_product", "flash_attn", "moxin::attend")  # in the names of its kernels
 
 
 class _EverySecondProduct:

@@ -5,6 +5,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def png(panels: Sequence[Panel], path: Path) -> Path | None:
     """
     if not panels:
         return None
-    drawn_of = hashlib.sha256(Path(__file__).read_bytes() + repr(panels).encode()).hexdigest()
+    by = f"{Path(__file__).read_text()} matplotlib {metadata.version('matplotlib')}"
+    drawn_of = hashlib.sha256(f"{by} {panels!r}".encode()).hexdigest()
     if path.exists() and drawn_of.encode() in path.read_bytes():
         return path
     plt = _pyplot()
@@ -100,8 +102,10 @@ def png(panels: Sequence[Panel], path: Path) -> Path | None:
             _draw(axis, panel, titled=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         says = {"Software": None, "Comment": drawn_of}
-        figure.savefig(path, dpi=150, facecolor="white", metadata=says)
+        part = path.with_suffix(".part")
+        figure.savefig(part, format="png", dpi=150, facecolor="white", metadata=says)
         plt.close(figure)
+        part.replace(path)
     return path
 
 

@@ -57,7 +57,8 @@ class InitKeys(StageKeys):
     initialization: Literal["normal", "muon"] = "normal"  # muon: as training/optimizers.py has it
     tie_word_embeddings: bool = False
     # Tokens to whose pairs of neighbours embeddings and head are fitted before any training; for
-    # `initialization: muon`, and vocabularies up to 8,192 (models/bigrams.py).
+    # `initialization: muon`, and vocabularies up to 8,192 (models/bigrams.py). All of its sources
+    # count by their size: the weights of a mixture are not used.
     bigrams_name: str | None = field(default=None, metadata=DATASET_INPUT)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     parameters: Positive | None = None  # expected number of parameters; another one is an error
@@ -78,6 +79,11 @@ class InitKeys(StageKeys):
             raise RecipeError(
                 f"`eval_context_length`: {self.eval_context_length:,} tokens, but the model has "
                 f"{most:,} positions (`max_position_embeddings`)"
+            )
+        if self.bigrams_name and self.method != "scratch":
+            raise RecipeError(
+                f"`bigrams_name`: `method: {self.method}` takes trained weights, and fits none; "
+                "leave it out"
             )
         if self.bigrams_name and (self.initialization != "muon" or self.tie_word_embeddings):
             raise RecipeError(
