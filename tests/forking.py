@@ -51,10 +51,16 @@ def _fork(
     assert not start["cwd"]
     sys.stdout.flush()
     sys.stderr.flush()
+    reads, writes = os.pipe()
     process.pid = os.fork()
     if not process.pid:
         _forget(start)
+        os.close(reads)
+        os.close(writes)
         os._exit(ended(module, *words))
+    os.close(writes)
+    os.read(reads, 1)  # until the fork is as a new program: Popen waits for that, too
+    os.close(reads)
     process._child_created = True  # type: ignore[attr-defined]
     names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
     process._close_pipe_fds(*(start[name] for name in names))  # type: ignore[attr-defined]
