@@ -58,7 +58,8 @@ class Checkout:
         (self.source / "moxin_recipes" / "stages" / "init.py").write_text(STAGE)
         self.tell("as committed")
         git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@localhost"]
-        for words in (["init", "-q"], ["add", "src"], ["commit", "-qm", "All"]):
+        shutil.copy(ROOT / ".gitignore", folder)  # Python may write what it has compiled
+        for words in (["init", "-q"], ["add", "src", ".gitignore"], ["commit", "-qm", "All"]):
             subprocess.run([*git, *words], check=True)
 
     def tell(self, says: str, does: str = "") -> None:
