@@ -26,7 +26,7 @@ from transformers import PrinterCallback, TrainingArguments
 from bench.figures import in_rounds, spread
 from bench.inputs import isolated, model
 from bench.machine import machine
-from bench.train_step import keep_memory
+from bench.turns import keep_memory
 from moxin_hub import launcher
 from moxin_recipes import environment, ranks
 from moxin_recipes.training.checkpoints import Checkpoints

@@ -24,8 +24,7 @@ from lm_eval.models.huggingface import HFLM
 from bench.figures import print_times
 from bench.inputs import save_model
 from bench.machine import machine
-from bench.train_step import keep_memory
-from bench.turns import Turn, take_turns
+from bench.turns import Turn, keep_memory, take_turns
 from moxin_recipes.scores.model import Model
 from moxin_recipes.tokens.write import train_tokenizer
 

@@ -12,17 +12,15 @@ tested (`tests/cpu/`).
 import functools
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
-from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from bench.figures import print_times
 from bench.inputs import save_model
 from bench.machine import machine
-from bench.train_step import keep_memory
-from bench.turns import Turn, take_turns
+from bench.turns import Tell, Turn, keep_memory, take_turns
 from moxin_recipes.chats import template
 from moxin_recipes.cpu.grpo import CpuGRPOTrainer
 from moxin_recipes.tokens.write import train_tokenizer
@@ -31,14 +29,6 @@ PROMPTS, GROUP, LENGTH, ROUNDS, VOCABULARY = 4, 8, 64, 5, 32_000
 ROWS = 8  # completions of a pass: TRL's step takes longer with all 32
 STEPS = 50  # more than the rounds and the warm-up need
 CONTENDERS = {"TRL's GRPOTrainer": GRPOTrainer, "moxin's on a CPU": CpuGRPOTrainer}
-
-
-class _Tell(TrainerCallback):
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._turn()
 
 
 def write_model(folder: Path) -> None:
@@ -86,7 +76,7 @@ def trainer(kind: type[GRPOTrainer], folder: Path, beta: float) -> GRPOTrainer:
 
 def steps(turn: Turn, kind: type[GRPOTrainer], folder: Path, beta: float) -> None:
     grpo_trainer = trainer(kind, folder, beta)
-    grpo_trainer.add_callback(_Tell(turn))
+    grpo_trainer.add_callback(Tell(turn))
     grpo_trainer.train()
 
 

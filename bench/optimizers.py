@@ -12,8 +12,6 @@ finish their schedule. Arms take turns, seed by seed. docs/optimizers.md lists w
 
 import functools
 import hashlib
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -35,7 +32,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from moxin_recipes.cpu.memory import keep_freed_memory
+from bench.machine import machine
+from bench.turns import keep_memory
 from moxin_recipes.documents import local_text
 from moxin_recipes.models import bigrams
 from moxin_recipes.models.scratch import initialize_for_muon
@@ -227,7 +225,7 @@ def trainer_of(arm: Arm, args: TrainingArguments, net: Any, data: Mixture, keys:
 
 def train(
     arm: Arm, seconds: float, seed: int, folder: Path, tokens: Path, tokenizer: Any
-) -> tuple[int, Path]:
+) -> int:
     """Trains one arm into `folder`; returns its steps. `seed` is for weights and order."""
     torch.manual_seed(seed)
     net = network(tokenizer, arm.heads)
@@ -265,29 +263,24 @@ def changed(word: str) -> Arm:
     return replace(ARMS[name], **values)
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(": ")[1] for line in lines if "model name" in line), "")
-
-
 def main() -> None:
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 90.0
     seeds = [int(seed) for seed in (sys.argv[3] if len(sys.argv) > 3 else "0,1,2").split(",")]
     words = sys.argv[4:] or list(ARMS)
     arms = {word: changed(word) for word in words}
     text = "choose" if any("@" in word for word in words) else "report"
-    os.environ["ACCELERATE_USE_CPU"] = "true"
-    keep_freed_memory()
+    keep_memory()
     torch.set_num_threads(1)
-    print(f"{seconds:.0f} s of one core each: {processor()}, Python {platform.python_version()},")
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}; text to {text}")
+    print(f"{seconds:.0f} s of processor time each; text to {text}")
+    print(machine("torch", "transformers"))
     print("  seed   steps     tokens  bits per byte  arm")
     scores: dict[str, list[float]] = {word: [] for word in words}
     with tempfile.TemporaryDirectory() as place:
         corpus = Path(place)
         tokenizer = write_corpus(corpus)
-        for seed in seeds:
-            for word, arm in arms.items():
+        for number, seed in enumerate(seeds):
+            for word in words[:: -1 if number % 2 else 1]:
+                arm = arms[word]
                 with tempfile.TemporaryDirectory() as name:
                     folder = Path(name)
                     steps = train(arm, seconds, seed, folder, corpus / "train", tokenizer)

@@ -27,9 +27,7 @@ from pathlib import Path
 from typing import Any
 
 BYTES, CONTEXT, ROUNDS = 100_000_000, 2048, 5
-DATATROVE_BATCH = (
-    100  # documents; its default of 10,000 takes three times the memory and no less time
-)
+DATATROVE_BATCH = 100  # documents: less memory than its default of 10,000, and no more time
 IDS_ALONE = {
     "add_special_tokens": False,
     "return_attention_mask": False,

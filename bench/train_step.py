@@ -15,7 +15,6 @@ matrix products that one thread computes between the steps.
 """
 
 import functools
-import os
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from datasets import Dataset
 from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 from trl import SFTConfig, SFTTrainer
@@ -48,22 +46,21 @@ from bench.inputs import (
     windows,
 )
 from bench.machine import machine
-from bench.turns import PRODUCT, Result, Turn, matrix_product, take_turns
-from moxin_recipes.cpu.memory import keep_freed_memory
+from bench.turns import (
+    PRODUCT,
+    Result,
+    Tell,
+    Turn,
+    keep_memory,
+    matrix_product,
+    take_turns,
+)
 from moxin_recipes.tokens.write import train_tokenizer
 from moxin_recipes.training.trainers import PackedSFTTrainer, PretrainTrainer, stack
 
 ROUNDS = {4096: 7, 32000: 5, 49152: 5}
 STEPS = WINDOWS  # more than the rounds and the warm-up need
 PADDED, PRODUCTS = "HF Trainer, one padded document a row", "matrix products"
-
-
-class _Tell(TrainerCallback):
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._turn()
 
 
 def options(vocabulary: int, **overrides: Any) -> dict[str, Any]:
@@ -102,7 +99,7 @@ def hf_trainer(
         keep_memory()
     rows = [{"input_ids": ids, "labels": ids} for ids in windows(vocabulary)]
     args = TrainingArguments(**options(vocabulary, torch_compile=compiled))
-    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
+    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[Tell(turn)]).train()
 
 
 def padded(vocabulary: int, turn: Turn) -> None:
@@ -115,7 +112,7 @@ def padded(vocabulary: int, turn: Turn) -> None:
         mask = (np.arange(CONTEXT) < used).astype(int)
         rows.append({"input_ids": row, "labels": row, "attention_mask": mask})
     args = TrainingArguments(**options(vocabulary))
-    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[_Tell(turn)]).train()
+    Trainer(model=model(vocabulary), args=args, train_dataset=rows, callbacks=[Tell(turn)]).train()
 
 
 def useful_share() -> float:
@@ -153,13 +150,8 @@ def trl_packed(
         args=args,
         train_dataset=rows,
         processing_class=tokenizer(),
-        callbacks=[_Tell(turn)],
+        callbacks=[Tell(turn)],
     ).train()
-
-
-def keep_memory() -> None:
-    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` sets it on a CPU
-    keep_freed_memory()
 
 
 def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:
@@ -169,7 +161,7 @@ def moxin_pretrain(vocabulary: int, turn: Turn, compiled: bool = False) -> None:
         model=model(vocabulary),
         args=args,
         train_dataset=isolated(vocabulary),
-        callbacks=[_Tell(turn)],
+        callbacks=[Tell(turn)],
     ).train()
 
 
@@ -180,7 +172,7 @@ def moxin_sft(vocabulary: int, turn: Turn, share: float = 1.0) -> None:
         args=SFTConfig(bf16=False, gradient_checkpointing=False, **options(vocabulary)),
         train_dataset=chats(vocabulary, share),
         processing_class=tokenizer(),
-        callbacks=[_Tell(turn)],
+        callbacks=[Tell(turn)],
     ).train()
 
 

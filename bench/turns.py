@@ -7,13 +7,18 @@ time on a free core, whatever else runs on the machine.
 """
 
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
+from transformers import TrainerCallback
+
+from moxin_recipes.cpu.memory import keep_freed_memory
 
 Turn = Callable[[], None]  # a contender calls it after each step; it waits for the next turn
 WARM_UP = 2  # steps of each contender that do not count
@@ -72,6 +77,21 @@ def take_turns(contenders: dict[str, Callable[[Turn], None]], rounds: int) -> Re
         process.terminate()
         process.join()
     return Result(seconds)
+
+
+class Tell(TrainerCallback):
+    """Calls a turn after each step of a Trainer."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._turn()
+
+
+def keep_memory() -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch` sets it on a CPU
+    keep_freed_memory()
 
 
 PRODUCT = 2 * 2048**3  # operations of a step of `matrix_product`

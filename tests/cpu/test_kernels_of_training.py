@@ -70,6 +70,11 @@ def gradients(net: torch.nn.Module, autocast: bool) -> tuple[torch.Tensor, ...]:
     return loss.detach(), *torch.autograd.grad(loss, trained)
 
 
+def assert_same(net: torch.nn.Module, plain: torch.nn.Module) -> None:
+    for found, expected in zip(gradients(net, False), gradients(plain, False), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 # With 70 keys some weights are computed again; up to 256 tokens a row is SDPA's.
 @pytest.mark.parametrize(("short", "keys"), [(0, 512), (0, 70), (256, 512)])
 @pytest.mark.parametrize("change", [as_they_are, low_rank, checkpointed])
@@ -87,8 +92,7 @@ def test_the_loss_and_the_gradients_are_transformers(
     quick = fast(plain)
     change(plain)
     change(quick)
-    for expected, found in zip(gradients(plain, False), gradients(quick, False), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert_same(quick, plain)
 
 
 @pytest.mark.parametrize("short", [0, 256])
@@ -173,5 +177,4 @@ def test_compiled_it_is_one_graph_with_the_same_gradients(
     plain = model("mistral")
     compiled = fast(plain)
     compiled.compile(fullgraph=True)
-    for expected, found in zip(gradients(plain, False), gradients(compiled, False), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert_same(compiled, plain)

@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -37,7 +38,7 @@ if __name__ == "__main__":
         "patch": code()["patch"],
         "added": [added.VERSION, installed()["added"]],
         "precision": os.environ["ACCELERATE_MIXED_PRECISION"],
-        "forked": sys.orig_argv[-1] == "moxin_recipes.stages",
+        "forked": "moxin_recipes.stages" in sys.orig_argv,
         "parent": os.getppid(),
         "left": subprocess.Popen(["sleep", "600"]).pid if told.DOES == "leave" else None,
         "drawn": draw() if told.DOES == "draw" else None,
@@ -93,8 +94,8 @@ Said = Callable[..., dict[str, Any]]
 def said(stage: State, capfd: pytest.CaptureFixture[str]) -> Said:
     """Runs the checkout's stage; what it says."""
 
-    def run(launches: Launches, file: Path = CPU, later: Sequence[str] = ()) -> dict[str, Any]:
-        launches.run(stage, file, later)
+    def run(launches: Launches, file: Path = CPU) -> dict[str, Any]:
+        launches.run(stage, file)
         return json.loads(capfd.readouterr().out)  # type: ignore[no-any-return]
 
     return run
@@ -123,16 +124,20 @@ def test_stages_are_forks_of_one_launch(stage: State, capfd: pytest.CaptureFixtu
     assert capfd.readouterr().err == ""
 
 
-def test_a_launch_begins_early_and_loads_what_comes_later(checkout: Checkout, said: Said) -> None:
-    loaded = checkout.source / "loaded"
-    text = f"import os, pathlib; pathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))"
-    (checkout.source / "later.py").write_text(text)
+def test_a_launch_begins_early_and_loads_what_stages_need(
+    checkout: Checkout, said: Said, tmp_path: Path
+) -> None:
+    note = tmp_path / "loaded"
+    text = f"import os, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid()))"
+    (checkout.source / "moxin_recipes" / "stages" / "later.py").write_text(text)
+    stages: Any = [SimpleNamespace(stage=name) for name in ("not_there", "later")]
     with closing(Launches()) as launches:
-        launches.begin(CPU)
+        launches.begin(CPU, stages)
         begun = running(launches)[0].pid
-        shared = said(launches, later=["not_there", "later"])["parent"]
+        first = said(launches)
+        assert first["forked"]
+        assert int(note.read_text()) == first["parent"]
         assert running(launches)[0].pid == begun
-        assert int(loaded.read_text()) == shared
 
 
 def test_a_stage_runs_the_code_that_its_result_records(checkout: Checkout, said: Said) -> None:

@@ -1,5 +1,6 @@
 """Embeddings and a head that are fitted to pairs of tokens before training."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.conftest import ROOT
 from tests.tiny import tiny_mistral, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
 from moxin_recipes.models import bigrams
 from moxin_recipes.models.scratch import initialize_for_muon
-from moxin_recipes.recipe.keys.init import InitKeys
+from moxin_recipes.recipe.reading import read
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.stages import init
 from moxin_recipes.tokens import pairs
@@ -20,7 +22,7 @@ from moxin_recipes.tokens.framing import Framing
 from moxin_recipes.tokens.shards import TokenFolder
 from moxin_recipes.tokens.write import train_tokenizer, write_tokens
 
-VOCABULARY = 24
+VOCABULARY, ONE_MARK = 24, Framing(2, 2)
 
 
 def test_counts_are_of_all_training_shards_and_sources(tmp_path: Path) -> None:
@@ -33,7 +35,7 @@ def test_counts_are_of_all_training_shards_and_sources(tmp_path: Path) -> None:
         file = tmp_path / f"{name}.bin"
         file.parent.mkdir(exist_ok=True)
         np.array(ids, "<u2").tofile(file)
-    found = pairs.counts(TokenFolder(tmp_path), 4)
+    found = pairs.counts(TokenFolder(tmp_path), 4, ONE_MARK)
     assert {(i, j): int(found[i, j]) for i, j in np.argwhere(found)} == {
         (1, 2): 1,
         (2, 3): 3,
@@ -44,7 +46,7 @@ def test_counts_are_of_all_training_shards_and_sources(tmp_path: Path) -> None:
 
 def test_a_vocabulary_of_too_many_pairs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="`bigrams_name`: 32,000 tokens make too many pairs"):
-        pairs.counts(TokenFolder(tmp_path), 32_000)
+        pairs.counts(TokenFolder(tmp_path), 32_000, ONE_MARK)
 
 
 def test_the_whole_model_predicts_the_next_token_of_each_pair() -> None:
@@ -94,10 +96,8 @@ def test_nothing_predicts_the_mark_that_begins_a_document(tmp_path: Path) -> Non
     tokenizer = tiny_tokenizer()
     tokens = TokenFolder(tokens_of(tokenizer, tmp_path))
     framing, size = Framing.of(tokenizer, "key"), len(tokenizer)
-    whole, found = pairs.counts(tokens, size), pairs.counts(tokens, size, framing)
-    assert whole[framing.end, framing.begin] == 3 * 20 - 1
-    whole[framing.end, framing.begin] = 0
-    assert (found == whole).all()
+    found = pairs.counts(tokens, size, framing)
+    assert not found[:, framing.begin].any()
     only = tokens.shards("a", "train")[0]
     ids = tokens.read(only, 0, only.tokens)
     labels = framing.packed(ids)["labels"]
@@ -106,14 +106,14 @@ def test_nothing_predicts_the_mark_that_begins_a_document(tmp_path: Path) -> Non
 
 def test_where_one_mark_ends_and_begins_it_is_predicted(tmp_path: Path) -> None:
     np.array([5, 2, 6, 2], "<u2").tofile(shard(tmp_path))
-    assert pairs.counts(TokenFolder(tmp_path), 8, Framing(2, 2)).sum() == 3
+    assert pairs.counts(TokenFolder(tmp_path), 8, ONE_MARK).sum() == 3
 
 
 def test_shards_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = TokenFolder(tokens_of(tiny_tokenizer(), tmp_path))
-    whole = pairs.counts(tokens, 300)
+    whole = pairs.counts(tokens, 300, ONE_MARK)
     monkeypatch.setattr(pairs, "_PART", 7)
-    assert (pairs.counts(tokens, 300) == whole).all()
+    assert (pairs.counts(tokens, 300, ONE_MARK) == whole).all()
 
 
 def shard(folder: Path) -> Path:
@@ -127,16 +127,13 @@ def test_no_training_tokens_are_an_error(tmp_path: Path) -> None:
     np.array([1], "<u2").tofile(shard(tmp_path / "one"))
     for tokens in (empty, TokenFolder(tmp_path / "one")):
         with pytest.raises(RecipeError, match="`bigrams_name`: there are no training tokens"):
-            pairs.counts(tokens, 8)
+            pairs.counts(tokens, 8, ONE_MARK)
 
 
-def test_ids_beyond_the_vocabulary_and_other_marks_are_an_error(tmp_path: Path) -> None:
+def test_ids_beyond_the_vocabulary_are_an_error(tmp_path: Path) -> None:
     np.array([1, 5, 9, 2], "<u2").tofile(shard(tmp_path))
     with pytest.raises(RecipeError, match="`bigrams_name`: its ids go up to 9 and more"):
-        pairs.counts(TokenFolder(tmp_path), 9)
-    for other in (Framing(1, 3), Framing(0, 2)):
-        with pytest.raises(RecipeError, match=r"`bigrams_name`: a/train-[0-]+\.bin does not hold"):
-            pairs.counts(TokenFolder(tmp_path), 10, other)
+        pairs.counts(TokenFolder(tmp_path), 9, ONE_MARK)
 
 
 OTHER = "many words 12 of another text, or 13 letters of anything but how the first one goes <|u|>"
@@ -162,21 +159,9 @@ def test_the_stage_pushes_a_model_that_is_fitted_where_the_recipe_says_so(
         "bigrams_name": tokens_of(tokenizer, tmp_path / "tokens"),
     }
     run: Any = SimpleNamespace(folder=tmp_path / "model", pull=lambda key, *_: inputs[key])
-    keys = InitKeys(
-        stage="init",
-        hub_model_id="base",
-        tokenizer_name_or_path="tokenizer@data",
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=32,
-        sliding_window=32,
-        initialization="muon",
-        bigrams_name="tokens@data",
-        dtype=dtype,
-    )
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    muon = read(ROOT / "recipes" / "moxin-nano-muon" / "10-init.yaml").keys
+    keys = dataclasses.replace(muon, **small, dtype=dtype, parameters=None)
     init.random(run, keys)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto")
     assert model.dtype == getattr(torch, dtype)

@@ -58,15 +58,14 @@ class CpuGRPOTrainer(GRPOTrainer):
             return super()._generate_single_turn(  # type: ignore[no-any-return]
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        with self.accelerator.autocast():
-            completions = sample(
-                self.accelerator.unwrap_model(self.model),
-                prompt_ids,
-                self.max_completion_length,
-                Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
-                self.eos_token_ids,
-                self._tokenizer.pad_token_id,
-            )
+        completions = sample(
+            self.accelerator.unwrap_model(self.model),
+            prompt_ids,
+            self.max_completion_length,
+            Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
+            self.eos_token_ids,
+            self._tokenizer.pad_token_id,
+        )
         return completions, None
 
     def _compute_loss(

@@ -7,22 +7,16 @@ whole vocabulary (one a row is enough), and the bookkeeping of each step.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from peft import PeftModel
-from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from transformers import (
-    LlamaForCausalLM,
     LogitsProcessorList,
     MinPLogitsWarper,
-    MistralForCausalLM,
     PreTrainedModel,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 _ROOM = 64  # tokens that a cache has room for at first; it doubles
 _ALIVE = 0.75  # rows that have ended are dropped once fewer than this share go on
@@ -157,64 +151,14 @@ def _decode(
         if window is not None and place + 1 > window:
             mask = mask.clone()
             mask[..., : place + 1 - window] = False
-        logits = _next(model, cache, tokens, mask, place)
+        logits = model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=torch.full((1, 1), place, device=device),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
     return [row[:length] for row, length in zip(said, lengths.tolist(), strict=True)]
-
-
-def _next(
-    model: PreTrainedModel, cache: Cache, tokens: torch.Tensor, mask: torch.Tensor, place: int
-) -> torch.Tensor:
-    """Logits (rows, vocabulary) after one more token a row, (rows,), which stands at `place`.
-
-    `mask` (rows, 1, 1, place + 1) has the places that each row sees.
-    """
-    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    position = torch.full((1, 1), place, device=tokens.device)
-    logits: torch.Tensor
-    if type(whole) not in (LlamaForCausalLM, MistralForCausalLM):
-        options = {"position_ids": position, "past_key_values": cache, "use_cache": True}
-        logits = model(input_ids=tokens[:, None], attention_mask=mask, **options).logits[:, -1]
-        return logits
-    base = whole.model
-    hidden = base.embed_tokens(tokens)
-    turn = [part[0] for part in base.rotary_emb(hidden, position)]
-    added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill_(~mask, -torch.inf)
-    for layer, kept in zip(base.layers, cache.layers, strict=True):
-        normed = _norm(layer.input_layernorm, hidden)
-        hidden = hidden + _attend(layer.self_attn, kept, normed, turn, added)
-        hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
-    logits = whole.lm_head(_norm(base.norm, hidden))
-    return logits
-
-
-def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """What the module makes of it, in one operation."""
-    return rms_norm(hidden, module.weight.shape, module.weight, module.variance_epsilon)
-
-
-def _attend(
-    module: Any,
-    kept: Any,
-    hidden: torch.Tensor,
-    turn: list[torch.Tensor],
-    mask: torch.Tensor,
-) -> torch.Tensor:
-    """What one new token a row, (rows, width), makes of the tokens before it and of itself.
-
-    The queries that share a key stand where a text's places do, so that no key is repeated.
-    """
-    rows, width = len(hidden), module.head_dim
-    query, key, value = (
-        project(hidden).view(rows, -1, width)
-        for project in (module.q_proj, module.k_proj, module.v_proj)
-    )
-    query, key = apply_rotary_pos_emb(query, key, *turn)
-    keys, values = kept.update(key[:, :, None], value[:, :, None])
-    attended = scaled_dot_product_attention(
-        query.view(rows, key.shape[1], -1, width), keys, values, mask, scale=module.scaling
-    )
-    said: torch.Tensor = module.o_proj(attended.reshape(rows, -1))
-    return said
 
 
 def draw(logits: torch.Tensor, temperature: float, warpers: LogitsProcessorList) -> torch.Tensor:

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from moxin_recipes.ladder import launching
 from moxin_recipes.ladder.state import State
 from moxin_recipes.recipe.launcher import Launcher, content_of
+from moxin_recipes.recipe.reading import Recipe
 from moxin_recipes.recipe.strict import RecipeError
 
 
@@ -33,21 +34,21 @@ class Launches:
         # What the file of the launch that runs says, and where to ask for a stage.
         self._shared: tuple[dict[str, Any], socket.socket] | None = None
 
-    def begin(self, file: Path) -> None:
-        """Starts the shared launch of a file, unless one runs: it loads libraries meanwhile."""
-        with contextlib.suppress(RecipeError):  # the checks say it
-            if not self._process and _is_shared(Launcher.of_file(file)):
-                self._share(file)
+    def begin(self, file: Path, recipes: Iterable[Recipe[Any]]) -> None:
+        """Starts the shared launch of a file; it loads the stages' modules before any is asked for.
 
-    def run(self, before: State, file: Path, later: Sequence[str] = ()) -> None:
-        """Runs one stage to its end; StageFailed if its exit code is not 0.
-
-        `later` are modules that a shared launch loads beside a stage that does not train.
+        Nothing where each stage has a launch of its own, or the file cannot be read.
         """
+        with contextlib.suppress(RecipeError):  # a check says it
+            if _is_shared(Launcher.of_file(file)):
+                self._share(file, dict.fromkeys(map(_module, recipes)))
+
+    def run(self, before: State, file: Path) -> None:
+        """Runs one stage to its end; StageFailed if its exit code is not 0."""
         recipe = before.recipe
-        words = [f"moxin_recipes.stages.{recipe.stage}", "--config", str(recipe.path)]
+        words = [_module(recipe), "--config", str(recipe.path)]
         if _is_shared(Launcher.of_file(file)):
-            code = self._fork(file, words, [] if recipe.trains else later)
+            code = self._fork(file, words)
         else:
             processes = launching.launcher_of(recipe, file).processes
             launch = self._start(file, processes, words)
@@ -59,21 +60,21 @@ class Launches:
                 "what is done stays, and the same command goes on from there"
             )
 
-    def _share(self, file: Path) -> socket.socket:
+    def _share(self, file: Path, modules: Iterable[str] = ()) -> socket.socket:
         """Where to ask for a stage: the launch of a file that says the same."""
         content = content_of(file)
         if not self._shared or self._shared[0] != content:
             ours, theirs = socket.socketpair()
             with theirs:
-                self._start(file, 1, ["moxin_recipes.stages"], theirs.fileno())
+                self._start(file, 1, ["moxin_recipes.stages", *modules], theirs.fileno())
             self._shared = content, ours
         return self._shared[1]
 
-    def _fork(self, file: Path, words: list[str], meanwhile: Sequence[str]) -> int:
-        """The exit code of a stage that is a fork of a shared launch, which loads `meanwhile`."""
+    def _fork(self, file: Path, words: list[str]) -> int:
+        """The exit code of a stage that is a fork of a shared launch."""
         asked = self._share(file)
         try:
-            asked.sendall(f"{json.dumps({'words': words, 'meanwhile': [*meanwhile]})}\n".encode())
+            asked.sendall(f"{json.dumps(words)}\n".encode())
             answer = asked.recv(64)  # one short line
         except ConnectionError:
             answer = b""
@@ -106,6 +107,10 @@ class Launches:
             self._shared[1].close()
         self._process = self._shared = None
         return code
+
+
+def _module(recipe: Recipe[Any]) -> str:
+    return f"moxin_recipes.stages.{recipe.stage}"
 
 
 def _is_shared(launcher: Launcher) -> bool:

@@ -63,26 +63,19 @@ def run(
     """
     if not force and (states := all_done(folder, start, only or [], accelerate_config)):
         return states
+    todo = order.chosen(order.read(folder), start, only or [], force or [])
     with contextlib.closing(Launches()) as launches:
-
-        def file_of(recipe: Recipe[Any]) -> Path:
-            file = launching.file_of(recipe, accelerate_config)
-            launches.begin(file)  # while all is checked
-            return file
-
+        launches.begin(launching.file_of(todo[0], accelerate_config), todo)  # while all is checked
         checked = check(
-            *(folder, start, only or [], force or []),
-            file_of=file_of,
+            folder,
+            start,
+            only or [],
+            force or [],
+            file_of=lambda recipe: launching.file_of(recipe, accelerate_config),
             missing=launching.missing_here,
         )
         own.bring(checked.owns)
-        modules = {recipe.name: f"moxin_recipes.stages.{recipe.stage}" for recipe in checked.todo}
-
-        def launch(before: State, file: Path) -> None:
-            place = list(modules).index(before.recipe.name)
-            launches.run(before, file, list(modules.values())[place + 1 :])
-
-        checked.each(launch)
+        checked.each(launches.run)
     return status.states(folder, accelerate_config)
 
 

@@ -51,9 +51,6 @@ class Problem:
     @property
     def canonical(self) -> str:
         """The sorted terms: 7+5-3, 5+7-3 and 7-3+5 are one problem, and so are 3*8 and 8*3."""
-        if "*" not in self.expression:  # it is asked of each sum that is drawn
-            plain = (term.lstrip("+") for term in self.terms)
-            return " ".join(sorted(plain, key=lambda term: (int(term), term)))
         terms = []
         for term in self.terms:
             sign = "-" if term.startswith("-") else ""

@@ -1,14 +1,13 @@
 """Runs stages one after another, each in a fork of this process: libraries are loaded once.
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m moxin_recipes.stages [MODULE …]
 
-`moxin run` starts it for stages that have the same launch, of one process on a CPU. Standard input
-is a socket. A line asks for a stage: a JSON object with its module and the `words` of its command
-line, and the modules of later ones to load `meanwhile`, which a stage that trains leaves no core
-for. The answer is a line with its exit code, minus the signal if one ended it. A stage has the
-environment of its launch, its own random numbers and its own end, as a process of its own does,
-and it runs the code and the packages that its result records: once they are changed on the disk,
-stages are new programs.
+`moxin run` starts it for stages that have the same launch, of one process on a CPU, and names the
+modules to load before the first one. Standard input is a socket. A line asks for a stage, as a JSON
+list of its module and the words of its command line; the answer is a line with its exit code, minus
+the signal if one ended it. A stage has the environment of its launch, its own random numbers and
+its own end, as a process of its own does, and it runs the code and the packages that its result
+records: once they are changed on the disk, stages are new programs.
 """
 
 import contextlib
@@ -36,9 +35,11 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     # The driver of a GPU does not live on in a fork; there a stage begins as a new program.
     anew = loaded is None or torch.accelerator.is_available()
+    for module in [] if anew else sys.argv[1:]:
+        with contextlib.suppress(Exception):  # what is wrong with it, the stage says
+            importlib.import_module(module)
     for line in lines:
-        asked_for = json.loads(line)
-        module, *words = asked_for["words"]
+        module, *words = json.loads(line)
         anew = anew or on_disk() != loaded
         if not anew:
             importlib.import_module(module)
@@ -53,9 +54,6 @@ def main() -> None:
             asked.close()
             become(module, words)
             return
-        for later in asked_for["meanwhile"] if not anew else ():
-            with contextlib.suppress(Exception):  # what is wrong with it, it says at its own time
-                importlib.import_module(later)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         with contextlib.suppress(BrokenPipeError):  # `moxin run` was killed; the stage has ended
             asked.sendall(f"{ended}\n".encode())

@@ -7,7 +7,7 @@ import numpy as np
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.tokens.encode import reference
 from moxin_recipes.tokens.framing import Framing
-from moxin_recipes.tokens.shards import Shard, TokenFolder
+from moxin_recipes.tokens.shards import TokenFolder
 
 if TYPE_CHECKING:  # transformers takes seconds to load, and readers of tokens do without
     from transformers import PreTrainedTokenizerBase
@@ -41,16 +41,16 @@ def prove(tokens: TokenFolder, tokenizer: "PreTrainedTokenizerBase") -> None:
             )
 
 
-def counts(tokens: TokenFolder, vocabulary: int, framing: Framing | None = None) -> np.ndarray:
+def counts(tokens: TokenFolder, vocabulary: int, framing: Framing) -> np.ndarray:
     """Returns how often a token (row) is followed by another (column) in all training tokens.
 
     The shape is (vocabulary, vocabulary), the dtype int64. All sources count as they are: a
     mixture and its weights belong to a phase of pretraining, and are not used. A BOS of its own is
-    nobody's next token, as in `Framing.packed`; without `framing` each pair counts.
+    nobody's next token, as in `Framing.packed`.
 
     Raises:
-        RecipeError: the vocabulary is above `MOST`, there are no training tokens, they have ids
-            beyond the vocabulary, or a shard does not begin and end as `framing` has it.
+        RecipeError: the vocabulary is above `MOST`, there are no training tokens, or they have ids
+            beyond the vocabulary.
     """
     if vocabulary > MOST:
         raise RecipeError(
@@ -60,8 +60,6 @@ def counts(tokens: TokenFolder, vocabulary: int, framing: Framing | None = None)
     flat = np.zeros(vocabulary**2, np.int64)
     for source in tokens.sources("train"):
         for shard in tokens.shards(source, "train"):
-            if framing:
-                _check_ends(tokens, shard, framing)
             for start in range(0, shard.tokens - 1, _PART):
                 ids = tokens.read(shard, start, min(_PART + 1, shard.tokens - start))
                 if ids.max() >= vocabulary:
@@ -71,19 +69,8 @@ def counts(tokens: TokenFolder, vocabulary: int, framing: Framing | None = None)
                     )
                 np.add.at(flat, ids[:-1] * vocabulary + ids[1:], 1)  # bincount makes another array
     pairs = flat.reshape(vocabulary, vocabulary)
-    if framing and not framing.has_one_mark:
+    if not framing.has_one_mark:
         pairs[:, framing.begin] = 0
     if not pairs.any():
         raise RecipeError("`bigrams_name`: there are no training tokens to count pairs of")
     return pairs
-
-
-def _check_ends(tokens: TokenFolder, shard: Shard, framing: Framing) -> None:
-    """RecipeError unless a shard is whole documents, framed as the tokenizer's are."""
-    if not shard.tokens:
-        return
-    first, last = (int(tokens.read(shard, at, 1)[0]) for at in (0, shard.tokens - 1))
-    if last != framing.end or not (framing.has_one_mark or first == framing.begin):
-        raise RecipeError(
-            f"`bigrams_name`: {shard.path} does not hold documents as `{framing.rule}`; {_OTHERS}"
-        )
