@@ -223,9 +223,7 @@ def trainer_of(arm: Arm, args: TrainingArguments, net: Any, data: Mixture, keys:
     return trainer
 
 
-def train(
-    arm: Arm, seconds: float, seed: int, folder: Path, tokens: Path, tokenizer: Any
-) -> int:
+def train(arm: Arm, seconds: float, seed: int, folder: Path, tokens: Path, tokenizer: Any) -> int:
     """Trains one arm into `folder`; returns its steps. `seed` is for weights and order."""
     torch.manual_seed(seed)
     net = network(tokenizer, arm.heads)
