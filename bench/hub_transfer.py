@@ -113,13 +113,14 @@ def contenders(folder: Path, source: Path, hub: Hub, oid: str) -> dict[str, Call
         path = f"{time.monotonic_ns()}/{NAME}"  # a file that is there is not sent
         hub.api.upload_file(path_or_fileobj=source, path_in_repo=path, repo_id=REPO)
 
-    access = {"endpoint": hub.identity.endpoint, "token": hub.identity.token}
     return {
         "cp, fsync": copy,
         "server, up": lambda: hub.put(source, oid),
         "huggingface_hub, up": upload,
         "server, down": lambda: hub.get(folder / NAME),
-        "huggingface_hub, down": lambda: hf_hub_download(REPO, NAME, **access, local_dir=folder),
+        "huggingface_hub, down": lambda: hf_hub_download(
+            REPO, NAME, endpoint=hub.identity.endpoint, token=hub.identity.token, local_dir=folder
+        ),
     }
 
 

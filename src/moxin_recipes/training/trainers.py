@@ -1,6 +1,6 @@
 """Trainer subclasses for pretraining and SFT, which read packed rows in a fixed order."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from moxin_recipes.training.steps import StepGuard
 Collator = Callable[[list[Mapping[str, Any]]], dict[str, Any]]
 
 
-def stack(rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+def stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
     """Stacks rows of one length into a batch (rows, length) of ids, labels and positions."""
     return {
         key: torch.stack([torch.as_tensor(row[key]) for row in rows])
