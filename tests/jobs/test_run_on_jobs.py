@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from huggingface_hub import HfApi
@@ -194,6 +195,11 @@ def wait_for(process: Process, what: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def waits(process: Process) -> bool:
+    """Whether it sleeps. Python notices a signal that comes just before a wait only after it."""
+    return psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING
+
+
 def test_a_command_that_was_stopped_finds_its_job_again(place: Place) -> None:
     """Killed with no time for a word, then by Ctrl-C; the Job is one and the same."""
     hub, before = place.hub, len(place.hub.jobs)
@@ -207,7 +213,7 @@ def test_a_command_that_was_stopped_finds_its_job_again(place: Place) -> None:
 
     streams = hub.asked["GET jobs logs"]
     stopped = place.start(*words)
-    wait_for(stopped, lambda: hub.asked["GET jobs logs"] > streams)
+    wait_for(stopped, lambda: hub.asked["GET jobs logs"] > streams and waits(stopped))
     os.kill(stopped.pid, signal.SIGINT)
     assert (stopped.wait(), job.stage) == (1, "RUNNING")
     told = stopped.errors.read_text()
