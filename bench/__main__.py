@@ -1,6 +1,6 @@
 """`python -m bench` runs every benchmark of this folder; `python -m bench NAME` runs one.
 
-All compute with one thread.
+What computes has one thread; the Hub's server and its client have a process each.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """Turns raw text into training sequences on one core, with our code and in four usual ways.
 
-    python -m bench.tokens [BYTES]
+    python -m bench tokens [BYTES]
 
 Every contender reads distinct documents (Python's library, then torch's, pandas' and sympy's
 sources) with the same tokenizer (the `tokenizer.json` of Mistral's 32,000 pieces), and writes
@@ -247,7 +247,9 @@ def compare(tokenizer: Path) -> int:
     return sum(not np.array_equal(ours([text])[0], pieces.encode(text)) for text in every)
 
 
-def main(size: int = BYTES) -> None:
+def main() -> None:
+    """Prints the table; the text has so many bytes as the command line says."""
+    size = int(sys.argv[2]) if len(sys.argv) > 2 else BYTES
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     from bench.machine import machine
     from moxin_recipes.tokens import mistral
@@ -284,7 +286,3 @@ def row(results: list[Result], baseline: list[Result]) -> str:
         f"{peak / 1e6:7.0f}  {disk / kept:11.2f}  {100 - 100 * kept / tokens:6.1f}  "
         f"{100 - 100 * kept / places:9.1f}"
     )
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

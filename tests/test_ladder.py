@@ -130,6 +130,10 @@ def test_only_and_from_and_unknown_names(finished: Workplace) -> None:
     wrong = finished.run("--only", "30-sftt")
     assert wrong.returncode == 1
     assert "error: no stage 30-sftt in this ladder; it has 00-data" in wrong.stderr
+    for forced in ([], ["--force", "30-sft"]):
+        nothing = finished.run("--from", "50-evaluate", "--only", "30-sft", *forced)
+        assert nothing.returncode == 1
+        assert "error: `--only`: 30-sft comes before 50-evaluate, which" in nothing.stderr
 
 
 def test_artifacts_load_in_a_plain_process(finished: Workplace) -> None:

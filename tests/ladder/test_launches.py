@@ -1,5 +1,6 @@
 """Stages of one process on a CPU share one launch, and each has its own end."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from tests.conftest import ROOT, write_ladder
 
 from moxin_recipes.ladder.launches import Launches, StageFailed
@@ -223,6 +225,29 @@ def test_a_launch_of_one_stage_ends_with_all_that_it_started(
     assert all(ours)
     alive = [psutil.Process(pid) for pid in left if psutil.pid_exists(pid)]
     assert psutil.wait_procs(alive, timeout=60)[1] == []
+
+
+def test_cores_are_shared_by_the_processes_of_this_machine_only(
+    stage: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "two-machines.yaml"
+    several = {"distributed_type": "MULTI_GPU", "num_machines": 2, "num_processes": 8}
+    file.write_text(yaml.safe_dump(yaml.safe_load(CPU.read_text()) | several))
+    begun: list[list[str]] = []
+
+    def popen(command: list[str], **how: Any) -> "subprocess.Popen[bytes]":
+        begun.append(command)
+        return real(["true"], **how)
+
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    trains = dataclasses.replace(stage, recipe=read(ROOT / "recipes/moxin-nano/30-sft.yaml"))
+    with closing(Launches()) as launches:
+        launches.run(trains, file)
+    [command] = begun
+    assert command[command.index("--num_cpu_threads_per_process") + 1] == "4"
 
 
 def test_what_still_runs_ends_with_us(stage: State) -> None:

@@ -6,7 +6,7 @@ import torch
 from transformers import DynamicCache
 from trl import GRPOTrainer
 
-from moxin_recipes.cpu.rollouts import Sampling, sample
+from moxin_recipes.models.rollouts import Sampling, sample
 
 # What TRL's batch has of text; each (rows,), (rows, tokens of the prompt or completion) or ().
 _OF_TEXT = {
@@ -58,14 +58,16 @@ class CpuGRPOTrainer(GRPOTrainer):
             return super()._generate_single_turn(  # type: ignore[no-any-return]
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        completions = sample(
-            self.accelerator.unwrap_model(self.model),
-            prompt_ids,
-            self.max_completion_length,
-            Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
-            self.eos_token_ids,
-            self._tokenizer.pad_token_id,
-        )
+        # In bfloat16 the weights are cast once, and not for each token by the model's own autocast.
+        with self.accelerator.autocast():
+            completions = sample(
+                self.accelerator.unwrap_model(self.model),
+                prompt_ids,
+                self.max_completion_length,
+                Sampling(self.temperature, self.top_k or 0, self.top_p, self.min_p),
+                self.eos_token_ids,
+                self._tokenizer.pad_token_id,
+            )
         return completions, None
 
     def _compute_loss(

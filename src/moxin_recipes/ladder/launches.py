@@ -50,7 +50,7 @@ class Launches:
         if _is_shared(Launcher.of_file(file)):
             code = self._fork(file, words)
         else:
-            processes = launching.launcher_of(recipe, file).processes
+            processes = launching.launcher_of(recipe, file).processes_per_machine
             launch = self._start(file, processes, words)
             os.waitid(os.P_PID, launch.pid, os.WEXITED | os.WNOWAIT)
             code = self.close()

@@ -37,7 +37,7 @@ def missing_here(file: Path, launcher: Launcher) -> str | None:
     """
     if launcher.on_cpu or launcher.processes == 1:
         return None
-    here, wanted = gpus(), launcher.processes // launcher.machines
+    here, wanted = gpus(), launcher.processes_per_machine
     machines = f"{launcher.machines} machines" if launcher.machines > 1 else "1 machine"
     alone = launcher.machines > 1 and not content_of(file).get("main_process_ip")
     if not alone and here >= wanted:

@@ -136,7 +136,7 @@ def _synced(args: Any) -> bool:
 def _launch(launcher: Launcher, step: Step, precision: str, synced: bool) -> str:
     """How many processes, what is shared by how many, and in which dtypes."""
     machines = f"{launcher.machines} × " if launcher.machines > 1 else ""
-    processes = f"{machines}{launcher.processes // launcher.machines} processes"
+    processes = f"{machines}{launcher.processes_per_machine} processes"
     if not launcher.sharded:
         return f"{processes}, a copy of the model each, computes in {precision}"
     copies = launcher.processes // step.shards

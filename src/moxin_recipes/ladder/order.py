@@ -24,13 +24,19 @@ def read(folder: Path) -> Recipes:
 
 
 def chosen(recipes: Recipes, start: str | None, only: list[str], force: list[str]) -> Recipes:
-    """The recipes to look at, by `--from` and `--only`; a name nobody has is an error."""
+    """The recipes to look at, by `--from` and `--only`.
+
+    A name nobody has is an error, and so is nothing to look at.
+    """
     names = [recipe.name for recipe in recipes]
     for name in [*([start] if start else []), *only, *force]:
         if name not in names:
             raise RecipeError(f"no stage {name} in this ladder; it has {', '.join(names)}")
     begun = recipes[names.index(start) :] if start else recipes
-    return [recipe for recipe in begun if not only or recipe.name in only]
+    named = [recipe for recipe in begun if not only or recipe.name in only]
+    if not named:
+        raise RecipeError(f"`--only`: {', '.join(only)} comes before {start}, which `--from` names")
+    return named
 
 
 def outside_inputs(recipes: Recipes) -> list[tuple[Recipe[Any], Reference]]:

@@ -13,9 +13,8 @@ _STEPS, _WARM_UP = 150, 5
 _RATES = (0.1, 0.01)  # of the embeddings and of the head; the decay is linear, to 0
 
 
-@torch.enable_grad()
-def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
-    """Fits embeddings and head to `pairs` (`tokens/pairs.py`); returns the loss, in nats a token.
+def fit(model: PreTrainedModel, pairs: np.ndarray) -> None:
+    """Fits embeddings and head to `pairs` (`tokens/pairs.py`).
 
     Each step is one of Adam over all pairs. The model's blocks must be the identity, as those of
     `initialize_for_muon` are: then the fit is that of the whole model. It is fitted in float32, and
@@ -35,8 +34,7 @@ def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
         logits = linear(model.base_model.norm(embeddings), head)
         slope = logits.detach()
         total = slope.logsumexp(1)
-        loss = float(first @ total - joint.flatten() @ slope.flatten())
-        # The loss's gradient, in the place of the logits: autograd would hold several arrays more.
+        # The cross-entropy's gradient, in the place of the logits: autograd would hold more arrays.
         slope.sub_(total[:, None]).exp_().mul_(first[:, None]).sub_(joint)
         optimizer.zero_grad()
         logits.backward(slope)
@@ -44,4 +42,3 @@ def fit(model: PreTrainedModel, pairs: np.ndarray) -> float:
         schedule.step()
     model.zero_grad()
     model.to(dtype)
-    return loss

@@ -36,6 +36,11 @@ class Launcher:
     sharded: bool = False  # by FSDP
     on_cpu: bool = False
 
+    @property
+    def processes_per_machine(self) -> int:
+        """The processes that one machine starts."""
+        return self.processes // self.machines
+
     @classmethod
     def of_file(cls, path: Path) -> "Launcher":
         """What a file of `accelerate launch` says; RecipeError if the recipes cannot use it."""

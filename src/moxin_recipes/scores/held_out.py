@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from moxin_recipes import rewards
 from moxin_recipes.chats import template
-from moxin_recipes.cpu.rollouts import Sampling, sample
 from moxin_recipes.hub.pull import Pull
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.models.rollouts import Sampling, sample
 from moxin_recipes.problems import prompts
 from moxin_recipes.problems.rows import Problems
 from moxin_recipes.recipe.base import PostTrainingKeys

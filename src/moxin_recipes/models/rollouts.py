@@ -1,4 +1,4 @@
-"""Completions of many prompts on a CPU, without a server: each different prompt is read once.
+"""Completions of many prompts without a server: each different prompt is read once.
 
 GRPO samples this way on a CPU only, and answers to held-out problems are made with it everywhere.
 What it saves beside `generate`: the repeated prompts of a group, the copy of the whole cache for
@@ -18,7 +18,10 @@ from transformers import (
 )
 from transformers.cache_utils import Cache, DynamicLayer
 
+from moxin_recipes.recipe.strict import RecipeError
+
 _ROOM = 64  # tokens that a cache has room for at first; it doubles
+_ATTENTION = {"full_attention", "sliding_attention"}  # transformers' `layer_types`
 _ALIVE = 0.75  # rows that have ended are dropped once fewer than this share go on
 
 
@@ -88,9 +91,15 @@ def sample(
 ) -> list[list[int]]:
     """One completion a prompt, of at most `longest` tokens, up to and with the first of `ends`.
 
-    Equal prompts are read once. The draws come from torch's default generator. The model needs
-    `sdpa` attention; its sliding window is kept to.
+    Equal prompts are read once. The draws come from torch's default generator. RecipeError of a
+    model with layers that keep something else than keys and values.
     """
+    config = model.config.get_text_config(decoder=True)
+    if other := set(getattr(config, "layer_types", None) or ()) - _ATTENTION:
+        raise RecipeError(
+            f"`model_name_or_path`: layers of {', '.join(sorted(other))} are not sampled from; "
+            "take a model whose layers are attention"
+        )
     places = {tuple(prompt): None for prompt in prompts}
     order = {prompt: place for place, prompt in enumerate(places)}
     width = max(len(prompt) for prompt in order)
@@ -100,10 +109,11 @@ def sample(
     for place, prompt in enumerate(order):
         ids[place, width - len(prompt) :] = torch.tensor(prompt, device=device)
         seen[place, width - len(prompt) :] = True
-    cache = Cache(layers=[_GrowingLayer() for _ in range(model.config.num_hidden_layers)])
+    cache = Cache(layers=[_GrowingLayer() for _ in range(config.num_hidden_layers)])
     logits = model(
         input_ids=ids,
         attention_mask=seen[:, :width].long(),
+        position_ids=(seen[:, :width].cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
@@ -133,7 +143,6 @@ def _decode(
     alive = torch.arange(total, device=device)
     going = torch.ones(total, dtype=torch.bool, device=device)
     warpers, stop = sampling.warpers(), torch.tensor(ends, device=device)
-    window = getattr(model.config, "sliding_window", None)  # a Llama's config has none
     for step in range(longest):
         tokens = draw(logits.float(), sampling.temperature, warpers)
         said[alive, step] = tokens
@@ -146,15 +155,11 @@ def _decode(
             _select(cache, going)
             alive, tokens, seen = alive[going], tokens[going], seen[going]
             going = going[going]
-        place = width + step
-        mask = seen[:, None, None, : place + 1]
-        if window is not None and place + 1 > window:
-            mask = mask.clone()
-            mask[..., : place + 1 - window] = False
+        read = seen[:, : width + step + 1].long()
         logits = model(
             input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=torch.full((1, 1), place, device=device),
+            attention_mask=read,
+            position_ids=read.sum(1, keepdim=True) - 1,
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]

@@ -1,4 +1,4 @@
-"""Fast sampling on a CPU: draws from the model's own distribution."""
+"""Fast sampling: draws from the model's own distribution."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.training.conftest import Tiny
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     LogitsProcessorList,
@@ -14,7 +16,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from moxin_recipes.cpu.rollouts import Sampling, draw, sample
+from moxin_recipes.models.rollouts import Sampling, draw, sample
+from moxin_recipes.recipe.strict import RecipeError
 
 PROMPTS = [[5, 9, 30, 31, 40, 41, 42], [5, 7], [5, 9, 30, 31, 40, 41, 42], [5, 8, 6, 60]]
 
@@ -32,7 +35,7 @@ def test_each_token_is_drawn_from_what_the_model_says_then(
         seen.append(logits)
         return draw(logits, *how)
 
-    monkeypatch.setattr("moxin_recipes.cpu.rollouts.draw", remembered)
+    monkeypatch.setattr("moxin_recipes.models.rollouts.draw", remembered)
     model = tiny.model()
     torch.manual_seed(0)
     ends = list(range(4, 16))  # many: rows end at different times
@@ -79,6 +82,14 @@ def _of_kind(kind: str, tiny: Tiny) -> Any:
     """A model of this kind with random weights, far from uniform."""
     model = tiny.model()
     shape = {**model.config.to_dict(), "sliding_window": None, "attention_bias": True}
+    if kind == "gpt2":  # embeddings of absolute places
+        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.5}
+        return GPT2LMHeadModel(GPT2Config(vocab_size=model.config.vocab_size, **sizes)).eval()
+    if kind == "qwen2, layers of both kinds":
+        window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+        mixed = Qwen2Config(**{**shape, **window, "model_type": "qwen2", "layer_types": None})
+        assert set(mixed.layer_types) == {"full_attention", "sliding_attention"}
+        return Qwen2ForCausalLM(mixed).eval()
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**{**shape, "model_type": "llama"})).eval()
     if kind == "qwen2":
@@ -92,7 +103,9 @@ def _of_kind(kind: str, tiny: Tiny) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", ["mistral", "llama", "qwen2", "adapter"])
+@pytest.mark.parametrize(
+    "kind", ["mistral", "llama", "qwen2", "qwen2, layers of both kinds", "gpt2", "adapter"]
+)
 def test_the_likeliest_tokens_are_those_of_generate(kind: str, tiny: Tiny) -> None:
     model, pad = _of_kind(kind, tiny), tiny.tokenizer.pad_token_id
     found = sample(model, PROMPTS, 20, Sampling(temperature=0.0), [2], pad)
@@ -105,3 +118,10 @@ def test_the_likeliest_tokens_are_those_of_generate(kind: str, tiny: Tiny) -> No
             eos_token_id=2,
         )
         assert wanted[0, len(prompt) :].tolist() == ids
+
+
+def test_a_model_whose_layers_keep_something_else_is_refused(tiny: Tiny) -> None:
+    model = tiny.model()
+    model.config.layer_types = ["linear_attention", "full_attention"]
+    with pytest.raises(RecipeError, match="layers of linear_attention are not sampled from"):
+        sample(model, PROMPTS, 2, Sampling(), [2], 3)
