@@ -31,13 +31,14 @@ LEVELS = [
     {"secrecy"},
 ]
 BETWEEN = {
+    "cpu": {"models"},
     "documents": {"problems", "tokens"},
     "models": {"chats"},
     "problems": {"chats"},
     "rewards": {"chats", "problems"},
     "teachers": {"chats", "problems", "rewards"},
     "training": {"chats", "cpu", "documents", "models", "scores"},
-    "scores": {"chats", "cpu", "documents", "problems", "rewards", "tokens"},
+    "scores": {"chats", "documents", "models", "problems", "rewards", "tokens"},
 }
 HUB_USERS = {"cli", "hub", "environment"}
 
