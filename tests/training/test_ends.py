@@ -1,5 +1,6 @@
 """Models that are saved end where their chat template ends a turn, whoever generates with them."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,14 +42,16 @@ def start(folder: Path, jinja: str | None = templates.CHATML, **shape: Any) -> P
     return folder
 
 
-def tuning(folder: Path, args: Any, lora: bool = False) -> PostTraining:
+def tuning(
+    folder: Path, args: Any, lora: bool = False, problems: str | None = None
+) -> PostTraining:
     """A stage's tuning of the model in `folder`, without a ladder."""
     config = ModelConfig(
         use_peft=lora, lora_r=4, lora_target_modules=["q_proj", "v_proj"], dtype="float32"
     )
     run: Any = SimpleNamespace(
         pull=lambda _: folder,
-        keys=SimpleNamespace(problems_name=None),
+        keys=SimpleNamespace(problems_name=problems),
         args=args,
         model_config=config,
         recipe=SimpleNamespace(values={}),
@@ -207,6 +210,19 @@ def test_an_end_that_the_model_has_no_weights_for_is_refused(train: Any, tmp_pat
         f"and the model has {end}: save it with more (`resize_token_embeddings`), or give SFT "
         "another `chat_template`"
     )
+
+
+def test_a_model_that_cannot_be_scored_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "prove", lambda *_: None)  # the problems are no fault here
+    begun = start(tmp_path / "start")
+    config = json.loads((begun / "config.json").read_text())
+    kinds = ["linear_attention"] * config["num_hidden_layers"]
+    (begun / "config.json").write_text(json.dumps(config | {"layer_types": kinds}))
+    tuned = tuning(begun, SFTConfig(**quiet(tmp_path / "work")), problems="problems@data")
+    with pytest.raises(RecipeError, match="layers of linear_attention are not sampled from"):
+        tuned.trainer(PackedSFTTrainer, tuned.model())
 
 
 def test_answers_are_scored_after_what_the_prompt_opened(

@@ -12,6 +12,7 @@ import torch
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
+    PreTrainedConfig,
     PreTrainedModel,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -80,6 +81,15 @@ class _GrowingLayer(DynamicLayer):
         return self.length
 
 
+def prove(config: PreTrainedConfig) -> None:
+    """RecipeError for a model with layers that keep something else than keys and values."""
+    if other := set(getattr(config, "layer_types", None) or ()) - _ATTENTION:
+        raise RecipeError(
+            f"`model_name_or_path`: layers of {', '.join(sorted(other))} are not sampled from; "
+            "take a model whose layers are attention, or leave `problems_name` out"
+        )
+
+
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
@@ -91,15 +101,11 @@ def sample(
 ) -> list[list[int]]:
     """One completion a prompt, of at most `longest` tokens, up to and with the first of `ends`.
 
-    Equal prompts are read once. The draws come from torch's default generator. RecipeError of a
-    model with layers that keep something else than keys and values.
+    Equal prompts are read once. The draws come from torch's default generator. RecipeError where
+    `prove` has one.
     """
     config = model.config.get_text_config(decoder=True)
-    if other := set(getattr(config, "layer_types", None) or ()) - _ATTENTION:
-        raise RecipeError(
-            f"`model_name_or_path`: layers of {', '.join(sorted(other))} are not sampled from; "
-            "take a model whose layers are attention"
-        )
+    prove(config)
     places = {tuple(prompt): None for prompt in prompts}
     order = {prompt: place for place, prompt in enumerate(places)}
     width = max(len(prompt) for prompt in order)

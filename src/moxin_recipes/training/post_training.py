@@ -22,6 +22,7 @@ from trl import GRPOTrainer
 from moxin_recipes.chats import template
 from moxin_recipes.documents import contaminated, evaluation_sets
 from moxin_recipes.hub.splits import load_split
+from moxin_recipes.models import rollouts
 from moxin_recipes.recipe.strict import RecipeError
 from moxin_recipes.scores import held_out
 from moxin_recipes.training import adapters, checkpoints
@@ -105,6 +106,8 @@ class PostTraining:
         held_out.prove(run.pull, run.keys, self.tokenizer)
         adapters.check_names(run.model_config, run.recipe.values, self.folder)
         config = AutoConfig.from_pretrained(self.folder).get_text_config()
+        if run.keys.problems_name:
+            rollouts.prove(config)
         end = template.ends(self.tokenizer, GenerationConfig())[0]
         if end >= config.vocab_size:
             raise RecipeError(
